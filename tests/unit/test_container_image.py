@@ -1,0 +1,200 @@
+"""Content hashes, contexts and build order of the module container_image."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import sys
+import tarfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def _load() -> ModuleType:
+    path = ROOT / "roles/container-service/library/container_image.py"
+    spec = importlib.util.spec_from_file_location("container_image", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+ci = _load()
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    (tmp_path / "app/src").mkdir(parents=True)
+    (tmp_path / "app/Dockerfile").write_text("ARG BASE\nFROM ${BASE}\nCOPY app/src /src\n")
+    (tmp_path / "app/src/main.py").write_text("print(1)\n")
+    return tmp_path
+
+
+def image(**changes: Any) -> Any:
+    raw = {"name": "app", "dockerfile": "app/Dockerfile", "paths": ["app/src"], "args": {"A": "1"}}
+    return ci.Image.from_dict(raw | changes)
+
+
+def test_hash_ignores_what_does_not_reach_the_image(tree: Path) -> None:
+    before = ci.content_hash(tree, image(), "base")
+    (tree / "app/src/__pycache__").mkdir()
+    (tree / "app/src/__pycache__/main.cpython-311.pyc").write_bytes(b"x")
+    os.utime(tree / "app/src/main.py", (1, 1))
+    (tree / "app/src/main.py").chmod(0o600)
+    (tree / "app/other").write_text("not in the paths")
+    assert ci.content_hash(tree, image(), "base") == before
+    assert ci.content_hash(tree, image(paths=["app/src", "app/src/main.py"]), "base") == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tree: (tree / "app/src/main.py").write_text("print(2)\n"),
+        lambda tree: (tree / "app/src/main.py").chmod(0o755),
+        lambda tree: (tree / "app/src/main.py").rename(tree / "app/src/main2.py"),
+        lambda tree: (tree / "app/src/new.py").touch(),
+        lambda tree: (tree / "app/src/new.py").symlink_to("main.py"),
+        lambda tree: (tree / "app/Dockerfile").write_text("ARG BASE\nFROM ${BASE}\n"),
+    ],
+)
+def test_hash_changes_with_the_content(tree: Path, change: Any) -> None:
+    before = ci.content_hash(tree, image(), "base")
+    change(tree)
+    assert ci.content_hash(tree, image(), "base") != before
+
+
+def test_hash_changes_with_base_and_arguments(tree: Path) -> None:
+    hashes = {
+        ci.content_hash(tree, image(), "base"),
+        ci.content_hash(tree, image(), "other"),
+        ci.content_hash(tree, image(args={"A": "2"}), "base"),
+        ci.content_hash(tree, image(args={"A": "1", "B": ""}), "base"),
+    }
+    assert len(hashes) == 4
+
+
+def test_context_holds_the_files_at_their_paths_with_normal_modes(tree: Path) -> None:
+    (tree / "app/src/skipped.log").touch()
+    (tree / "app/src/run").write_text("#!/bin/sh\n")
+    (tree / "app/src/run").chmod(0o700)
+    target = io.BytesIO()
+    ci.write_context(tree, image(exclude=["*.log"]), target)
+    with tarfile.open(fileobj=target) as tar:
+        entries = {member.name: (member.mode, member.mtime, member.uid) for member in tar.getmembers()}
+    assert entries == {
+        "app/Dockerfile": (0o644, 0, 0),
+        "app/src/main.py": (0o644, 0, 0),
+        "app/src/run": (0o755, 0, 0),
+    }
+
+
+@pytest.mark.parametrize("paths", [["missing"], ["../outside"], ["/etc/hostname"]])
+def test_a_path_that_cannot_be_used_is_named(tree: Path, paths: list[str]) -> None:
+    with pytest.raises(ci.ImageError, match=f"image app: .*{paths[0].lstrip('./')}"):
+        ci.context_files(tree, image(paths=paths))
+
+
+def test_order_puts_bases_first() -> None:
+    images = [
+        image(name="dagster", base="python"),
+        image(name="python", base="debian:bookworm"),
+        image(name="emulators", base="python"),
+    ]
+    sorter = ci.build_order(images)
+    assert sorter.get_ready() == ("python",)
+    sorter.done("python")
+    assert set(sorter.get_ready()) == {"dagster", "emulators"}
+
+
+def test_order_refuses_cycles_and_duplicates() -> None:
+    with pytest.raises(ci.ImageError, match="each other's base: .*a"):
+        ci.build_order([image(name="a", base="b"), image(name="b", base="a")])
+    with pytest.raises(ci.ImageError, match="a is listed twice"):
+        ci.build_order([image(name="a"), image(name="a")])
+
+
+class FakeEngine:
+    """The part of docker.APIClient that the builder calls, over a dict of tags."""
+
+    def __init__(self, tags: dict[str, str], fail: str = "") -> None:
+        self.tags, self.fail, self.builds = tags, fail, []  # type: ignore[var-annotated]
+        self.api = self
+
+    def inspect_image(self, reference: str) -> dict[str, str]:
+        if reference not in self.tags:
+            raise ci.ImageNotFound("no such image")
+        return {"Id": self.tags[reference]}
+
+    def build(self, *, tag: str, buildargs: dict[str, str], **_: Any) -> Any:
+        self.builds.append((tag.split(":")[0], buildargs["BASE"]))
+        yield {"stream": "Step 1/1\n"}
+        if self.fail in tag and self.fail:
+            yield {"stream": "pip: cannot find it\n"}
+            yield {"error": "The command returned a non-zero code: 1"}
+            return
+        self.tags[tag] = f"id of {tag}"
+
+    def tag(self, source: str, repository: str, tag: str, force: bool) -> None:
+        self.tags[f"{repository}:{tag}"] = self.tags[source]
+
+
+def params(tree: Path) -> dict[str, Any]:
+    return {
+        "root": str(tree),
+        "namespace": "shop",
+        "labels": {},
+        "push": "",
+        "reference_registry": "registry.example:5000",
+        "log_dir": str(tree / "logs"),
+        "images": [
+            {"name": "app", "dockerfile": "app/Dockerfile", "paths": ["app/src"], "base": "python"},
+            {"name": "python", "dockerfile": "app/Dockerfile", "base": "debian:bookworm"},
+        ],
+    }
+
+
+def test_builds_once_and_again_only_what_changed(tree: Path) -> None:
+    engine = FakeEngine({"debian:bookworm": "id of debian"})
+    first = ci.Builder(engine, params(tree), False).run()
+    python = first["python"].reference.removeprefix("registry.example:5000/")
+    assert engine.builds == [("shop/python", "debian:bookworm"), ("shop/app", python)]
+    assert first["app"].reference.startswith("registry.example:5000/shop/app:")
+
+    assert all(outcome.actions == [] for outcome in ci.Builder(engine, params(tree), False).run().values())
+
+    (tree / "app/src/main.py").write_text("print(3)\n")
+    planned = ci.Builder(engine, params(tree), True).run()
+    assert planned["python"].actions == []
+    assert planned["app"].actions == ["built", "tagged"]
+    assert len(engine.builds) == 2, "check mode must not build"
+
+
+def test_a_failed_build_shows_the_end_of_its_log_and_builds_nothing_on_it(tree: Path) -> None:
+    engine = FakeEngine({"debian:bookworm": "id of debian"}, fail="shop/python")
+    with pytest.raises(
+        ci.ImageError, match=r"image python: .*non-zero code: 1\n.*build-python.log:\n(.*\n)*pip: cannot"
+    ):
+        ci.Builder(engine, params(tree), False).run()
+    assert [name for name, _ in engine.builds] == ["shop/python"]
+
+
+def test_a_base_that_is_nowhere_is_named(tree: Path) -> None:
+    with pytest.raises(
+        ci.ImageError, match="its base debian:bookworm is neither in the list nor on this engine"
+    ):
+        ci.Builder(FakeEngine({}), params(tree), False).run()
+
+
+def test_result_file_is_written_only_when_it_differs(tmp_path: Path) -> None:
+    path = tmp_path / "state/images.json"
+    assert ci.write_result(path, {"a": "x"}, True) and not path.exists()
+    assert ci.write_result(path, {"a": "x"}, False)
+    assert not ci.write_result(path, {"a": "x"}, False)
+    assert ci.write_result(path, {"a": "y"}, False)
