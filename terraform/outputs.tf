@@ -1,0 +1,19 @@
+output "vpc_id" {
+  description = "Id of the VPC."
+  value       = aws_vpc.main.id
+}
+
+output "subnet_id" {
+  description = "Id of the subnet that hosts and the generator share."
+  value       = aws_subnet.main.id
+}
+
+output "security_group_ids" {
+  description = "Security group id by role, the generator's under \"lambda\"."
+  value       = { for role, group in aws_security_group.main : role => group.id }
+}
+
+output "instance_ids" {
+  description = "Instance id by role."
+  value       = { for role, instance in aws_instance.host : role => instance.id }
+}
