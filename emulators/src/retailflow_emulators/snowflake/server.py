@@ -1,0 +1,209 @@
+"""fakesnow's server with databases on disk, a health endpoint and errors that clients do not retry.
+
+Configuration is by environment:
+
+- ``EMULATED_SNOWFLAKE_HOST``, ``EMULATED_SNOWFLAKE_PORT``: address to listen on (127.0.0.1, 8080).
+- ``EMULATED_SNOWFLAKE_DATA``: folder of the databases (/data), one ``<NAME>.db`` each.
+- ``EMULATED_SNOWFLAKE_MEMORY_LIMIT``: what DuckDB may hold before it spills to disk (2GB).
+
+``GET /health`` answers 200 as soon as statements can run. What a client saw committed survives ``kill -9``:
+DuckDB replays its write-ahead log when a database is attached again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import fakesnow.server as upstream
+import uvicorn
+from fakesnow import info_schema, macros
+from fakesnow.instance import FakeSnow
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+log = logging.getLogger("retailflow.snowflake")
+
+# Statements that Snowflake needs and DuckDB has no notion of: accepted, and without effect.
+NOP_REGEXES = [
+    r"^\s*(grant|revoke)\b",
+    r"^\s*(create(\s+or\s+replace)?|drop|alter)\s+(role|user|warehouse|resource\s+monitor|network\s+policy)\b",
+    r"^\s*alter\s+session\b",
+    r"^\s*use\s+(secondary|role|warehouse)\b",
+]
+RESULTS_KEPT = 64  # results that RESULT_SCAN and late fetches may still read; upstream keeps all for ever
+
+_failure: ContextVar[list[BaseException] | None] = ContextVar("failure", default=None)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where to listen and where the databases lie."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    data: Path = Path("/data")
+    memory_limit: str = "2GB"
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Settings:
+        """Read the ``EMULATED_SNOWFLAKE_*`` variables; ValueError names the one that is wrong."""
+        prefix = "EMULATED_SNOWFLAKE_"
+        port = env.get(prefix + "PORT", str(cls.port))
+        if not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError(f"{prefix}PORT must be a port number, got {port!r}")
+        data = Path(env.get(prefix + "DATA", str(cls.data)))
+        if not data.is_dir():
+            raise ValueError(f"{prefix}DATA: {data} is not a folder; create it or mount a volume there")
+        return cls(
+            env.get(prefix + "HOST", cls.host),
+            int(port),
+            data,
+            env.get(prefix + "MEMORY_LIMIT", cls.memory_limit),
+        )
+
+
+class RecentResults(OrderedDict[str, Any]):
+    """The last ``RESULTS_KEPT`` results by query id."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        while len(self) > RESULTS_KEPT:
+            self.popitem(last=False)
+
+
+def open_instance(settings: Settings) -> FakeSnow:
+    """An instance whose databases live in ``settings.data``, with those already there attached."""
+    instance = FakeSnow(
+        create_database_on_connect=False,
+        create_schema_on_connect=False,
+        db_path=settings.data,
+        nop_regexes=NOP_REGEXES,
+    )
+    instance.results_cache = RecentResults()
+    duck = instance.duck_conn
+    duck.execute(f"set memory_limit = '{settings.memory_limit}'")
+    duck.execute(f"set temp_directory = '{settings.data / 'spill'}'")
+    for file in sorted(settings.data.glob("*.db")):
+        duck.execute(f"attach database '{file}' as \"{file.stem}\"")
+        duck.execute(info_schema.per_db_creation_sql(file.stem))
+        duck.execute(macros.creation_sql(file.stem))
+        log.info("attached database %s", file.stem)
+    return instance
+
+
+def close_instance(instance: FakeSnow) -> None:
+    """Fold every write-ahead log into its database and close; what cannot be folded stays in the log."""
+    databases = instance.duck_conn.execute(
+        "select database_name from duckdb_databases() where not internal and path is not null"
+    ).fetchall()
+    for (name,) in databases:
+        with contextlib.suppress(duckdb.Error):
+            instance.duck_conn.execute(f'force checkpoint "{name}"')
+            log.info("checkpointed database %s", name)
+    instance.duck_conn.close()
+
+
+class _KeepFailure(logging.Handler):
+    """Remembers the exception that upstream logs and then hides from the client."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        seen = _failure.get()
+        if seen is not None and record.exc_info and record.exc_info[1]:
+            seen.append(record.exc_info[1])
+
+
+async def query(request: Request) -> JSONResponse:
+    """Upstream's query endpoint, but a statement that cannot run is a SQL error and not HTTP 500.
+
+    Snowflake's clients retry a 500 for minutes; the error here is final, and says what failed.
+    """
+    seen: list[BaseException] = []
+    token = _failure.set(seen)
+    try:
+        response = await upstream.query_request(request)
+    finally:
+        _failure.reset(token)
+    if response.status_code != 500:
+        return response
+    cause = f"{type(seen[-1]).__name__}: {seen[-1]}" if seen else json.loads(bytes(response.body))["message"]
+    return JSONResponse(
+        {
+            "data": {"errorCode": "000603", "sqlState": "XX000"},
+            "code": "000603",
+            "message": f"emulated Snowflake cannot run this statement: {cause}",
+            "success": False,
+        }
+    )
+
+
+async def health(_: Request) -> JSONResponse:
+    """200 when a statement runs."""
+
+    def probe() -> None:
+        with upstream.shared_fs.duck_conn.cursor() as cursor:
+            cursor.execute("select 1").fetchall()
+
+    await run_in_threadpool(probe)
+    return JSONResponse({"status": "ok", "service": "emulated Snowflake (fakesnow)"})
+
+
+@contextlib.asynccontextmanager
+async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    """Close the databases after the last request."""
+    yield
+    upstream.sessions.clear()
+    await run_in_threadpool(close_instance, upstream.shared_fs)
+
+
+def build_app(instance: FakeSnow) -> Starlette:
+    """The server's app over ``instance``, which becomes the one that upstream's endpoints share."""
+    upstream.shared_fs = instance
+    upstream.logger.handlers = [
+        _KeepFailure()
+    ]  # its own list is uvicorn's; records still reach the root logger
+    path = "/queries/v1/query-request"
+    routes = [route for route in upstream.routes if route.path != path]
+    return Starlette(
+        routes=[*routes, Route(path, query, methods=["POST"]), Route("/health", health)],
+        lifespan=lifespan,
+    )
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; returns 0 after a clean stop, 2 on bad configuration."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
+    try:
+        settings = Settings.from_env(os.environ)
+    except ValueError as error:
+        log.error("%s", error)
+        return 2
+    app = build_app(open_instance(settings))
+    # uvicorn raises the signal again after its own clean stop: by then there is nothing left to do.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    log.info(
+        "emulated Snowflake on http://%s:%d, databases in %s", settings.host, settings.port, settings.data
+    )
+    uvicorn.Server(
+        uvicorn.Config(
+            app, host=settings.host, port=settings.port, log_level="warning", timeout_graceful_shutdown=15
+        )
+    ).run()
+    return 0

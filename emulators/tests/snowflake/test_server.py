@@ -1,0 +1,209 @@
+"""The emulated Snowflake through Snowflake's own connector, as a process on a real socket."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import snowflake.connector
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from retailflow_emulators.snowflake.server import RESULTS_KEPT, RecentResults, Settings
+
+START_SECONDS = 60
+
+
+class Server:
+    """One server process over a data folder that outlives it."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.process: subprocess.Popen[bytes] | None = None
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+
+    def start(self) -> None:
+        """Start, and wait until statements can run."""
+        env = os.environ | {
+            "EMULATED_SNOWFLAKE_PORT": str(self.port),
+            "EMULATED_SNOWFLAKE_DATA": str(self.data),
+        }
+        self.process = subprocess.Popen([sys.executable, "-m", "retailflow_emulators.snowflake"], env=env)
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"http://127.0.0.1:{self.port}/health").status_code == 200:
+                    return
+            assert self.process.poll() is None, "the server stopped while starting"
+            time.sleep(0.1)
+        raise AssertionError(f"not healthy within {START_SECONDS} s")
+
+    def stop(self, number: signal.Signals) -> int:
+        """Send the signal and return the exit code."""
+        assert self.process
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+    @contextlib.contextmanager
+    def session(self, **login: Any) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
+        """A logged-in session as a function from SQL to rows."""
+        with snowflake.connector.connect(
+            **{
+                "account": "retailflow",
+                "host": "127.0.0.1",
+                "port": self.port,
+                "protocol": "http",
+                "user": "ADMIN",
+                "password": "any",
+                "login_timeout": 20,
+                "network_timeout": 20,
+                "session_parameters": {"CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False},
+            }
+            | login
+        ) as connection:
+
+            def run(sql: str, *params: Any) -> list[tuple[Any, ...]]:
+                cursor = connection.cursor()
+                cursor.execute(sql, params or None)
+                return [tuple(row) for row in cursor.fetchall()]
+
+            yield run
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("snowflake"))
+    server.start()
+    yield server
+    assert server.stop(signal.SIGINT) == 0
+
+
+def fill(server: Server) -> None:
+    with server.session() as run:
+        run("create database if not exists RAW")
+        run("create database if not exists ANALYTICS")
+        run("create schema if not exists RAW.RETAIL")
+        run("create schema if not exists ANALYTICS.MARTS")
+        run(
+            "create or replace table RAW.RETAIL.SALES (ID number(38,0), CITY varchar(40), PRICE number(10,2))"
+        )
+        run("insert into RAW.RETAIL.SALES values (1, 'Łódź', 10.50), (2, 'Kyoto', 7.25)")
+        run(
+            "create or replace view ANALYTICS.MARTS.REVENUE as select sum(PRICE) as TOTAL from RAW.RETAIL.SALES"
+        )
+        run("create or replace table RAW.RETAIL.COPY_OF as select * from RAW.RETAIL.SALES")
+        run("alter table RAW.RETAIL.COPY_OF add column SEEN boolean")
+
+
+def test_rows_survive_stops_and_kills(server: Server) -> None:
+    """Kill without a checkpoint, stop cleanly, then kill with a log on top of a checkpoint."""
+    fill(server)
+    assert (server.data / "RAW.db.wal").exists()
+    assert server.stop(signal.SIGKILL) == -signal.SIGKILL
+    server.start()
+    with server.session() as run:
+        assert run("select * from RAW.RETAIL.SALES order by ID")[0][:2] == (1, "Łódź")
+        assert run("select TOTAL from ANALYTICS.MARTS.REVENUE") == [(17.75,)]
+        assert run("select count(*) from RAW.RETAIL.COPY_OF where SEEN is null") == [(2,)]
+
+    assert server.stop(signal.SIGTERM) == 0
+    assert not list(server.data.glob("*.wal")), "a clean stop folds the logs into the databases"
+    server.start()
+    with server.session() as run:
+        run("update RAW.RETAIL.SALES set PRICE = 100 where ID = 1")
+        run("insert into RAW.RETAIL.SALES values (3, 'Quito', 1)")
+        run("delete from RAW.RETAIL.SALES where ID = 2")
+        run("begin")
+        run("insert into RAW.RETAIL.SALES values (9, 'Uncommitted', 1)")
+        server.stop(signal.SIGKILL)
+        server.start()
+    with server.session() as run:
+        assert run("select ID, PRICE from RAW.RETAIL.SALES order by ID") == [(1, 100), (3, 1)]
+
+
+def test_key_pair_login(server: Server) -> None:
+    fill(server)
+    key = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    with server.session(
+        user="DBT",
+        authenticator="SNOWFLAKE_JWT",
+        private_key=key,
+        role="TRANSFORMER",
+        warehouse="TRANSFORMING",
+        database="ANALYTICS",
+        schema="MARTS",
+    ) as run:
+        assert run("select TOTAL from REVENUE") == [(17.75,)]
+
+
+def test_a_login_makes_no_database(server: Server) -> None:
+    with server.session(database="MISTYPED") as run:
+        assert "MISTYPED" not in {row[1] for row in run("show databases")}
+        assert not (server.data / "MISTYPED.db").exists()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "create role if not exists LOADER",
+        "create or replace user DBT rsa_public_key = 'MII' default_role = LOADER",
+        "create warehouse if not exists LOADING warehouse_size = XSMALL auto_suspend = 60",
+        "GRANT USAGE ON DATABASE RAW TO ROLE LOADER",
+        "\n  grant role LOADER to user DBT",
+        "alter session set query_tag = 'x'",
+        "use role LOADER",
+        "use warehouse LOADING",
+        "drop user if exists DBT",
+    ],
+)
+def test_statements_about_access_are_accepted(server: Server, sql: str) -> None:
+    with server.session() as run:
+        assert run(sql)
+
+
+def test_a_statement_that_cannot_run_fails_at_once_and_says_why(server: Server) -> None:
+    fill(server)
+    with server.session() as run:
+        run("create or replace table RAW.RETAIL.STRICT (ID number not null)")
+        started = time.monotonic()
+        with pytest.raises(snowflake.connector.errors.ProgrammingError, match="NOT NULL constraint failed"):
+            run("insert into RAW.RETAIL.STRICT values (null)")
+        assert time.monotonic() - started < 5
+        assert run("select count(*) from RAW.RETAIL.STRICT") == [(0,)]
+
+
+def test_health_says_what_it_is(server: Server) -> None:
+    assert "emulated" in httpx.get(f"http://127.0.0.1:{server.port}/health").text
+
+
+def test_only_recent_results_are_kept() -> None:
+    results = RecentResults()
+    for number in range(RESULTS_KEPT + 5):
+        results[str(number)] = number
+    assert list(results) == [str(number) for number in range(5, RESULTS_KEPT + 5)]
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"EMULATED_SNOWFLAKE_PORT": "eighty"}, "PORT must be a port number"),
+        ({"EMULATED_SNOWFLAKE_PORT": "0"}, "PORT must be a port number"),
+        ({"EMULATED_SNOWFLAKE_DATA": "/nowhere"}, "/nowhere is not a folder"),
+    ],
+)
+def test_bad_configuration_is_named(env: dict[str, str], words: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=words):
+        Settings.from_env({"EMULATED_SNOWFLAKE_DATA": str(tmp_path)} | env)
