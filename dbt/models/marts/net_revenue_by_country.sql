@@ -1,0 +1,23 @@
+with
+
+states as (
+
+    select * from {{ ref('net_revenue_by_state') }}
+
+),
+
+revenue as (
+
+    select
+        country,
+        {{ exact_sum('orders') }} as orders,
+        {{ exact_sum('total_revenue', scale=2) }} as total_revenue,
+        {{ exact_sum('total_discount', scale=2) }} as total_discount,
+        {{ exact_sum('net_revenue', scale=2) }} as net_revenue
+
+    from states
+    group by country
+
+)
+
+select * from revenue

@@ -1,0 +1,42 @@
+with
+
+source as (
+
+    select * from {{ source('retail', 'sales') }}
+
+),
+
+renamed as (
+
+    select
+        -- ids
+        cast(order_id as number(38, 0)) as order_id,
+        cast(customer_id as number(38, 0)) as customer_id,
+        cast(product_id as number(38, 0)) as product_id,
+
+        -- text
+        cust_name as customer_name,
+        product as product_name,
+        product_category,
+        {{ blank_as_unknown('city') }} as city,
+        {{ blank_as_unknown('state') }} as state,
+        {{ blank_as_unknown('country') }} as country,
+
+        -- numerics: money arrives as FLOAT and becomes exact again here
+        cast(quantity as number(10, 0)) as quantity,
+        cast(price as number(10, 2)) as unit_price,
+        cast(discount as number(10, 2)) as unit_discount,
+        cast(shipping_cost as number(10, 2)) as shipping_cost,
+
+        -- dates and timestamps
+        cast(purchased_at as date) as purchase_date,
+        cast(order_date_at as date) as order_date,
+        created_at,
+        updated_at,
+        _airbyte_extracted_at as loaded_at
+
+    from source
+
+)
+
+select * from renamed

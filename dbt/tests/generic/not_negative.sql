@@ -1,0 +1,8 @@
+{#- Money and quantities never fall below zero: PostgreSQL's own constraints, seen again after the journey. -#}
+{% test not_negative(model, column_name) %}
+
+select {{ column_name }}
+from {{ model }}
+where {{ column_name }} < 0
+
+{% endtest %}

@@ -1,0 +1,2 @@
+-- Every order and every cent of the states is in the countries.
+{{ reconcile(ref('net_revenue_by_state'), ref('net_revenue_by_country'), lower_orders=exact_sum('orders')) }}

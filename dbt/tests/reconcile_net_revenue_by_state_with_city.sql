@@ -1,0 +1,2 @@
+-- Every order and every cent of the cities is in the states.
+{{ reconcile(ref('net_revenue_by_city'), ref('net_revenue_by_state'), lower_orders=exact_sum('orders')) }}
