@@ -1,0 +1,86 @@
+"""The ASGI application and the server that runs it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+
+import uvicorn
+from sqlalchemy.exc import OperationalError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from retailflow_emulators.dashboards import api, pages
+from retailflow_emulators.dashboards.service import Service
+from retailflow_emulators.dashboards.settings import Settings
+from retailflow_emulators.dashboards.store import Store
+from retailflow_emulators.dashboards.vault import WrongKeyError
+from retailflow_emulators.dashboards.warehouse import Snowflake, Warehouse
+
+log = logging.getLogger("retailflow.dashboards")
+
+DATABASE_PATIENCE = 60  # seconds to wait for the application database at start
+
+
+def build_app(settings: Settings, store: Store, warehouse: Warehouse) -> Starlette:
+    """The application; WrongKeyError when the stored secrets need another key."""
+    service = Service(settings, store, warehouse)
+
+    def not_found(request: Request, error: Exception) -> Response:
+        return PlainTextResponse("Not found.", 404)
+
+    return Starlette(
+        routes=[*api.routes(service), *pages.routes(service)], exception_handlers={404: not_found}
+    )
+
+
+def open_store(settings: Settings, patience: float = DATABASE_PATIENCE) -> Store:
+    """The store, once its database answers; OperationalError after ``patience`` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return Store(settings.database_url)
+        except OperationalError as error:
+            if time.monotonic() > deadline:
+                raise
+            log.warning("waiting for the application database: %s", str(error.orig).strip())
+            time.sleep(2)
+
+
+def main() -> int:
+    """Serve until SIGTERM; 0 after a clean stop, 1 without its database, 2 on bad configuration."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("snowflake.connector").setLevel(logging.WARNING)
+    try:
+        settings = Settings.from_env(os.environ)
+    except ValueError as error:
+        log.error("%s", error)
+        return 2
+    try:
+        store = open_store(settings)
+    except OperationalError as error:
+        log.error("the application database cannot be used: %s", str(error.orig).strip())
+        return 1
+    try:
+        app = build_app(settings, store, Snowflake(settings.connection_seconds, settings.query_seconds))
+    except WrongKeyError as error:
+        log.error("%s; start with the key that the state was written with", error)
+        return 2
+    if not settings.encryption_key:
+        log.warning("MB_ENCRYPTION_SECRET_KEY is not set: secrets of databases are stored as given")
+    log.info("embedded dashboard server (not Metabase) on http://%s:%d", settings.host, settings.port)
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=15,
+    )
+    store.close()
+    return 0
