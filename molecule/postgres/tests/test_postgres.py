@@ -1,0 +1,98 @@
+"""What a person and the other hosts get from the role postgres."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+PASSWORDS = {
+    "retailflow_admin": "admin-secret",
+    "generator": "generator-secret",
+    "airbyte": "airbyte-secret",
+    "auditor": "auditor-secret",
+}
+INSERT = (
+    "insert into sales (cust_name, product, product_category, quantity, price, customer_id, product_id,"
+    " purchased_at, order_date_at, city, state, country)"
+    " values ('Ada', 'Tea', 'Food', 2, 10, 1, 1, current_date, current_date, 'Pune', 'MH', 'India')"
+)
+
+
+def psql(host: Any, user: str, statement: str, password: str = "", database: str = "retailflow_db") -> Any:
+    """Run one statement as another host would: over TCP, with a password."""
+    uri = f"postgresql://{user}:{password or PASSWORDS[user]}@localhost:5432/{database}"
+    return host.run("psql --no-psqlrc -tA -v ON_ERROR_STOP=1 -c %s %s", statement, uri)
+
+
+def wait_until_it_answers(host: Any) -> None:
+    for _ in range(60):
+        if psql(host, "auditor", "select 1").rc == 0:
+            return
+        time.sleep(0.5)
+    pytest.fail(host.run("docker logs --tail 30 postgres 2>&1").stdout)
+
+
+def test_the_commands_of_the_manual_work_as_typed(host: Any) -> None:
+    assert "postgres" in host.check_output("docker ps --format '{{.Names}}'").split()
+    typed = "psql -w -h localhost -p 5432 -U retailflow_admin -d retailflow_db -c 'select * from Sales;'"
+    assert "order_id" in host.check_output(typed)
+    inside = "docker exec postgres psql -U retailflow_admin -d retailflow_db -c 'select * from Sales;'"
+    assert "order_id" in host.check_output(inside)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("wal_level", "logical"), ("max_slot_wal_keep_size", "2GB"), ("data_checksums", "on")]
+)
+def test_the_server_runs_with_the_settings(host: Any, setting: str, value: str) -> None:
+    assert psql(host, "retailflow_admin", f"show {setting}").stdout.strip() == value
+
+
+def test_passwords_are_kept_as_scram_only(host: Any) -> None:
+    statement = "select count(*) from pg_authid where rolcanlogin and rolpassword not like 'SCRAM-SHA-256$%'"
+    assert psql(host, "retailflow_admin", statement).stdout.strip() == "0"
+
+
+@pytest.mark.parametrize("user", PASSWORDS)
+def test_a_wrong_password_is_refused(host: Any, user: str) -> None:
+    assert psql(host, user, "select 1").rc == 0
+    refused = psql(host, user, "select 1", password="wrong")
+    assert refused.rc != 0
+    assert "password authentication failed" in refused.stderr
+
+
+def test_each_login_may_do_its_work_and_no_more(host: Any) -> None:
+    assert psql(host, "generator", INSERT).rc == 0
+    for user in ("airbyte", "auditor"):
+        assert int(psql(host, user, "select count(*) from sales").stdout) >= 1
+        assert "permission denied" in psql(host, user, INSERT).stderr
+    assert psql(host, "dagster", "create table t (); drop table t", "dagster-secret", "dagster").rc == 0
+    assert "permission denied for database" in psql(host, "generator", "select 1", database="dagster").stderr
+    assert psql(host, "airbyte", "select pg_create_logical_replication_slot('t', 'pgoutput', true)").rc == 0
+    assert "permission denied" in psql(host, "auditor", "select pg_create_logical_replication_slot('t', 'pgoutput')").stderr
+
+
+def test_only_root_reaches_the_socket(host: Any) -> None:
+    socket_dir = "/var/lib/retailflow/postgres/run"
+    as_root = f"psql -w -h {socket_dir} -U retailflow_admin -d retailflow_db -c 'select 1'"
+    assert host.run(as_root).rc == 0
+    assert host.run(f"setpriv --reuid=nobody --clear-groups {as_root}").rc != 0
+
+
+@pytest.mark.parametrize("signal", ["KILL", "INT"])
+def test_rows_survive_the_death_of_the_server(host: Any, signal: str) -> None:
+    assert psql(host, "generator", INSERT).rc == 0
+    before = psql(host, "auditor", "select count(*), max(order_id) from sales").stdout
+    pid = host.check_output("docker inspect --format '{{.State.Pid}}' postgres")
+    assert host.run(f"kill -{signal} {pid}").rc == 0
+    wait_until_it_answers(host)
+    assert host.check_output("docker inspect --format '{{.State.Pid}}' postgres") != pid
+    assert psql(host, "auditor", "select count(*), max(order_id) from sales").stdout == before
+
+
+def test_rows_survive_a_new_container(host: Any) -> None:
+    before = psql(host, "auditor", "select count(*) from sales").stdout
+    host.check_output("docker restart postgres")
+    wait_until_it_answers(host)
+    assert psql(host, "auditor", "select count(*) from sales").stdout == before
