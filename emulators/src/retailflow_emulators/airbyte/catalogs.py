@@ -1,0 +1,177 @@
+"""From what a source discovers and a connection configures to the catalogs that connectors get.
+
+A stream is found by its source name and namespace; `mapped` gives its name and namespace in the destination.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .protocol import JsonObject
+
+SYNC_MODES: Mapping[str, tuple[str, str]] = {
+    "full_refresh_overwrite": ("full_refresh", "overwrite"),
+    "full_refresh_overwrite_deduped": ("full_refresh", "append_dedup"),
+    "full_refresh_append": ("full_refresh", "append"),
+    "incremental_append": ("incremental", "append"),
+    "incremental_deduped_history": ("incremental", "append_dedup"),
+}
+OVERWRITING = frozenset({"full_refresh_overwrite", "full_refresh_overwrite_deduped"})
+Key = tuple[str, str | None]
+
+
+class CatalogError(Exception):
+    """The stream configuration does not fit what the source has; the message says how."""
+
+
+def key(stream: Mapping[str, Any]) -> Key:
+    return stream["name"], stream.get("namespace") or None
+
+
+def configure(discovered: Sequence[JsonObject], wanted: Sequence[Mapping[str, Any]]) -> list[JsonObject]:
+    """The stream configurations of a connection, completed and checked. Raises CatalogError.
+
+    `wanted` has the public API's StreamConfiguration objects; without any, every stream is refreshed in full.
+    """
+    if not wanted:
+        wanted = [
+            {**({"namespace": s["namespace"]} if s.get("namespace") else {}), "name": s["name"]}
+            for s in discovered
+        ]
+    configured = [_configure(discovered, want) for want in wanted]
+    keys = [key(stream) for stream in configured]
+    if len(set(keys)) != len(keys):
+        raise CatalogError("a stream is configured twice")
+    return configured
+
+
+def find(discovered: Sequence[JsonObject], name: str, namespace: str | None) -> JsonObject:
+    """The stream of that name; the namespace may be left out where the name alone is clear."""
+    found = [s for s in discovered if s["name"] == name and namespace in (None, s.get("namespace"))]
+    if len(found) != 1:
+        what = f"{namespace}.{name}" if namespace else name
+        have = ", ".join(sorted(f"{s.get('namespace') or ''}.{s['name']}".lstrip(".") for s in discovered))
+        raise CatalogError(f"the source has {len(found) or 'no'} streams named {what}; it has: {have}")
+    return found[0]
+
+
+def _configure(discovered: Sequence[JsonObject], want: Mapping[str, Any]) -> JsonObject:
+    stream = find(discovered, want["name"], want.get("namespace"))
+    mode = want.get("syncMode") or "full_refresh_overwrite"
+    if mode not in SYNC_MODES:
+        raise CatalogError(f"{want['name']}: syncMode {mode} is not one of {', '.join(SYNC_MODES)}")
+    source_mode, destination_mode = SYNC_MODES[mode]
+    if source_mode not in stream["supported_sync_modes"]:
+        raise CatalogError(f"{want['name']}: the source does not support {source_mode}")
+    cursor = want.get("cursorField") or stream.get("default_cursor_field") or []
+    primary_key = stream.get("source_defined_primary_key") or want.get("primaryKey") or []
+    if source_mode == "incremental" and not cursor and not stream.get("source_defined_cursor"):
+        raise CatalogError(f"{want['name']}: cursorField is required for {mode}")
+    if destination_mode == "append_dedup" and not primary_key:
+        raise CatalogError(f"{want['name']}: primaryKey is required for {mode}")
+    declared = stream["json_schema"].get("properties", {})
+    for field in [cursor, *primary_key]:
+        if field and field[0] not in declared:
+            raise CatalogError(f"{want['name']}: the source has no field {field[0]}")
+    return {
+        "name": stream["name"],
+        **({"namespace": stream["namespace"]} if stream.get("namespace") else {}),
+        "syncMode": mode,
+        "cursorField": cursor,
+        "primaryKey": primary_key,
+        "selectedFields": [],
+        "mappers": [],
+    }
+
+
+def mapped(stream: Key, settings: Mapping[str, Any]) -> Key:
+    """Name and namespace of a stream in the destination, by the connection's prefix and namespaces."""
+    name, namespace = f"{settings.get('prefix') or ''}{stream[0]}", stream[1]
+    match settings["namespaceDefinition"]:
+        case "source":
+            return name, namespace
+        case "custom_format" if settings.get("namespaceFormat"):
+            return name, settings["namespaceFormat"].replace("${SOURCE_NAMESPACE}", namespace or "") or None
+        case _:
+            return name, None
+
+
+def protocol_catalogs(
+    connection: Mapping[str, Any], job_id: int, generations: Mapping[Key, int], refresh: bool
+) -> tuple[JsonObject, JsonObject]:
+    """The configured catalogs for the source and for the destination of one job."""
+    source, destination = [], []
+    discovered = connection["catalog"]["streams"]
+    for wanted in connection["settings"]["configurations"]:
+        stream = find(discovered, *key(wanted))
+        sync_mode, destination_sync_mode = SYNC_MODES[wanted["syncMode"]]
+        generation = generations.get(key(wanted), 0)
+        entry: JsonObject = {
+            "stream": stream,
+            "sync_mode": sync_mode,
+            "destination_sync_mode": destination_sync_mode,
+            "cursor_field": wanted["cursorField"],
+            "primary_key": wanted["primaryKey"],
+            "sync_id": job_id,
+            "generation_id": generation,
+            "minimum_generation_id": generation if refresh or wanted["syncMode"] in OVERWRITING else 0,
+        }
+        name, namespace = mapped(key(wanted), connection["settings"])
+        renamed = {**{k: v for k, v in stream.items() if k != "namespace"}, "name": name}
+        source.append(entry)
+        destination.append(
+            {**entry, "stream": {**renamed, **({"namespace": namespace} if namespace else {})}}
+        )
+    return {"streams": source}, {"streams": destination}
+
+
+def stream_properties(discovered: Sequence[JsonObject]) -> list[JsonObject]:
+    """The public API's StreamProperties of a source."""
+    return [
+        {
+            "streamName": stream["name"],
+            **({"streamnamespace": stream["namespace"]} if stream.get("namespace") else {}),
+            "syncModes": [
+                mode
+                for mode, (source_mode, _) in SYNC_MODES.items()
+                if source_mode in stream["supported_sync_modes"]
+            ],
+            "defaultCursorField": stream.get("default_cursor_field") or [],
+            "sourceDefinedCursorField": bool(stream.get("source_defined_cursor")),
+            "sourceDefinedPrimaryKey": stream.get("source_defined_primary_key") or [],
+            "propertyFields": [[name] for name in stream["json_schema"].get("properties", {})],
+        }
+        for stream in discovered
+    ]
+
+
+def configuration_api_catalog(connection: Mapping[str, Any]) -> JsonObject:
+    """`syncCatalog` as the configuration API spells it."""
+    wanted = {key(stream): stream for stream in connection["settings"]["configurations"]}
+    streams = []
+    for stream in connection["catalog"]["streams"]:
+        config = wanted.get(key(stream))
+        sync_mode, destination_sync_mode = SYNC_MODES[
+            config["syncMode"] if config else "full_refresh_overwrite"
+        ]
+        streams.append(
+            {
+                "stream": {
+                    "name": stream["name"],
+                    "namespace": stream.get("namespace"),
+                    "jsonSchema": stream["json_schema"],
+                    "supportedSyncModes": stream["supported_sync_modes"],
+                    "sourceDefinedPrimaryKey": stream.get("source_defined_primary_key") or [],
+                },
+                "config": {
+                    "syncMode": sync_mode,
+                    "destinationSyncMode": destination_sync_mode,
+                    "cursorField": config["cursorField"] if config else [],
+                    "primaryKey": config["primaryKey"] if config else [],
+                    "aliasName": stream["name"],
+                    "selected": config is not None,
+                },
+            }
+        )
+    return {"streams": streams}

@@ -1,0 +1,127 @@
+"""RECORD lines to parquet, many at a time.
+
+pyarrow reads the lines with the stream's own schema. Lines that do not fit it (NaN in a number, an object,
+a change note of the source) take the slow road: decoded one by one, what does not fit becomes NULL and is
+noted in `_AIRBYTE_META`, as Airbyte does.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.json
+import pyarrow.parquet
+
+from ..protocol import JsonObject, Stream
+from ..records import Header
+from .table import Column
+
+_CHANGES = pa.struct([("changes", pa.list_(pa.struct([("field", pa.string())])))])
+
+
+class Batch:
+    """One parquet file in the making: rows of one stream that will be loaded together."""
+
+    def __init__(self, stream: Stream, columns: Sequence[Column], path: Path) -> None:
+        self.path = path
+        self.rows = 0
+        self._columns = columns
+        self._sync_id = stream.sync_id
+        self._plain_meta = self._meta([])
+        self._schema = pa.schema(
+            [
+                ("_AIRBYTE_EXTRACTED_AT", pa.string()),
+                ("_AIRBYTE_META", pa.string()),
+                *((column.name, column.arrow) for column in columns),
+            ]
+        )
+        data = pa.struct([(column.field, column.arrow) for column in columns])
+        self._lines_schema = pa.schema([("record", pa.struct([("data", data), ("meta", _CHANGES)]))])
+        self._fast = not any(column.semi_structured for column in columns)
+        self._writer = pyarrow.parquet.ParquetWriter(path, self._schema, compression="zstd")
+
+    def add(self, lines: bytes, header: Header | None) -> None:
+        """Add whole RECORD lines; `header` is what they all start with, if it is known."""
+        table = self._parse(lines, header.emitted_at) if header and self._fast else None
+        if table is None:
+            table = self._parse_slowly(lines)
+        self._writer.write_table(table)
+        self.rows += table.num_rows
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _parse(self, lines: bytes, emitted_at: int) -> pa.Table | None:
+        try:
+            records = pyarrow.json.read_json(
+                io.BytesIO(lines),
+                read_options=pyarrow.json.ReadOptions(block_size=max(1 << 20, len(lines) // 2)),
+                parse_options=pyarrow.json.ParseOptions(
+                    explicit_schema=self._lines_schema, unexpected_field_behavior="ignore"
+                ),
+            )
+        except pa.ArrowInvalid:
+            return None
+        record = records.column("record").combine_chunks()
+        if record.field("meta").null_count != len(record):
+            return None
+        data = record.field("data")
+        constants = [_timestamp(emitted_at), self._plain_meta]
+        return pa.Table.from_arrays(
+            [
+                *(pa.repeat(pa.scalar(value), len(record)) for value in constants),
+                *(data.field(column.field) for column in self._columns),
+            ],
+            schema=self._schema,
+        )
+
+    def _parse_slowly(self, lines: bytes) -> pa.Table:
+        rows = []
+        for line in lines.splitlines():
+            record = orjson.loads(line)["record"]
+            changes = list((record.get("meta") or {}).get("changes") or [])
+            row: JsonObject = {}
+            for column in self._columns:
+                value = record["data"].get(column.field)
+                row[column.name] = fitted = fit(value, column)
+                if fitted is None and value is not None:
+                    changes.append(
+                        {"field": column.field, "change": "NULLED", "reason": "DESTINATION_TYPECAST_ERROR"}
+                    )
+            row["_AIRBYTE_EXTRACTED_AT"] = _timestamp(record["emitted_at"])
+            row["_AIRBYTE_META"] = self._meta(changes)
+            rows.append(row)
+        return pa.Table.from_pylist(rows, schema=self._schema)
+
+    def _meta(self, changes: list[JsonObject]) -> str:
+        return orjson.dumps({"sync_id": self._sync_id, "changes": changes}).decode()
+
+
+def fit(value: Any, column: Column) -> Any:
+    """`value` as the column's parquet type holds it, or None where it cannot."""
+    if value is None:
+        return None
+    if column.semi_structured:
+        return orjson.dumps(value).decode()
+    match column.type:
+        case "NUMBER(38,0)":
+            fits = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+            return value if fits else None
+        case "FLOAT":
+            fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            return float(value) if fits else None
+        case "BOOLEAN":
+            return value if isinstance(value, bool) else None
+        case _:
+            return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _timestamp(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,212 @@
+"""How a stream becomes a Snowflake table: names, types and the three statements that load it.
+
+The contract is that of Airbyte's Snowflake destination 4 ("direct load"): upper-case quoted names, four
+`_AIRBYTE_` columns first, JSON-schema types mapped as in https://docs.airbyte.com/integrations/destinations/snowflake
+(a `number` is a FLOAT).
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from ..protocol import ConnectorError, Stream
+
+META_COLUMNS: Mapping[str, str] = {
+    "_AIRBYTE_RAW_ID": "VARCHAR NOT NULL",
+    "_AIRBYTE_EXTRACTED_AT": "TIMESTAMP_TZ NOT NULL",
+    "_AIRBYTE_META": "VARIANT NOT NULL",
+    "_AIRBYTE_GENERATION_ID": "NUMBER(38,0)",
+}
+_STRING_FORMATS = {
+    "timestamp_with_timezone": "TIMESTAMP_TZ",
+    "timestamp_without_timezone": "TIMESTAMP_NTZ",
+    "time_with_timezone": "VARCHAR",
+    "time_without_timezone": "TIME",
+    "date": "DATE",
+    "date-time": "TIMESTAMP_TZ",
+    "time": "TIME",
+}
+
+
+def quote(*names: str) -> str:
+    """A quoted, dotted identifier."""
+    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One data column: the field it comes from, its name and type in Snowflake, its type in parquet."""
+
+    field: str
+    type: str
+
+    @property
+    def name(self) -> str:
+        return self.field.upper()
+
+    @property
+    def arrow(self) -> pa.DataType:
+        """Dates and times travel as text: Snowflake and fakesnow both parse ISO 8601 exactly."""
+        scalars = {"NUMBER(38,0)": pa.int64(), "FLOAT": pa.float64(), "BOOLEAN": pa.bool_()}
+        return scalars.get(self.type, pa.string())
+
+    @property
+    def semi_structured(self) -> bool:
+        return self.type == "VARIANT"
+
+    @property
+    def staged_type(self) -> str:
+        return "VARCHAR" if self.semi_structured else self.type
+
+
+def snowflake_type(schema: Mapping[str, Any]) -> str:
+    """The Snowflake type of a JSON-schema property."""
+    declared = schema.get("type", "object")
+    kinds = {declared} if isinstance(declared, str) else set(declared)
+    kinds.discard("null")
+    if len(kinds) != 1:
+        return "VARIANT"
+    airbyte_type = schema.get("airbyte_type", "")
+    match kinds.pop():
+        case "string":
+            return _STRING_FORMATS.get(airbyte_type or schema.get("format", ""), "VARCHAR")
+        case "integer":
+            return "NUMBER(38,0)"
+        case "number":
+            return "NUMBER(38,0)" if airbyte_type == "integer" else "FLOAT"
+        case "boolean":
+            return "BOOLEAN"
+        case _:
+            return "VARIANT"
+
+
+@dataclass(frozen=True)
+class Table:
+    """The table of one stream, and the temporary objects of one sync beside it."""
+
+    database: str
+    schema: str
+    name: str
+    columns: Sequence[Column]
+    primary_key: Sequence[str]
+    cursor: str | None
+    dedup: bool
+    generation_id: int
+    suffix: str
+
+    @classmethod
+    def of(cls, stream: Stream, database: str, default_schema: str) -> Table:
+        columns = [Column(field, snowflake_type(schema)) for field, schema in stream.properties.items()]
+        names = [column.name for column in columns]
+        if len(set(names)) != len(names):
+            raise ConnectorError(
+                f"{stream.name}: two columns have the same name in upper case", "config_error"
+            )
+        if stream.dedup and not stream.primary_key:
+            raise ConnectorError(f"{stream.name}: append_dedup needs a primary key", "config_error")
+        return cls(
+            database=database,
+            schema=(stream.namespace or default_schema).upper(),
+            name=stream.name.upper(),
+            columns=columns,
+            primary_key=[field.upper() for field in stream.primary_key],
+            cursor=stream.cursor_field.upper() if stream.cursor_field else None,
+            dedup=stream.dedup,
+            generation_id=stream.generation_id,
+            suffix=secrets.token_hex(6).upper(),
+        )
+
+    @property
+    def qualified(self) -> str:
+        return quote(self.database, self.schema, self.name)
+
+    @property
+    def staging(self) -> str:
+        return quote(self.database, self.schema, f"_AIRBYTE_TMP_{self.name}_{self.suffix}")
+
+    @property
+    def stage(self) -> str:
+        return quote(self.database, self.schema, f"_AIRBYTE_STAGE_{self.name}")
+
+    def is_orphan(self, name: str) -> bool:
+        """True for a staging table that an earlier, killed sync of this stream left behind."""
+        return re.fullmatch(rf"_AIRBYTE_TMP_{re.escape(self.name)}_[0-9A-F]{{12}}", name) is not None
+
+    def create(self) -> str:
+        data = {column.name: column.type for column in self.columns}
+        columns = ", ".join(f"{quote(name)} {type_}" for name, type_ in {**META_COLUMNS, **data}.items())
+        return f"create table if not exists {self.qualified} ({columns})"
+
+    def add_columns(self, existing: Sequence[str]) -> list[str]:
+        """One statement for each column that the source has gained since the table was made."""
+        return [
+            f"alter table {self.qualified} add column if not exists {quote(column.name)} {column.type}"
+            for column in self.columns
+            if column.name not in existing
+        ]
+
+    def create_staging(self) -> str:
+        meta = {"_AIRBYTE_EXTRACTED_AT": "TIMESTAMP_TZ", "_AIRBYTE_META": "VARCHAR"}
+        data = {column.name: column.staged_type for column in self.columns}
+        columns = ", ".join(f"{quote(name)} {type_}" for name, type_ in {**meta, **data}.items())
+        return f"create or replace table {self.staging} ({columns})"
+
+    def copy(self, file_name: str) -> str:
+        return (
+            f"copy into {self.staging} from @{self.stage}/{file_name} file_format = (type = parquet) "
+            "match_by_column_name = case_insensitive purge = true"
+        )
+
+    def _incoming(self) -> str:
+        """The staged rows in the shape of the table; under dedup the newest one of each key."""
+        data = (
+            f"parse_json({quote(column.name)}) as {quote(column.name)}"
+            if column.semi_structured
+            else quote(column.name)
+            for column in self.columns
+        )
+        select = (
+            'select uuid_string() as "_AIRBYTE_RAW_ID", "_AIRBYTE_EXTRACTED_AT", '
+            'parse_json("_AIRBYTE_META") as "_AIRBYTE_META", '
+            f'{self.generation_id} as "_AIRBYTE_GENERATION_ID", {", ".join(data)} from {self.staging}'
+        )
+        if not self.dedup:
+            return select
+        newest = ", ".join(
+            f"{quote(name)} desc nulls last" for name in [self.cursor, "_AIRBYTE_EXTRACTED_AT"] if name
+        )
+        keys = ", ".join(map(quote, self.primary_key))
+        return f"{select} qualify row_number() over (partition by {keys} order by {newest}) = 1"
+
+    def load(self) -> str:
+        """Move the staged rows into the table: INSERT, or under dedup a MERGE that never goes back."""
+        names = [*META_COLUMNS, *(column.name for column in self.columns)]
+        columns = ", ".join(map(quote, names))
+        if not self.dedup:
+            return f"insert into {self.qualified} ({columns}) {self._incoming()}"
+        on = " and ".join(f"t.{quote(name)} = s.{quote(name)}" for name in self.primary_key)
+        newer = 't."_AIRBYTE_EXTRACTED_AT" <= s."_AIRBYTE_EXTRACTED_AT"'
+        if self.cursor:
+            cursor = quote(self.cursor)
+            newer = (
+                f"(t.{cursor} < s.{cursor} or (t.{cursor} is null and s.{cursor} is not null) "
+                f"or ((t.{cursor} = s.{cursor} or (t.{cursor} is null and s.{cursor} is null)) and {newer}))"
+            )
+        changes = ", ".join(
+            f"t.{quote(name)} = s.{quote(name)}" for name in names if name not in self.primary_key
+        )
+        values = ", ".join(f"s.{quote(name)}" for name in names)
+        return (
+            f"merge into {self.qualified} as t using ({self._incoming()}) as s on {on} "
+            f"when matched and {newer} then update set {changes} "
+            f"when not matched then insert ({columns}) values ({values})"
+        )
+
+    def truncate_older(self, minimum_generation_id: int) -> str:
+        return f'delete from {self.qualified} where "_AIRBYTE_GENERATION_ID" < {minimum_generation_id}'

@@ -1,0 +1,174 @@
+"""The Snowflake session of one sync. Every statement commits by itself."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qsl
+
+import snowflake.connector
+from cryptography.hazmat.primitives import serialization
+
+from ..protocol import ConnectorError, JsonObject, Stream, log
+from .table import META_COLUMNS, Table, quote
+
+LOGIN_TIMEOUT_S = 60
+NETWORK_TIMEOUT_S = 600
+
+
+def connection_arguments(config: JsonObject) -> dict[str, Any]:
+    """Arguments of the Python connector for a configuration in the terms of Airbyte's connector.
+
+    `host` is `<account>.snowflakecomputing.com`, or any host and port with `account=…&ssl=off` among
+    `jdbc_url_params`, which are the JDBC driver's own names.
+    """
+    host, _, port = config["host"].partition(":")
+    options = dict(parse_qsl(config.get("jdbc_url_params", "")))
+    plain = options.get("ssl", "on").lower() in {"off", "false"}
+    arguments: dict[str, Any] = {
+        "account": options.get("account") or host.removesuffix(".snowflakecomputing.com"),
+        "host": host,
+        "port": int(port or (80 if plain else 443)),
+        "protocol": "http" if plain else "https",
+        "user": config["username"],
+        "role": config["role"],
+        "warehouse": config["warehouse"],
+        "database": config["database"].upper(),
+        "schema": config["schema"].upper(),
+        "autocommit": True,
+        "login_timeout": LOGIN_TIMEOUT_S,
+        "network_timeout": int(options.get("networkTimeout", NETWORK_TIMEOUT_S * 1000)) // 1000,
+        "client_session_keep_alive": True,
+        "application": "retailflow_embedded_airbyte",
+        "session_parameters": {"CLIENT_TELEMETRY_ENABLED": False},
+    }
+    credentials = config["credentials"]
+    if credentials["auth_type"] == "Key Pair Authentication":
+        arguments["private_key"] = _private_key(credentials)
+        arguments["authenticator"] = "SNOWFLAKE_JWT"
+    else:
+        arguments["password"] = credentials["password"]
+    return arguments
+
+
+def _private_key(credentials: JsonObject) -> bytes:
+    """The key as DER bytes, which is what the connector takes. Accepts PEM, with or without its newlines."""
+    text = credentials["private_key"].strip()
+    password = credentials.get("private_key_password") or None
+    try:
+        if text.startswith("-----"):
+            key = serialization.load_pem_private_key(
+                text.replace("\\n", "\n").encode(), password.encode() if password else None
+            )
+        else:
+            key = serialization.load_der_private_key(base64.b64decode(text), None)
+    except (ValueError, TypeError) as error:
+        raise ConnectorError("credentials.private_key is not a PKCS#8 PEM key", "config_error") from error
+    return key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+class Warehouse:
+    """A session, opened on entry. Raises ConnectorError that names host and user where it cannot be."""
+
+    def __init__(self, config: JsonObject) -> None:
+        self._arguments = connection_arguments(config)
+
+    def __enter__(self) -> Self:
+        try:
+            self._session = snowflake.connector.connect(**self._arguments)
+        except snowflake.connector.errors.DatabaseError as error:  # wrong user, role or key
+            raise ConnectorError(self._cannot("log in", error), "config_error") from error
+        except snowflake.connector.errors.Error as error:
+            raise ConnectorError(self._cannot("connect", error), "transient_error") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def _cannot(self, what: str, error: Exception) -> str:
+        where = f"{self._arguments['host']}:{self._arguments['port']}"
+        return f"cannot {what} to Snowflake at {where} as {self._arguments['user']}: {error}"
+
+    def query(self, statement: str, *parameters: str) -> list[tuple[Any, ...]]:
+        try:
+            with self._session.cursor() as cursor:
+                cursor.execute(statement, parameters or None)
+                return [tuple(row) for row in cursor.fetchall()]
+        except snowflake.connector.errors.Error as error:
+            raise ConnectorError(f"Snowflake refused `{statement[:120]}`: {error.msg}") from error
+
+    def check(self) -> None:
+        """Prove that a table can be made and dropped in the default schema."""
+        database, schema = self._arguments["database"], self._arguments["schema"]
+        self._ensure_schema(database, schema)
+        probe = quote(database, schema, "_AIRBYTE_CONNECTION_TEST")
+        self.query(f"create or replace table {probe} (n NUMBER(38,0))")
+        self.query(f"drop table {probe}")
+
+    def prepare(self, stream: Stream) -> Table:
+        """Make or widen the stream's table, and sweep what killed syncs left."""
+        table = Table.of(stream, self._arguments["database"], self._arguments["schema"])
+        self._ensure_schema(table.database, table.schema)
+        self.query(table.create())
+        existing = [
+            name
+            for (name,) in self._information(
+                "columns", "column_name", table, "and table_name = %s", table.name
+            )
+        ]
+        if missing := [name for name in META_COLUMNS if name not in existing]:
+            raise ConnectorError(
+                f"{table.qualified} exists but is no table of Airbyte's (it lacks {', '.join(missing)}): "
+                "rename or drop it",
+                "config_error",
+            )
+        for statement in table.add_columns(existing):
+            log(statement)
+            self.query(statement)
+        for (name,) in self._information("tables", "table_name", table):
+            if table.is_orphan(name):
+                log(f"dropping {name}, left by a sync that was killed")
+                self.query(f"drop table if exists {quote(table.database, table.schema, name)}")
+        self.query(f"create or replace stage {table.stage}")
+        return table
+
+    def load(self, table: Table, path: Path, rows: int) -> None:
+        """Load one parquet file. When this returns, its rows are in the table for good."""
+        self.query(table.create_staging())
+        self.query(f"put 'file://{path}' @{table.stage} auto_compress = false overwrite = true")
+        result = self.query(table.copy(path.name))
+        loaded = sum(int(row[3]) for row in result if len(row) > 3 and row[1] == "LOADED")
+        if loaded != rows:
+            raise ConnectorError(f"{table.qualified}: {rows} rows were staged but {loaded} copied: {result}")
+        self.query(table.load())
+        log(f"loaded {rows} rows into {table.qualified}")
+
+    def truncate_older(self, table: Table, stream: Stream) -> None:
+        """After a whole refresh: remove the rows of the generations before it."""
+        if stream.minimum_generation_id > 0:
+            self.query(table.truncate_older(stream.minimum_generation_id))
+
+    def drop_staging(self, tables: Sequence[Table]) -> None:
+        for table in tables:
+            self.query(f"drop table if exists {table.staging}")
+
+    def _ensure_schema(self, database: str, schema: str) -> None:
+        found = self.query(
+            f"select 1 from {quote(database)}.information_schema.schemata where schema_name = %s", schema
+        )
+        if not found:
+            self.query(f"create schema if not exists {quote(database, schema)}")
+
+    def _information(
+        self, view: str, column: str, table: Table, more: str = "", *values: str
+    ) -> list[tuple[Any, ...]]:
+        return self.query(
+            f"select {column} from {quote(table.database)}.information_schema.{view} "
+            f"where table_schema = %s {more}",
+            table.schema,
+            *values,
+        )

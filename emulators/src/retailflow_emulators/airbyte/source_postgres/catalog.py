@@ -1,0 +1,84 @@
+"""Tables as streams: which ones, with which columns and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import psycopg2.extensions
+
+from ..protocol import JsonObject
+
+_INTEGER: JsonObject = {"type": ["number", "null"], "airbyte_type": "integer"}
+_NUMBER: JsonObject = {"type": ["number", "null"]}
+_STRING: JsonObject = {"type": ["string", "null"]}
+
+# The same types that Airbyte's own source-postgres reports. Everything else travels as text.
+JSON_TYPES: Mapping[str, JsonObject] = {
+    "int2": _INTEGER,
+    "int4": _INTEGER,
+    "int8": _INTEGER,
+    "numeric": _NUMBER,
+    "float4": _NUMBER,
+    "float8": _NUMBER,
+    "bool": {"type": ["boolean", "null"]},
+    "date": {**_STRING, "format": "date"},
+    "time": {**_STRING, "format": "time", "airbyte_type": "time_without_timezone"},
+    "timestamp": {**_STRING, "format": "date-time", "airbyte_type": "timestamp_without_timezone"},
+    "timestamptz": {**_STRING, "format": "date-time", "airbyte_type": "timestamp_with_timezone"},
+}
+
+# Only tables with a primary key: without one a row cannot be found again, so nothing could be merged.
+_TABLES = """
+select n.nspname, c.relname,
+       array(select attname::text from pg_attribute a
+             where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attnum),
+       array(select (case when t.typtype = 'd' then b.typname else t.typname end)::text
+             from pg_attribute a
+             join pg_type t on t.oid = a.atttypid
+             left join pg_type b on b.oid = t.typbasetype
+             where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attnum),
+       array(select a.attname::text
+             from unnest(i.indkey::int2[]) with ordinality as k (attnum, position)
+             join pg_attribute a on a.attrelid = c.oid and a.attnum = k.attnum order by k.position)
+from pg_class c
+join pg_namespace n on n.oid = c.relnamespace
+left join pg_index i on i.indrelid = c.oid and i.indisprimary
+where n.nspname = any(%s) and c.relkind in ('r', 'p') and not c.relispartition
+  and has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT')
+order by n.nspname, c.relname
+"""
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """A table that this user may read: column name -> PostgreSQL type name, and the primary key."""
+
+    schema: str
+    name: str
+    columns: Mapping[str, str]
+    primary_key: Sequence[str]
+
+    def stream(self) -> JsonObject:
+        """The table as a stream of an AirbyteCatalog."""
+        return {
+            "name": self.name,
+            "namespace": self.schema,
+            "json_schema": {
+                "type": "object",
+                "properties": {name: JSON_TYPES.get(type_, _STRING) for name, type_ in self.columns.items()},
+            },
+            "supported_sync_modes": ["full_refresh", "incremental"],
+            "source_defined_primary_key": [[name] for name in self.primary_key],
+            "is_resumable": True,
+        }
+
+
+def tables(connection: psycopg2.extensions.connection, schemas: Sequence[str]) -> list[SourceTable]:
+    """Every readable table of `schemas`, those without a primary key included."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TABLES, (list(schemas),))
+        return [
+            SourceTable(schema, name, dict(zip(columns, types, strict=True)), keys)
+            for schema, name, columns, types, keys in cursor.fetchall()
+        ]
