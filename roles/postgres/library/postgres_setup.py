@@ -213,13 +213,19 @@ class Setup:
         """List what a run makes on a server that does not exist yet (check mode)."""
         self.actions += [f"create login {role['name']}" for role in self.params["roles"]]
         self.actions += [f"create database {database['name']}" for database in self.params["databases"]]
-        self.actions += [f"apply {schema['name']} to {schema['database']}" for schema in self.params["schemas"]]
+        self.actions += [
+            f"apply {schema['name']} to {schema['database']}" for schema in self.params["schemas"]
+        ]
         self.after = list(self.actions)
 
     def run(self) -> None:
         """Reconcile logins, then databases, then schemas."""
         with self.connect("postgres") as connection, connection.cursor() as cursor:
-            admin = {"name": self.params["admin_user"], "password": self.params["admin_password"], "member_of": []}
+            admin = {
+                "name": self.params["admin_user"],
+                "password": self.params["admin_password"],
+                "member_of": [],
+            }
             for role in (admin, *self.params["roles"]):
                 self.reconcile_role(cursor, role)
             for database in self.params["databases"]:
@@ -372,7 +378,9 @@ def main() -> None:
     if module.check_mode and not os.path.exists(module.params["socket_dir"]):
         setup.plan()
     elif psycopg2 is None:
-        module.fail_json(msg="The Python driver is missing on the host: install the package python3-psycopg2.")
+        module.fail_json(
+            msg="The Python driver is missing on the host: install the package python3-psycopg2."
+        )
     else:
         try:
             setup.run()

@@ -1,0 +1,81 @@
+"""The module ecs_registry against moto's ECS."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+PATH = Path(__file__).parents[2] / "roles/ecs-agent/library/ecs_registry.py"
+SPEC = importlib.util.spec_from_file_location("ecs_registry", PATH)
+assert SPEC and SPEC.loader
+ecs_registry = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(ecs_registry)
+
+
+@pytest.fixture
+def ecs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        yield boto3.client("ecs", region_name="us-east-1")
+
+
+def run(ecs: Any, method: str, *arguments: Any, check: bool = False) -> list[str]:
+    registry = ecs_registry.Registry(ecs, "shop", check)
+    getattr(registry, method)(*arguments)
+    return list(registry.actions)
+
+
+def instance_id() -> str:
+    ec2 = boto3.client("ec2", region_name="us-east-1")
+    image = ec2.describe_images()["Images"][0]["ImageId"]
+    return str(ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"])
+
+
+def test_a_cluster_is_made_once_and_keeps_foreign_tags(ecs: Any) -> None:
+    assert run(ecs, "ensure_cluster", {"Project": "shop"}, check=True) == ["create cluster shop"]
+    assert ecs.list_clusters()["clusterArns"] == []
+    assert run(ecs, "ensure_cluster", {"Project": "shop"}) == ["create cluster shop"]
+    assert run(ecs, "ensure_cluster", {"Project": "shop"}) == []
+    arn = ecs.list_clusters()["clusterArns"][0]
+    ecs.tag_resource(resourceArn=arn, tags=[{"key": "Team", "value": "data"}])
+    assert run(ecs, "ensure_cluster", {"Project": "other"}) == ["tag cluster shop"]
+    tags = {tag["key"]: tag["value"] for tag in ecs.list_tags_for_resource(resourceArn=arn)["tags"]}
+    assert tags == {"Project": "other", "Team": "data"}
+
+
+def test_an_instance_is_registered_once_with_its_attributes(ecs: Any) -> None:
+    run(ecs, "ensure_cluster", {})
+    host = instance_id()
+    assert run(ecs, "ensure_instance", host, {"role": "postgres"}, check=True)
+    assert ecs.list_container_instances(cluster="shop")["containerInstanceArns"] == []
+    assert f"register {host} in shop" in run(ecs, "ensure_instance", host, {"role": "postgres"})
+    assert run(ecs, "ensure_instance", host, {"role": "postgres"}) == []
+    assert run(ecs, "ensure_instance", host, {"role": "airbyte"}) == [f"set the attributes of {host}"]
+    (arn,) = ecs.list_container_instances(cluster="shop")["containerInstanceArns"]
+    found = ecs.describe_container_instances(cluster="shop", containerInstances=[arn])["containerInstances"][
+        0
+    ]
+    assert found["ec2InstanceId"] == host
+    assert {"name": "role", "value": "airbyte"} in [
+        {"name": one["name"], "value": one.get("value")} for one in found["attributes"]
+    ]
+
+
+def test_removal_works_twice_and_takes_instances_along(ecs: Any) -> None:
+    run(ecs, "ensure_cluster", {})
+    first, second = instance_id(), instance_id()
+    for host in (first, second):
+        run(ecs, "ensure_instance", host, {})
+    assert run(ecs, "remove_instance", first) == [f"deregister {first}"]
+    assert run(ecs, "remove_instance", first) == []
+    assert run(ecs, "remove_cluster") == [f"deregister {second}", "delete cluster shop"]
+    assert run(ecs, "remove_cluster") == []
+    assert run(ecs, "remove_instance", second) == []
