@@ -41,9 +41,9 @@ def specs(role: str) -> dict[str, Any]:
 
 
 def options(role: str) -> dict[str, Any]:
-    return {
-        name: option for entry in specs(role).values() for name, option in entry.get("options", {}).items()
-    }
+    found = load(ROLES[role] / "meta/argument_specs.yml") or {"argument_specs": {}}
+    entries = found["argument_specs"].values()
+    return {name: option for entry in entries for name, option in entry.get("options", {}).items()}
 
 
 def yaml_files(role: str) -> list[Path]:
