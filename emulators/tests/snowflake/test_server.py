@@ -18,6 +18,7 @@ import pytest
 import snowflake.connector
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+
 from retailflow_emulators.snowflake.server import RESULTS_KEPT, RecentResults, Settings
 
 START_SECONDS = 60
