@@ -1,0 +1,57 @@
+"""Settings of the function, from its environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import URL
+
+from retailflow_generator.request import MAX_ROWS
+
+
+class InvalidConfiguration(ValueError):
+    """An environment variable of the function is missing or wrong."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where PostgreSQL is, and how many rows an event brings that does not say (``GENERATOR_ROWS``)."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str = field(repr=False)
+    default_rows: int = 500
+    connect_timeout: int = 5
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Settings:
+        """Read ``DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD, DB_CONNECT_TIMEOUT, GENERATOR_ROWS``."""
+
+        def text(name: str) -> str:
+            if not env.get(name):
+                raise InvalidConfiguration(f"{name} is not set in the function's environment")
+            return env[name]
+
+        def number(name: str, default: int, high: int) -> int:
+            value = env.get(name, str(default))
+            if not (value.isascii() and value.isdigit() and 1 <= int(value) <= high):
+                raise InvalidConfiguration(f"{name} must be a whole number from 1 to {high}, got {value!r}")
+            return int(value)
+
+        return cls(
+            host=text("DB_HOST"),
+            port=number("DB_PORT", 5432, 65535),
+            database=text("DB_NAME"),
+            user=text("DB_USER"),
+            password=text("DB_PASSWORD"),
+            default_rows=number("GENERATOR_ROWS", cls.default_rows, MAX_ROWS),
+            connect_timeout=number("DB_CONNECT_TIMEOUT", cls.connect_timeout, 60),
+        )
+
+    @property
+    def url(self) -> URL:
+        """The SQLAlchemy URL; it hides the password when printed."""
+        return URL.create("postgresql+psycopg2", self.user, self.password, self.host, self.port, self.database)
