@@ -11,11 +11,12 @@ import os
 import re
 import time
 from collections.abc import Callable
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
+from urllib.request import ProxyHandler, Request, build_opener
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import open_url
 
 DOCUMENTATION = r"""
 module: metabase_content
@@ -270,7 +271,7 @@ def dashcards_body(places: list[Item], existing: list[Item], card_ids: dict[str,
         if kept is not None:
             left.remove(kept)
         grid = {name: place[name] for name in ("row", "col", "size_x", "size_y")}
-        options = {
+        options: Item = {
             name: (kept or {}).get(name) or empty
             for name, empty in (("visualization_settings", {}), ("parameter_mappings", []))
         }
@@ -292,6 +293,8 @@ class Api:
 
     def __init__(self, url: str, timeout: int) -> None:
         self._url, self._timeout = url.rstrip("/"), timeout
+        # Not open_url: it reads all CA certificates again for every request.
+        self._opener = build_opener(ProxyHandler({}))
         self.session = ""
 
     def __call__(self, method: str, path: str, body: Any = None, refusals: tuple[int, ...] = ()) -> Any:
@@ -299,21 +302,16 @@ class Api:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self.session:
             headers["X-Metabase-Session"] = self.session
+        data = None if body is None else json.dumps(body).encode()
         try:
-            response = open_url(
-                self._url + path,
-                method=method,
-                data=None if body is None else json.dumps(body),
-                headers=headers,
-                timeout=self._timeout,
-                use_proxy=False,
-            )
-            text = response.read().decode()
+            request = Request(self._url + path, data, headers, method=method)
+            with self._opener.open(request, timeout=self._timeout) as response:
+                text = response.read().decode()
         except HTTPError as error:
             if error.code in refusals:
                 return None
             raise Failure(f"{method} {path}: HTTP {error.code}: {_words(error.read().decode())}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, HTTPException) as error:
             raise Unreachable(f"{self._url} does not answer: {error}") from None
         return json.loads(text) if text else None
 

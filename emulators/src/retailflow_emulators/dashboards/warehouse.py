@@ -106,7 +106,12 @@ class Snowflake:
     def check(self, details: dict[str, Any]) -> None:
         """See Warehouse."""
         with self._cursor(details, self._connection_seconds) as cursor:
-            cursor.execute("select 1", timeout=self._connection_seconds).fetchall()
+            (database,) = cursor.execute(
+                "select current_database()", timeout=self._connection_seconds
+            ).fetchone()
+        if not database:  # Snowflake lets a session begin without the database it named
+            reason = f"there is no database {details['db']} that {details['user']} may use; the case of its name matters"
+            raise WarehouseError(reason, "db")
 
     def tables(self, details: dict[str, Any]) -> list[dict[str, str]]:
         """See Warehouse."""
@@ -169,7 +174,7 @@ class Snowflake:
 
 
 def _reason(error: SnowflakeError) -> str:
-    return " ".join((error.raw_msg or error.msg or str(error)).split())
+    return " ".join((error.msg or str(error)).replace("None: ", "").split())
 
 
 def _base_type(meta: Any) -> str:
