@@ -1,0 +1,54 @@
+"""What services and people get from docker-engine, container-service and ecs-agent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def inspect(host: Any, template: str) -> Any:
+    return json.loads(host.check_output("docker inspect --format %s probe", "{{json " + template + "}}"))
+
+
+def test_the_engine_is_configured(host: Any) -> None:
+    info = json.loads(host.check_output("docker info --format '{{json .}}'"))
+    assert info["LiveRestoreEnabled"] is True
+    assert "registry.example.internal:5000" in info["RegistryConfig"]["IndexConfigs"]
+    assert host.service("docker").is_enabled
+
+
+def test_packets_of_services_fit_the_network(host: Any) -> None:
+    assert host.check_output("docker exec probe cat /sys/class/net/eth0/mtu") == "1400"
+    assert list(inspect(host, ".NetworkSettings.Networks")) == ["retailflow"]
+
+
+def test_the_service_is_healthy_and_has_its_environment(host: Any) -> None:
+    assert inspect(host, ".State.Health.Status") == "healthy"
+    assert host.check_output("docker exec probe sh -c 'echo $GREETING $TOKEN'") == "hello never-printed"
+
+
+def test_the_log_is_rotated(host: Any) -> None:
+    assert inspect(host, ".HostConfig.LogConfig.Config") == {"max-size": "10m", "max-file": "3"}
+
+
+def test_the_service_returns_when_it_dies_and_survives_a_restart_of_the_engine(host: Any) -> None:
+    pid = inspect(host, ".State.Pid")
+    host.check_output(f"kill -KILL {pid}")
+    assert host.run("timeout 20 sh -c 'until docker exec probe true 2>/dev/null; do sleep 0.2; done'").rc == 0
+    pid = inspect(host, ".State.Pid")
+    host.check_output("systemctl restart docker")
+    assert inspect(host, ".State.Pid") == pid
+
+
+def test_what_is_ours_is_marked(host: Any) -> None:
+    assert host.check_output("docker ps --quiet --filter label=retailflow.site=retailflow") != ""
+    assert host.check_output("docker network ls --quiet --filter label=retailflow.site=retailflow") != ""
+
+
+def test_the_ecs_agent_would_join_its_cluster_with_its_role(host: Any) -> None:
+    config = host.file("/etc/ecs/ecs.config")
+    settings = dict(line.split("=", 1) for line in config.content_string.splitlines())
+    assert settings["ECS_CLUSTER"] == "shop"
+    assert json.loads(settings["ECS_INSTANCE_ATTRIBUTES"]) == {"role": "probe"}
+    assert json.loads(settings["ECS_AVAILABLE_LOGGING_DRIVERS"]) == ["json-file", "awslogs"]
+    assert config.mode == 0o600
