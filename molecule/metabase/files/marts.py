@@ -1,0 +1,40 @@
+"""The three marts, with a few rows, in the emulated Snowflake of this container."""
+
+import os
+
+os.environ["SNOWFLAKE_DISABLE_PLATFORM_DETECTION"] = "true"
+import snowflake.connector
+
+ROWS = [
+    ("India", "Maharashtra", "Pune", 3, "1200.50", "200.25", "1000.25"),
+    ("India", "Maharashtra", "Mumbai", 1, "10.00", "0.00", "10.00"),
+    ("Kenya", "Nairobi", "<script>alert(1)</script>", 2, "99.99", "0.99", "99.00"),
+]
+SUMS = "sum(ORDERS) ORDERS, " + ", ".join(
+    f"cast(sum({name}) as number(38, 2)) {name}"
+    for name in ("TOTAL_REVENUE", "TOTAL_DISCOUNT", "NET_REVENUE")
+)
+
+connection = snowflake.connector.connect(
+    account="molecule",
+    user="x",
+    password="x",
+    host="127.0.0.1",
+    port=8080,
+    protocol="http",
+    network_timeout=30,
+)
+with connection, connection.cursor() as cursor:
+    cursor.execute("create database if not exists ANALYTICS")
+    cursor.execute("create schema if not exists ANALYTICS.MARTS")
+    cursor.execute("use schema ANALYTICS.MARTS")
+    cursor.execute(
+        "create or replace table NET_REVENUE_BY_CITY (COUNTRY varchar, STATE varchar, CITY varchar, ORDERS number(38, 0),"
+        " TOTAL_REVENUE number(38, 2), TOTAL_DISCOUNT number(38, 2), NET_REVENUE number(38, 2))"
+    )
+    for row in ROWS:
+        cursor.execute("insert into NET_REVENUE_BY_CITY values (%s, %s, %s, %s, %s, %s, %s)", row)
+    for name, keys in (("STATE", "COUNTRY, STATE"), ("COUNTRY", "COUNTRY")):
+        cursor.execute(
+            f"create or replace table NET_REVENUE_BY_{name} as select {keys}, {SUMS} from NET_REVENUE_BY_CITY group by {keys}"
+        )

@@ -1,0 +1,119 @@
+"""What a person and a program get from the role metabase, here with the embedded dashboard server."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+URL = "http://localhost:3000"
+ADMIN = {"username": "admin@molecule.example", "password": "admin-secret-1"}
+
+
+def call(host: Any, method: str, path: str, body: Any = None, session: str = "") -> tuple[int, Any]:
+    """One request from the host itself: status, and the answer parsed where it is JSON."""
+    script = (
+        "import json, sys, urllib.error, urllib.request as u\n"
+        "method, url, body, session = sys.argv[1:]\n"
+        "headers = {'Content-Type': 'application/json', 'X-Metabase-Session': session}\n"
+        "try:\n"
+        "    answer = u.urlopen(u.Request(url, body.encode() or None, headers, method=method), timeout=60)\n"
+        "except urllib.error.HTTPError as error:\n"
+        "    answer = error\n"
+        "print(answer.status, answer.read().decode())"
+    )
+    text = "" if body is None else json.dumps(body)
+    status, _, answer = host.check_output(
+        "python3 -c %s %s %s %s %s", script, method, URL + path, text, session
+    ).partition(" ")
+    try:
+        return int(status), json.loads(answer)
+    except ValueError:
+        return int(status), answer
+
+
+def log_in(host: Any) -> str:
+    status, answer = call(host, "POST", "/api/session", ADMIN)
+    assert status == 200, answer
+    return str(answer["id"])
+
+
+def wait_until_it_answers(host: Any) -> None:
+    for _ in range(60):
+        if host.run("python3 -c %s", f"import urllib.request as u; u.urlopen('{URL}/api/health')").rc == 0:
+            return
+        time.sleep(1)
+    pytest.fail(host.run("docker logs --tail 30 metabase 2>&1").stdout)
+
+
+def test_set_up_is_done_and_closed(host: Any) -> None:
+    properties = call(host, "GET", "/api/session/properties")[1]
+    assert (properties["has-user-setup"], properties["setup-token"]) == (True, None)
+    body = {
+        "token": "guess",
+        "user": {"email": "x@y.example", "password": "secret1"},
+        "prefs": {"site_name": "Mine"},
+    }
+    assert call(host, "POST", "/api/setup", body)[0] == 403
+
+
+def test_only_the_administrator_logs_in(host: Any) -> None:
+    assert call(host, "POST", "/api/session", {**ADMIN, "password": "wrong1"})[0] == 401
+    assert call(host, "GET", "/api/card")[0] == 401
+    assert call(host, "GET", "/api/user/current", session=log_in(host))[1]["email"] == ADMIN["username"]
+
+
+def test_every_card_of_the_dashboard_returns_its_rows(host: Any) -> None:
+    session = log_in(host)
+    (dashboard,) = call(host, "GET", "/api/dashboard", session=session)[1]
+    places = call(host, "GET", f"/api/dashboard/{dashboard['id']}", session=session)[1]["dashcards"]
+    net = {}
+    for place in places:
+        status, answer = call(host, "POST", f"/api/card/{place['card_id']}/query", {}, session)
+        assert (status, answer["status"]) == (202, "completed"), answer
+        names = [column["name"] for column in answer["data"]["cols"]]
+        net[names[0]] = {row[0]: row[names.index("NET_REVENUE")] for row in answer["data"]["rows"]}
+    assert net["COUNTRY"] == {"India": 1010.25, "Kenya": 99}
+    assert net["STATE"] == {"Maharashtra": 1010.25, "Nairobi": 99}
+    assert net["CITY"] == {"Pune": 1000.25, "<script>alert(1)</script>": 99, "Mumbai": 10}
+
+
+def test_the_page_shows_the_figures_and_says_what_it_is(host: Any) -> None:
+    session = log_in(host)
+    page = call(host, "GET", "/dashboard/1", session=session)[1]
+    for text in ("$1,010.25", "$1,000.25", "&lt;script&gt;", "not Metabase"):
+        assert text in page
+    assert "<script" not in page
+
+
+def test_secrets_are_not_readable_in_the_application_database(host: Any) -> None:
+    dump = host.check_output("docker exec postgres pg_dump --username=metabase metabase")
+    assert "snowflake.molecule.internal" in dump
+    key = host.check_output("docker exec metabase printenv MB_ENCRYPTION_SECRET_KEY")
+    for secret in (ADMIN["password"], key, "data:application/octet-stream;base64"):
+        assert secret not in dump
+
+
+def test_it_survives_a_restart_with_its_sessions(host: Any) -> None:
+    session = log_in(host)
+    host.check_output("docker restart metabase")
+    wait_until_it_answers(host)
+    assert call(host, "GET", "/api/user/current", session=session)[0] == 200
+
+
+def test_a_warehouse_that_is_away_is_named_and_comes_back(host: Any) -> None:
+    session = log_in(host)
+    host.check_output("docker stop --time 10 snowflake")
+    try:
+        status, answer = call(host, "POST", "/api/card/1/query", {}, session)
+        assert (status, answer["status"]) == (202, "failed")
+        assert "snowflake.molecule.internal cannot be used" in answer["error"]
+    finally:
+        host.check_output("docker start snowflake")
+    for _ in range(60):
+        if call(host, "POST", "/api/card/1/query", {}, session)[1]["status"] == "completed":
+            return
+        time.sleep(1)
+    pytest.fail(host.run("docker logs --tail 30 metabase 2>&1").stdout)
