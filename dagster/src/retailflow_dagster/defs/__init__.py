@@ -1,0 +1,1 @@
+"""What Dagster knows, one package for each system."""

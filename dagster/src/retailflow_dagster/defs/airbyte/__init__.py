@@ -1,0 +1,1 @@
+"""Airbyte: what the syncs write into RAW."""

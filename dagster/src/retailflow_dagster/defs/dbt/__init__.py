@@ -1,0 +1,1 @@
+"""dbt: staging and marts, with dbt's tests as asset checks."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: the shop's table, and the check that nothing of it got lost on the way."""

@@ -1,0 +1,92 @@
+"""First process of every container: waits for Dagster's database, tidies up, becomes the given command.
+
+    python -m retailflow_dagster.entrypoint dagster-daemon run
+
+Hosts start in any order, and a Dagster process that dies because PostgreSQL is not there yet costs seconds of
+processor time at every restart. Before a code server starts,
+
+- runs that its predecessor left unfinished are marked as failed: their processes ended with it, and the
+  queue would otherwise wait for them;
+- dbt parses its project once with the environment of this host. The image's own parse does not fit a
+  profile that points elsewhere, so that every cycle would parse anew.
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+import psycopg2
+
+WAIT_SECONDS = 600
+GRPC_INFO_TAG = ".dagster/grpc_info"
+
+
+def database() -> dict[str, str]:
+    """Connection parameters of Dagster's own database, from the environment."""
+    env = os.environ
+    return {
+        "host": env["DAGSTER_PG_HOST"],
+        "port": env.get("DAGSTER_PG_PORT", "5432"),
+        "dbname": env["DAGSTER_PG_DATABASE"],
+        "user": env["DAGSTER_PG_USER"],
+        "password": env["DAGSTER_PG_PASSWORD"],
+        "connect_timeout": "5",
+    }
+
+
+def wait_for_database(seconds: float = WAIT_SECONDS) -> None:
+    """Returns once a login succeeds; ends the process with what is wrong after the given seconds."""
+    until = time.monotonic() + seconds
+    said = ""
+    while True:
+        try:
+            psycopg2.connect(**database()).close()
+        except psycopg2.OperationalError as error:
+            problem = " ".join(str(error).split())
+            if time.monotonic() >= until:
+                sys.exit(f"Gave up waiting for Dagster's database after {seconds:.0f} s: {problem}")
+            if problem != said:
+                print(f"Waiting for Dagster's database: {problem}", flush=True)
+                said = problem
+            time.sleep(2)
+        else:
+            return
+
+
+def fail_orphans() -> int:
+    """Marks runs as failed whose worker ran beside the code server that is gone; returns how many."""
+    import dagster as dg
+
+    gone = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    with dg.DagsterInstance.get() as instance:
+        orphans = [
+            run for run in instance.get_runs(dg.RunsFilter(statuses=gone)) if GRPC_INFO_TAG in run.tags
+        ]
+        for run in orphans:
+            instance.report_run_failed(
+                run, "The container dagster-dbt was restarted while this run was under way."
+            )
+    return len(orphans)
+
+
+def parse_project() -> None:
+    """Refreshes dbt's parse cache; the image's manifest serves where that fails."""
+    parse = subprocess.run(["dbt", "--quiet", "parse"], cwd=os.environ["DBT_PROJECT_DIR"], timeout=300)
+    if parse.returncode:
+        print("dbt could not parse its project with this environment: see above.", flush=True)
+
+
+def main(command: list[str]) -> None:
+    """Replaces this process by the command."""
+    if os.environ.get("DAGSTER_PG_HOST"):
+        wait_for_database()
+        if command[:3] == ["dagster", "api", "grpc"]:
+            parse_project()
+            if orphans := fail_orphans():
+                print(f"Marked {orphans} interrupted runs as failed.", flush=True)
+    os.execvp(command[0], command)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

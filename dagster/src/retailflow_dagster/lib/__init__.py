@@ -1,0 +1,1 @@
+"""Clients and logic that the definitions share; nothing here is an asset."""

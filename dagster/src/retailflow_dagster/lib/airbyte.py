@@ -1,0 +1,139 @@
+"""Start one Airbyte sync and wait for it, found by the connection's name.
+
+dagster-airbyte's own asset loader asks the API when the definitions load, and refuses to start while
+another job of the connection runs. Here the API is asked only when a run needs it, and a job under way is
+waited for first: what it read may be older than the rows this run is for.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from dagster_airbyte.resources import AirbyteClient
+from dagster_airbyte.translator import AirbyteJobStatusType
+from dagster_airbyte.types import AirbyteOutput
+
+UNDER_WAY = {AirbyteJobStatusType.PENDING, AirbyteJobStatusType.RUNNING, AirbyteJobStatusType.INCOMPLETE}
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """What a finished sync moved; rows and bytes as Airbyte counts them, seconds from start to success."""
+
+    job_id: int
+    rows: int
+    bytes: int
+    seconds: float
+    waited_seconds: float
+
+
+class Client(AirbyteClient):
+    """AirbyteClient with two more questions."""
+
+    def only_workspace_id(self) -> str:
+        """The id of the one workspace. Raises Failure when there is none or a choice."""
+        found = self._paginated_request(method="GET", url=f"{self.rest_api_base_url}/workspaces", params={})
+        if len(found) != 1:
+            raise dg.Failure(
+                f"Airbyte at {self.rest_api_base_url} has {len(found)} workspaces: set AIRBYTE_WORKSPACE_ID"
+                " to the one that holds the connection.",
+                allow_retries=False,
+            )
+        return str(found[0]["workspaceId"])
+
+    def jobs_under_way(self, connection_id: str) -> list[int]:
+        """Ids of the connection's unfinished jobs, which are among its latest ones."""
+        latest = self._single_request(
+            method="GET",
+            url=f"{self.rest_api_base_url}/jobs",
+            params={"connectionId": connection_id, "orderBy": "createdAt|DESC", "limit": 20},
+        )
+        return [int(job["jobId"]) for job in latest["data"] if job["status"] in UNDER_WAY]
+
+
+class AirbyteSync(dg.ConfigurableResource[Any]):
+    """One Airbyte connection, by name. Waiting for another's job and for our own each end after
+    `sync_timeout` s.
+    """
+
+    url: str
+    client_id: str
+    client_secret: str
+    workspace_id: str = ""
+    connection_name: str
+    sync_timeout: float = 1800
+    poll_interval: float = 2
+
+    def client(self) -> Client:
+        """A client for the workspace; asks for its id only when none is configured."""
+        base = self.url.rstrip("/")
+        options: dict[str, Any] = {
+            "rest_api_base_url": f"{base}/api/public/v1",
+            "configuration_api_base_url": f"{base}/api/v1",
+            "client_id": self.client_id,
+            "client_secret": self.client_secret,
+            "request_max_retries": 3,
+            "request_retry_delay": 1.0,
+            "request_timeout": 30,
+            "poll_interval": self.poll_interval,
+            "poll_timeout": self.sync_timeout,
+        }
+        workspace_id = self.workspace_id or Client(workspace_id="", **options).only_workspace_id()
+        return Client(workspace_id=workspace_id, **options)
+
+    def connection_id(self, client: AirbyteClient) -> str:
+        """The id behind the name. Raises Failure when no connection or several bear it."""
+        connections = client.get_connections()
+        ids = [str(c["connectionId"]) for c in connections if c["name"] == self.connection_name]
+        if len(ids) != 1:
+            names = ", ".join(sorted(str(c["name"]) for c in connections)) or "none"
+            raise dg.Failure(
+                f"{len(ids)} Airbyte connections are named {self.connection_name!r} (there are: {names})."
+                " Create it with the wiring playbook, or set AIRBYTE_CONNECTION_NAME.",
+                allow_retries=False,
+            )
+        return ids[0]
+
+    def run(self) -> SyncResult:
+        """Waits for a job under way, starts ours, waits for it.
+
+        Raises Failure when the sync fails, is cancelled, or has not finished after `sync_timeout` seconds;
+        a sync of ours that still runs then is cancelled.
+        """
+        client = self.client()
+        connection_id = self.connection_id(client)
+        began = time.monotonic()
+        deadline = began + self.sync_timeout
+        while True:
+            self._wait_until_idle(client, connection_id, deadline)
+            started = time.monotonic()
+            try:
+                output = client.sync_and_poll(connection_id)
+            except dg.Failure:
+                if client.jobs_under_way(connection_id) and time.monotonic() < deadline:
+                    continue  # another job came in between (Airbyte answers 409): let it finish, start again
+                raise
+            return _result(output, seconds=time.monotonic() - started, waited=started - began)
+
+    def _wait_until_idle(self, client: Client, connection_id: str, deadline: float) -> None:
+        while jobs := client.jobs_under_way(connection_id):
+            if time.monotonic() >= deadline:
+                raise dg.Failure(
+                    f"Airbyte job {jobs[0]} of connection {self.connection_name!r} was still running after"
+                    f" {self.sync_timeout:.0f} s. Look at its log in Airbyte, or cancel it there."
+                )
+            dg.get_dagster_logger().info("Waiting for Airbyte job %s, started elsewhere.", jobs[0])
+            time.sleep(self.poll_interval)
+
+
+def _result(output: AirbyteOutput, seconds: float, waited: float) -> SyncResult:
+    job: Mapping[str, Any] = output.job_details
+    return SyncResult(
+        job_id=int(job["jobId"]),
+        rows=int(job.get("rowsSynced") or 0),
+        bytes=int(job.get("bytesSynced") or 0),
+        seconds=seconds,
+        waited_seconds=waited,
+    )

@@ -1,0 +1,95 @@
+"""The shop's PostgreSQL, read as the auditor: read-only, bounded."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+import psycopg2
+from psycopg2.extensions import cursor
+
+from retailflow_dagster.lib.reconcile import SourceView, Totals
+
+# The system column xmin is the low half of the id of the transaction that wrote the row; the high half
+# follows from the ids that are handed out now. Visible in the snapshot means: had committed when the
+# snapshot was taken.
+VIEW = """
+with counter as materialized (
+    select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next_xid
+),
+
+numbered as (
+    select
+        order_id,
+        quantity * price as revenue,
+        quantity * discount as discount,
+        next_xid - mod(next_xid - xmin::text::bigint + 4294967296, 4294967296) as xid
+    from public.sales, counter
+),
+
+judged as (
+    select
+        *,
+        case
+            when xid < pg_snapshot_xmin(%(snapshot)s::pg_snapshot)::text::bigint then true
+            else pg_visible_in_snapshot(xid::text::xid8, %(snapshot)s::pg_snapshot)
+        end as settled
+    from numbered
+)
+
+select
+    count(*) filter (where settled),
+    coalesce(sum(revenue) filter (where settled), 0),
+    coalesce(sum(discount) filter (where settled), 0),
+    coalesce(array_agg(order_id) filter (where not settled and order_id <= %(max_order_id)s), '{}')
+from judged
+"""
+
+
+class Shop(dg.ConfigurableResource[Any]):
+    """Connection parameters; `statement_timeout` in seconds."""
+
+    host: str
+    port: int = 5432
+    database: str
+    user: str
+    password: str
+    statement_timeout: int = 120
+
+    @contextmanager
+    def _cursor(self) -> Iterator[cursor]:
+        link = psycopg2.connect(
+            host=self.host,
+            port=self.port,
+            dbname=self.database,
+            user=self.user,
+            password=self.password,
+            connect_timeout=10,
+            application_name="retailflow-reconcile",
+            options=f"-c statement_timeout={self.statement_timeout * 1000}",
+        )
+        try:
+            link.set_session(readonly=True)
+            with link.cursor() as cur:
+                yield cur
+        finally:
+            link.close()
+
+    def snapshot(self) -> str:
+        """What is committed now, as PostgreSQL writes a snapshot (``xmin:xmax:running``)."""
+        with self._cursor() as cur:
+            cur.execute("select pg_current_snapshot()::text")
+            row = cur.fetchone()
+            assert row is not None, "a function always returns a row"
+            return str(row[0])
+
+    def view(self, snapshot: str, max_order_id: int) -> SourceView:
+        """Totals of the rows that are unchanged since the snapshot, and the orders (up to `max_order_id`,
+        what the warehouse may know) that were inserted or changed since.
+        """
+        with self._cursor() as cur:
+            cur.execute(VIEW, {"snapshot": snapshot, "max_order_id": max_order_id})
+            row = cur.fetchone()
+            assert row is not None, "an aggregate always returns a row"
+            orders, revenue, discount, changed_since = row
+            return SourceView(Totals.of(orders, revenue, discount), changed_since)

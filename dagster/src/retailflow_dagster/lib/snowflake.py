@@ -1,0 +1,158 @@
+"""The warehouse, read by checks: one connection, every wait bounded."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import snowflake.connector
+from cryptography.hazmat.primitives import serialization
+
+from retailflow_dagster.lib.reconcile import Totals
+
+#: Snowflake takes at most 16,384 expressions in a list.
+IN_LIST = 10_000
+
+# Every sum casts its argument: that keeps money exact, on the emulated Snowflake too, which adds bare
+# columns as DOUBLE.
+RAW_TOTALS = """
+select
+    count(*),
+    coalesce(sum(cast(quantity * cast(price as number(10, 2)) as number(38, 2))), 0),
+    coalesce(sum(cast(quantity * cast(discount as number(10, 2)) as number(38, 2))), 0)
+from {table}
+where order_id <= {max_order_id} {only}
+"""
+FACT_TOTALS = """
+select
+    count(*),
+    coalesce(sum(cast(total_revenue as number(38, 2))), 0),
+    coalesce(sum(cast(total_discount as number(38, 2))), 0),
+    coalesce(sum(cast(net_revenue as number(38, 2))), 0)
+from {table}
+where order_id <= {max_order_id} {only}
+"""
+MART_TOTALS = """
+select
+    {orders},
+    coalesce(sum(cast(total_revenue as number(38, 2))), 0),
+    coalesce(sum(cast(total_discount as number(38, 2))), 0),
+    coalesce(sum(cast(net_revenue as number(38, 2))), 0)
+from {table}
+"""
+
+
+class Warehouse(dg.ConfigurableResource[Any]):
+    """Connection parameters. `host` is derived from `account` where empty; give the key as a path or as
+    text.
+    """
+
+    account: str
+    host: str = ""
+    port: int = 443
+    protocol: str = "https"
+    user: str
+    role: str
+    warehouse: str
+    database: str
+    raw_schema: str
+    marts_schema: str = "MARTS"
+    private_key_path: str = ""
+    private_key: str = ""
+    network_timeout: int = 120
+
+    @property
+    def raw_sales(self) -> str:
+        """Full name of the table that Airbyte writes."""
+        return f"{self.raw_schema}.SALES"
+
+    def mart(self, name: str) -> str:
+        """Full name of a mart."""
+        return f"{self.database}.{self.marts_schema}.{name}"
+
+    def _key(self) -> bytes:
+        if self.private_key:
+            pem = self.private_key.encode()
+        elif self.private_key_path:
+            pem = Path(self.private_key_path).read_bytes()
+        else:
+            raise dg.Failure(
+                "No Snowflake key: set SNOWFLAKE_PRIVATE_KEY_PATH or SNOWFLAKE_PRIVATE_KEY.",
+                allow_retries=False,
+            )
+        return serialization.load_pem_private_key(pem, password=None).private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    @contextmanager
+    def connect(self) -> Iterator["Session"]:
+        """A session that gives up after `network_timeout` seconds of errors."""
+        link = snowflake.connector.connect(
+            account=self.account,
+            host=self.host or f"{self.account}.snowflakecomputing.com",
+            port=self.port,
+            protocol=self.protocol,
+            insecure_mode=self.protocol == "http",
+            user=self.user,
+            role=self.role,
+            warehouse=self.warehouse,
+            database=self.database,
+            private_key=self._key(),
+            login_timeout=30,
+            network_timeout=self.network_timeout,
+            socket_timeout=self.network_timeout,
+            application="retailflow",
+            session_parameters={"QUERY_TAG": "retailflow-reconcile", "TIMEZONE": "UTC"},
+        )
+        try:
+            yield Session(self, link.cursor())
+        finally:
+            link.close()
+
+
+class Session:
+    """The questions that the reconciliation asks."""
+
+    def __init__(self, names: Warehouse, cursor: Any) -> None:
+        self.names = names
+        self.cursor = cursor
+
+    def _rows(self, statement: str) -> list[tuple[Any, ...]]:
+        self.cursor.execute(statement, timeout=self.names.network_timeout)
+        rows: list[tuple[Any, ...]] = self.cursor.fetchall()
+        return rows
+
+    def raw_state(self) -> tuple[int, int]:
+        """RAW's highest order id and its number of rows; zeros when empty."""
+        ((max_order_id, rows),) = self._rows(
+            f"select coalesce(max(order_id), 0), count(*) from {self.names.raw_sales}"
+        )
+        return int(max_order_id), int(rows)
+
+    def raw(self, max_order_id: int, without: Sequence[int]) -> Totals:
+        """RAW up to an order id, less the given orders."""
+        return self._without(RAW_TOTALS, self.names.raw_sales, max_order_id, without)
+
+    def facts(self, max_order_id: int, without: Sequence[int]) -> Totals:
+        """fct_sales up to an order id, less the given orders."""
+        return self._without(FACT_TOTALS, self.names.mart("fct_sales"), max_order_id, without)
+
+    def mart(self, name: str) -> Totals:
+        """All of a mart; fct_sales counts rows, the others add up their orders."""
+        orders = "count(*)" if name == "fct_sales" else "coalesce(sum(cast(orders as number(38, 0))), 0)"
+        (row,) = self._rows(MART_TOTALS.format(orders=orders, table=self.names.mart(name)))
+        return Totals.of(*row)
+
+    def _without(self, template: str, table: str, max_order_id: int, without: Sequence[int]) -> Totals:
+        """All rows up to the order id, minus those of the given orders, IN_LIST of them at a time."""
+
+        def total(only: str) -> Totals:
+            (row,) = self._rows(template.format(table=table, max_order_id=max_order_id, only=only))
+            return Totals.of(*row)
+
+        result = total("")
+        for start in range(0, len(without), IN_LIST):
+            ids = ", ".join(str(int(order_id)) for order_id in without[start : start + IN_LIST])
+            result -= total(f"and order_id in ({ids})")
+        return result
