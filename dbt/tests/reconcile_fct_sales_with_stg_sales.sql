@@ -1,3 +1,5 @@
+{{ config(meta={'dagster': {'ref': {'name': 'fct_sales'}}}) }}
+
 -- Nothing is lost, doubled or mispriced between staging and the fact table. Read up to the mark that fct_sales was
 -- built to: a sync may load more while the tests run.
 {% set staged %}
