@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from starlette.testclient import TestClient
+
 from retailflow_emulators.dashboards import vault
 from retailflow_emulators.dashboards.app import build_app
 from retailflow_emulators.dashboards.charts import draw, format_value
 from retailflow_emulators.dashboards.settings import Settings
 from retailflow_emulators.dashboards.store import Store
 from retailflow_emulators.dashboards.warehouse import Column, Result, WarehouseError, private_key_der
-from starlette.testclient import TestClient
 
 ADMIN = {"email": "Admin@retailflow.example", "password": "secret1"}
 KEY = "0123456789abcdef"
