@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from retailflow_emulators.snowflake.server import RESULTS_KEPT, RecentResults, Settings
 
 START_SECONDS = 60
+# The connector would otherwise ask the metadata addresses of several clouds where it runs.
+os.environ["SNOWFLAKE_DISABLE_PLATFORM_DETECTION"] = "true"
 
 
 class Server:
@@ -184,6 +186,19 @@ def test_a_statement_that_cannot_run_fails_at_once_and_says_why(server: Server) 
             run("insert into RAW.RETAIL.STRICT values (null)")
         assert time.monotonic() - started < 5
         assert run("select count(*) from RAW.RETAIL.STRICT") == [(0,)]
+
+
+def test_a_dropped_database_is_gone_for_good(server: Server) -> None:
+    with server.session() as run:
+        run("create database if not exists SCRATCH")
+        assert (server.data / "SCRATCH.db").exists()
+        run("drop database if exists SCRATCH")
+        run("drop database if exists SCRATCH")
+        assert not list(server.data.glob("SCRATCH.*"))
+        with pytest.raises(snowflake.connector.errors.ProgrammingError, match="does not exist"):
+            run("drop database SCRATCH")
+        run("create database SCRATCH")
+        run('drop database "SCRATCH"')
 
 
 def test_health_says_what_it_is(server: Server) -> None:

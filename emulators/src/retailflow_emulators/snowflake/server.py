@@ -13,9 +13,11 @@ DuckDB replays its write-ahead log when a database is attached again.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import logging
 import os
+import re
 import signal
 import sys
 from collections import OrderedDict
@@ -45,6 +47,11 @@ NOP_REGEXES = [
     r"^\s*alter\s+session\b",
     r"^\s*use\s+(secondary|role|warehouse)\b",
 ]
+_DROP_DATABASE = re.compile(
+    r"\s*drop\s+database\s+(?P<if_exists>if\s+exists\s+)?(?:(?P<name>\w+)|\"(?P<quoted>\w+)\")"
+    r"(\s+(cascade|restrict))?\s*;?\s*",
+    re.IGNORECASE,
+)
 RESULTS_KEPT = 64  # results that RESULT_SCAN and late fetches may still read; upstream keeps all for ever
 
 _failure: ContextVar[list[BaseException] | None] = ContextVar("failure", default=None)
@@ -127,6 +134,42 @@ class _KeepFailure(logging.Handler):
             seen.append(record.exc_info[1])
 
 
+def drop_database(name: str) -> bool:
+    """Drop a database with its file, which upstream cannot; returns whether there was one."""
+    instance = upstream.shared_fs
+    file = Path(str(instance.db_path), f"{name}.db")
+    if not file.exists():
+        return False
+    instance.duck_conn.execute(f'detach "{name}"')
+    file.unlink()
+    file.with_name(file.name + ".wal").unlink(missing_ok=True)
+    log.info("dropped database %s", name)
+    return True
+
+
+async def _serve_drop_database(request: Request) -> JSONResponse | None:
+    """Answer ``drop database``; None for every other statement."""
+    zipped = request.headers.get("Content-Encoding") == "gzip"
+    body = await request.body()
+    statement = json.loads(gzip.decompress(body) if zipped else body)
+    match = _DROP_DATABASE.fullmatch(statement["sqlText"])
+    if not match:
+        return None
+    upstream.to_conn(upstream.to_token(request))  # only for those who are logged in
+    name = (match["name"] or match["quoted"]).upper()
+    if not await run_in_threadpool(drop_database, name) and not match["if_exists"]:
+        return _sql_error("002003", "02000", f"Database '{name}' does not exist or not authorized.")
+    statement["sqlText"] = f"select '{name} successfully dropped.' as \"status\""
+    answer = json.dumps(statement).encode()
+    request._body = gzip.compress(answer) if zipped else answer
+    return None
+
+
+def _sql_error(code: str, state: str, message: str) -> JSONResponse:
+    data = {"errorCode": code, "sqlState": state}
+    return JSONResponse({"data": data, "code": code, "message": message, "success": False})
+
+
 async def query(request: Request) -> JSONResponse:
     """Upstream's query endpoint, but a statement that cannot run is a SQL error and not HTTP 500.
 
@@ -135,20 +178,15 @@ async def query(request: Request) -> JSONResponse:
     seen: list[BaseException] = []
     token = _failure.set(seen)
     try:
-        response = await upstream.query_request(request)
+        response = await _serve_drop_database(request) or await upstream.query_request(request)
+    except upstream.ServerError as error:
+        return _sql_error(error.code, "08003", error.message)
     finally:
         _failure.reset(token)
     if response.status_code != 500:
         return response
     cause = f"{type(seen[-1]).__name__}: {seen[-1]}" if seen else json.loads(bytes(response.body))["message"]
-    return JSONResponse(
-        {
-            "data": {"errorCode": "000603", "sqlState": "XX000"},
-            "code": "000603",
-            "message": f"emulated Snowflake cannot run this statement: {cause}",
-            "success": False,
-        }
-    )
+    return _sql_error("000603", "XX000", f"emulated Snowflake cannot run this statement: {cause}")
 
 
 async def health(_: Request) -> JSONResponse:
@@ -185,7 +223,7 @@ def build_app(instance: FakeSnow) -> Starlette:
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT; returns 0 after a clean stop, 2 on bad configuration."""
+    """Serve until SIGTERM or SIGINT; returns 0 after a clean stop, 1 on a taken port, 2 on bad configuration."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
@@ -201,9 +239,10 @@ def main() -> int:
     log.info(
         "emulated Snowflake on http://%s:%d, databases in %s", settings.host, settings.port, settings.data
     )
-    uvicorn.Server(
+    server = uvicorn.Server(
         uvicorn.Config(
             app, host=settings.host, port=settings.port, log_level="warning", timeout_graceful_shutdown=15
         )
-    ).run()
-    return 0
+    )
+    server.run()
+    return 0 if server.started else 1
