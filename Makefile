@@ -51,6 +51,10 @@ status: ## hosts, services, freshness, row counts, slot lag, last runs (FORMAT=j
 	  || { cat $(STATE)/status.log >&2; exit 1; }
 	cat $(STATE)/status.$(if $(filter json,$(FORMAT)),json,txt)
 
+.PHONY: test
+test: bootstrap ## everything that can fail (STAGES="lint unit stack molecule")
+	@tools/test $(STAGES)
+
 .PHONY: down
 down: ## leaves nothing (caches inside the clone stay; make clean takes those)
 	@if [ -x $(BIN)/ansible-playbook ] && docker info >/dev/null 2>&1; then $(PLAYBOOK) teardown.yml; fi
