@@ -132,7 +132,9 @@ class JobRunner:
                     logger.exception("job %s, attempt %s", job["id"], number)
                     failure = AttemptFailed("airbyte_platform", f"internal error: {error!r}")
                 if failure:
-                    attempt.log(failure.failure["failureOrigin"], "ERROR", f"attempt {number} failed: {failure}")
+                    attempt.log(
+                        failure.failure["failureOrigin"], "ERROR", f"attempt {number} failed: {failure}"
+                    )
             rows, size = rows + attempt.rows, size + attempt.bytes
             self._store.end_attempt(
                 job["id"],

@@ -21,7 +21,11 @@ COMMAND_TIMEOUT_S = 120
 def environment() -> dict[str, str]:
     """The environment of every connector: none of the server's own settings, so none of its secrets."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("EMBEDDED_AIRBYTE_")}
-    return {**kept, "EMBEDDED_AIRBYTE_JOB": "1", "PYTHONUNBUFFERED": "1"}
+    path = [
+        str(Path(__file__).parents[2]),
+        *filter(None, [kept.get("PYTHONPATH")]),
+    ]  # this package, wherever it is
+    return {**kept, "EMBEDDED_AIRBYTE_JOB": "1", "PYTHONPATH": os.pathsep.join(path)}
 
 
 def write_json(folder: Path, name: str, content: Any) -> str:

@@ -1,23 +1,19 @@
-"""The Airbyte protocol's side of the destination: spec, check, write."""
+"""The Airbyte protocol's side of the destination: spec, check, write.
+
+What takes long to import (Snowflake's connector, pyarrow) is imported by the commands that need it.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
-import orjson
+from ..protocol import JsonObject, Stream
+from ..records import blocks
 
-from ..protocol import ConnectorError, JsonObject, Stream, emit, log
-from ..records import Header, blocks
-from .batch import Batch
-from .table import Table
-from .warehouse import Warehouse
-
-BATCH_ROWS = 250_000
-BLOCK_BYTES = 4 << 20
+_BLOCK_BYTES = 4 << 20
 
 
 class SnowflakeDestination:
@@ -79,116 +75,17 @@ class SnowflakeDestination:
     }
 
     def check(self, config: JsonObject) -> None:
+        from .warehouse import Warehouse
+
         with Warehouse(config) as warehouse:
             warehouse.check()
 
-    def write(self, config: JsonObject, streams: Sequence[Stream], stdin: BinaryIO) -> None:
+    def write(self, config: JsonObject, streams: Sequence[Stream], stdin: IO[bytes]) -> None:
+        from .warehouse import Warehouse
+        from .writer import Writer
+
         with Warehouse(config) as warehouse, tempfile.TemporaryDirectory() as folder:
-            writer = _Writer(warehouse, streams, Path(folder))
-            for block in blocks(stdin, BLOCK_BYTES):
+            writer = Writer(warehouse, streams, Path(folder))
+            for block in blocks(stdin, _BLOCK_BYTES):
                 writer.take(block)
             writer.finish()
-
-
-class _Writer:
-    """Turns the incoming lines into batches and loads each one while the next is being read."""
-
-    def __init__(self, warehouse: Warehouse, streams: Sequence[Stream], folder: Path) -> None:
-        self._warehouse = warehouse
-        self._folder = folder
-        self._streams = {(stream.name, stream.namespace): stream for stream in streams}
-        self._tables = {key: warehouse.prepare(stream) for key, stream in self._streams.items()}
-        self._batches: dict[tuple[str, str | None], Batch] = {}
-        self._complete: list[Stream] = []
-        self._states: list[JsonObject] = []
-        self._header: Header | None = None
-        self._made = 0
-        self._loader = ThreadPoolExecutor(max_workers=1)
-        self._loading: Future[None] | None = None
-
-    def take(self, block: bytes) -> None:
-        if self._header and self._header.covers(block):
-            self._add(block, self._header.key, self._header)
-            return
-        run: list[bytes] = []  # lines that share the header
-        for line in block.splitlines(keepends=True):
-            if self._header and line.startswith(self._header.text):
-                run.append(line)
-                continue
-            self._flush_run(run)
-            if header := Header.of(line):
-                self._header = header
-                run.append(line)
-            else:
-                self._take_message(line)
-        self._flush_run(run)
-
-    def finish(self) -> None:
-        self._submit()
-        self._wait()
-        self._loader.shutdown()
-        for stream in self._complete:
-            self._warehouse.truncate_older(self._tables[stream.name, stream.namespace], stream)
-        self._warehouse.drop_staging(list(self._tables.values()))
-
-    def _flush_run(self, run: list[bytes]) -> None:
-        if run and self._header:
-            self._add(b"".join(run), self._header.key, self._header)
-            run.clear()
-
-    def _take_message(self, line: bytes) -> None:
-        try:
-            message = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            log("ignored a line that is no Airbyte message", "WARN")
-            return
-        match message.get("type"):
-            case "RECORD":
-                self._add(line, (message["record"]["stream"], message["record"].get("namespace")))
-            case "STATE":
-                self._states.append(message)
-                if sum(batch.rows for batch in self._batches.values()) >= BATCH_ROWS:
-                    self._submit()
-            case "TRACE" if message["trace"].get("type") == "STREAM_STATUS":
-                status = message["trace"]["stream_status"]
-                if status["status"] == "COMPLETE":
-                    descriptor = status["stream_descriptor"]
-                    self._complete.append(self._stream((descriptor["name"], descriptor.get("namespace"))))
-            case _:
-                pass
-
-    def _stream(self, key: tuple[str, str | None]) -> Stream:
-        if key not in self._streams:
-            raise ConnectorError(f"stream {key[0]} of namespace {key[1]} is not in the catalog")
-        return self._streams[key]
-
-    def _add(self, lines: bytes, key: tuple[str, str | None], header: Header | None = None) -> None:
-        stream = self._stream(key)
-        if key not in self._batches:
-            self._made += 1
-            # The name is unique for ever: Snowflake skips a file name that it has loaded before.
-            path = self._folder / f"{self._tables[key].suffix}_{self._made:06d}.parquet"
-            self._batches[key] = Batch(stream, self._tables[key].columns, path)
-        self._batches[key].add(lines, header)
-
-    def _submit(self) -> None:
-        """Hand what has been read to the loader; at most one load runs while one batch is being filled."""
-        self._wait()
-        batches, states = self._batches, self._states
-        self._batches, self._states = {}, []
-        for batch in batches.values():
-            batch.close()
-        work = [(self._tables[key], batch) for key, batch in batches.items()]
-        self._loading = self._loader.submit(self._load, work, states)
-
-    def _load(self, work: list[tuple[Table, Batch]], states: list[JsonObject]) -> None:
-        for table, batch in work:
-            self._warehouse.load(table, batch.path, batch.rows)
-            batch.path.unlink()
-        for message in states:
-            emit(message)
-
-    def _wait(self) -> None:
-        if self._loading:
-            self._loading.result()
-            self._loading = None

@@ -95,7 +95,9 @@ class PostgresSource:
             descriptor = entry["stream"]["stream_descriptor"]
             saved[descriptor["name"], descriptor.get("namespace")] = entry["stream"].get("stream_state")
         with connect(config) as connection:
-            known = {(table.name, table.schema): table for table in self._usable(connection, config)}
+            known: dict[tuple[str, str | None], SourceTable] = {
+                (table.name, table.schema): table for table in self._usable(connection, config)
+            }
             connection.rollback()  # each stream takes a snapshot of its own
             for stream in streams:
                 table = known.get((stream.name, stream.namespace))

@@ -1,0 +1,329 @@
+"""A server on a real socket, connectors that do as they are told, emulated Snowflake, PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg2
+import pytest
+import snowflake.connector
+import uvicorn
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from retailflow_emulators.airbyte.api import create_app
+from retailflow_emulators.airbyte.connectors import CATALOG, Connector
+from retailflow_emulators.airbyte.settings import Settings
+from retailflow_emulators.airbyte.workers import Connectors
+
+HERE = Path(__file__).parent
+SOURCE_PATH = str(HERE.parents[1] / "src")
+FAKES = (
+    Connector(
+        "source",
+        "fake",
+        "Fake",
+        "11111111-1111-1111-1111-111111111111",
+        (sys.executable, str(HERE / "fake_source.py")),
+    ),
+    Connector(
+        "destination",
+        "fake",
+        "Fake",
+        "22222222-2222-2222-2222-222222222222",
+        (sys.executable, str(HERE / "fake_destination.py")),
+    ),
+)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
+    """The first true answer of `what`; exceptions count as "not yet"."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(Exception):
+            if answer := what():
+                return answer
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+class Client:
+    """The public API as a test speaks it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.http = httpx.Client(base_url=f"{url}/api/public/v1", timeout=60)
+        self.login()
+
+    def login(self) -> None:
+        credentials = {"client_id": "tester", "client_secret": "the secret of tester"}
+        answer = self.http.post("/applications/token", json=credentials)
+        self.http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def call(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
+        answer = self.http.request(method, path, json=body)
+        assert answer.status_code == status, answer.text
+        return answer.json() if answer.content else None
+
+    @property
+    def workspace(self) -> str:
+        id_: str = self.call("GET", "/workspaces")["data"][0]["workspaceId"]
+        return id_
+
+    def actor(self, kind: str, type_: str, configuration: dict[str, Any], name: str = "one") -> str:
+        body = {
+            "name": name,
+            "workspaceId": self.workspace,
+            "configuration": {f"{kind}Type": type_, **configuration},
+        }
+        id_: str = self.call("POST", f"/{kind}s", body)[f"{kind}Id"]
+        return id_
+
+    def connection(self, source: str, destination: str, streams: list[dict[str, Any]], **more: Any) -> str:
+        ends = {"sourceId": source, "destinationId": destination}
+        body = {"name": "connection", **ends, "configurations": {"streams": streams}, **more}
+        id_: str = self.call("POST", "/connections", body)["connectionId"]
+        return id_
+
+    def start(self, connection: str, type_: str = "sync") -> int:
+        job: int = self.call("POST", "/jobs", {"connectionId": connection, "jobType": type_})["jobId"]
+        return job
+
+    def sync(self, connection: str, type_: str = "sync") -> dict[str, Any]:
+        """Run a job to its end; returns it with `failures`, the messages of its attempts."""
+        job = self.start(connection, type_)
+        return self.ended(job)
+
+    def ended(self, job: int) -> dict[str, Any]:
+        answer: dict[str, Any] = wait_for(
+            lambda: (
+                (found := self.call("GET", f"/jobs/{job}"))["status"]
+                not in ("pending", "running", "incomplete")
+                and found
+            ),
+            180,
+        )
+        details = self.http.post(f"{self.url}/api/v1/jobs/get", json={"id": job}).json()
+        summaries = [attempt["attempt"]["failureSummary"] for attempt in details["attempts"]]
+        failures = [summary["failures"][0]["externalMessage"] for summary in summaries if summary]
+        logs = [line for attempt in details["attempts"] for line in attempt["logs"]["logLines"]]
+        return {**answer, "failures": failures, "logs": logs}
+
+
+class Server:
+    """Embedded Airbyte in a thread; `restart` closes it and starts it again on the same data and port."""
+
+    def __init__(self, data_dir: Path, connectors: Connectors, **settings: Any) -> None:
+        self.port = free_port()
+        self.settings = Settings(
+            client_id="tester",
+            client_secret="the secret of tester",
+            host="127.0.0.1",
+            port=self.port,
+            data_dir=data_dir,
+            **{"retry_delay": 0.05, **settings},
+        )
+        self._connectors = connectors
+        self.start()
+
+    def start(self) -> None:
+        app = create_app(self.settings, self._connectors)
+        self._uvicorn = uvicorn.Server(
+            uvicorn.Config(app, host="127.0.0.1", port=self.port, log_level="warning")
+        )
+        self._thread = threading.Thread(target=self._uvicorn.run)
+        self._thread.start()
+        wait_for(lambda: self._uvicorn.started)
+        self.client = Client(f"http://127.0.0.1:{self.port}")
+
+    def stop(self) -> None:
+        self.client.http.close()
+        self._uvicorn.should_exit = True
+        self._thread.join()
+
+
+@pytest.fixture
+def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    servers: list[Server] = []
+
+    def make(**settings: Any) -> Server:
+        servers.append(Server(tmp_path / "data", Connectors([*CATALOG, *FAKES]), **settings))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def server(make_server: Callable[..., Server]) -> Server:
+    return make_server()
+
+
+@pytest.fixture
+def client(server: Server) -> Client:
+    return server.client
+
+
+@pytest.fixture(scope="session")
+def private_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+class Snowflake:
+    """Emulated Snowflake in its own process."""
+
+    def __init__(self, port: int, private_key: str) -> None:
+        self.port = port
+        self._private_key = private_key
+
+    def configuration(self, schema: str) -> dict[str, Any]:
+        """Of destination-snowflake."""
+        return {
+            "host": f"127.0.0.1:{self.port}",
+            "jdbc_url_params": "ssl=off&account=test&networkTimeout=20000",
+            "username": "AIRBYTE",
+            "role": "LOADER",
+            "warehouse": "LOADING",
+            "database": "RAW",
+            "schema": schema,
+            "credentials": {"auth_type": "Key Pair Authentication", "private_key": self._private_key},
+        }
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        with snowflake.connector.connect(
+            account="test",
+            user="reader",
+            password="any",
+            host="127.0.0.1",
+            port=self.port,
+            protocol="http",
+            network_timeout=20,
+            session_parameters={"CLIENT_TELEMETRY_ENABLED": False},
+        ) as session:
+            return [tuple(row) for row in session.cursor().execute(statement).fetchall()]
+
+
+@pytest.fixture(scope="session")
+def warehouse(tmp_path_factory: pytest.TempPathFactory, private_key: str) -> Iterator[Snowflake]:
+    port, data = free_port(), tmp_path_factory.mktemp("snowflake")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": SOURCE_PATH,
+        "EMULATED_SNOWFLAKE_PORT": str(port),
+        "EMULATED_SNOWFLAKE_DATA": str(data),
+    }
+    with (data / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "retailflow_emulators.snowflake"], env=environment, stdout=log, stderr=log
+        )
+        try:
+            wait_for(lambda: httpx.get(f"http://127.0.0.1:{port}/health").is_success)
+            emulated = Snowflake(port, private_key)
+            emulated.query("create database if not exists RAW")
+            yield emulated
+        finally:
+            process.kill()
+            process.wait()
+
+
+class Postgres:
+    """A throwaway server; every test gets a database of its own."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.database = "postgres"
+
+    def execute(self, statement: str, autocommit: bool = True) -> Any:
+        connection = self.connect()
+        connection.autocommit = autocommit
+        with contextlib.closing(connection), connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else None
+
+    def connect(self) -> Any:
+        return psycopg2.connect(host="127.0.0.1", port=self.port, user="postgres", dbname=self.database)
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """Of source-postgres."""
+        return {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "database": self.database,
+            "username": "postgres",
+            "password": "not needed",
+        }
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    initdb = shutil.which("initdb") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), None)
+    if initdb is None:
+        pytest.skip("needs PostgreSQL's server programs (Debian: apt-get install postgresql-15)")
+    programs = Path(initdb).resolve().parent
+    folder = tmp_path_factory.mktemp("postgres")
+    user: dict[str, Any] = {}
+    if os.geteuid() == 0:  # initdb refuses to run as root
+        user = {"user": 65534, "group": 65534, "extra_groups": []}
+        os.chown(folder, 65534, 65534)
+        for parent in folder.parents[:3]:
+            parent.chmod(parent.stat().st_mode | 0o011)
+    port, data = free_port(), folder / "data"
+    options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
+    subprocess.run(
+        [programs / "initdb", "-D", data, *options], check=True, capture_output=True, cwd=folder, **user
+    )
+    settings = [
+        "-c",
+        "listen_addresses=127.0.0.1",
+        "-c",
+        "fsync=off",
+        "-c",
+        f"unix_socket_directories={folder}",
+    ]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [programs / "postgres", "-D", data, "-p", str(port), *settings],
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            **user,
+        )
+        try:
+            server = Postgres(port)
+            wait_for(lambda: server.execute("select 1"))
+            yield server
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+
+
+@pytest.fixture
+def postgres(postgres_server: Postgres, request: pytest.FixtureRequest) -> Postgres:
+    name = f"t{abs(hash(request.node.nodeid))}"
+    postgres_server.execute(f"create database {name}")
+    own = Postgres(postgres_server.port)
+    own.database = name
+    return own

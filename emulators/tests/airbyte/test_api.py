@@ -1,0 +1,180 @@
+"""What the public API answers, good and bad."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from .conftest import Client, Server
+
+STREAM = {"name": "things", "syncMode": "incremental_deduped_history"}
+
+
+@pytest.fixture
+def pair(client: Client, tmp_path: Any) -> tuple[str, str]:
+    source = client.actor("source", "fake", {"rows": 25, "nested": {"secret": "hidden"}})
+    destination = client.actor(
+        "destination", "fake", {"path": str(tmp_path / "out"), "password": "hidden too"}
+    )
+    return source, destination
+
+
+def problem(answer: httpx.Response) -> tuple[int, str]:
+    body = answer.json()
+    assert body["status"] == answer.status_code
+    assert body["type"].endswith(f"#{body['title']}")
+    return answer.status_code, body["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/public/v1/workspaces"),
+        ("GET", "/api/public/v1/connections"),
+        ("POST", "/api/public/v1/jobs"),
+        ("POST", "/api/v1/connections/get"),
+        ("GET", "/api/public/v1/no/such/path"),
+        ("GET", "/anything"),
+    ],
+)
+@pytest.mark.parametrize(
+    "header", [{}, {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic dGVzdGVyOng="}]
+)
+def test_nothing_answers_without_a_token(
+    client: Client, method: str, path: str, header: dict[str, str]
+) -> None:
+    assert problem(httpx.request(method, client.url + path, headers=header))[0] == 401
+
+
+def test_tokens_expire_and_wrong_credentials_get_none(make_server: Callable[..., Server]) -> None:
+    client = make_server(token_lifetime=1).client
+    assert client.http.get("/workspaces").status_code == 200
+    time.sleep(1.2)
+    assert problem(client.http.get("/workspaces"))[0] == 401
+    wrong = {"client_id": "tester", "client_secret": "guess"}
+    assert problem(client.http.post("/applications/token", json=wrong))[0] == 401
+    client.login()
+    assert client.http.get("/workspaces").status_code == 200
+
+
+def test_a_token_outlives_a_restart_but_not_another_secret(server: Server) -> None:
+    header = {"Authorization": server.client.http.headers["Authorization"]}
+    url = f"{server.client.url}/api/public/v1/workspaces"
+    server.stop()
+    server.start()
+    assert httpx.get(url, headers=header).status_code == 200
+
+
+def test_health_and_overview_are_open_and_say_what_this_is(client: Client, pair: tuple[str, str]) -> None:
+    client.connection(*pair, [STREAM])
+    assert httpx.get(f"{client.url}/api/public/v1/health").status_code == 200
+    page = httpx.get(client.url).text
+    assert "embedded Airbyte" in page and "not the Airbyte product" in page and "things" in page
+    assert "hidden" not in page
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "words"),
+    [
+        ("/sources", {"name": "x"}, 400, "workspaceId"),
+        ("/sources", [], 400, "body"),
+        ("/sources", {"name": "x", "workspaceId": "W", "configuration": {}}, 400, "sourceType"),
+        (
+            "/sources",
+            {"name": "x", "workspaceId": "W", "configuration": {"sourceType": "oracle"}},
+            422,
+            "oracle",
+        ),
+        ("/sources", {"name": "x", "workspaceId": "W", "configuration": {"sourceType": "fake"}}, 422, "rows"),
+        ("/sources", {"name": "x", "workspaceId": "none", "configuration": {}}, 404, "no workspace none"),
+        ("/connections", {"sourceId": "none", "destinationId": "none"}, 404, "no source none"),
+        ("/connections", {"sourceId": "S", "destinationId": "S"}, 404, "no destination"),
+        ("/connections", {"streams": [{"name": "nothing"}]}, 400, "no streams named nothing"),
+        ("/connections", {"streams": [{"name": "things", "syncMode": "sometimes"}]}, 400, "sometimes"),
+        ("/connections", {"streams": [{"name": "things", "cursorField": ["when"], **STREAM}]}, 400, "when"),
+        ("/connections", {"schedule": {"scheduleType": "cron"}, "streams": [STREAM]}, 400, "schedule"),
+        ("/jobs", {"connectionId": "none", "jobType": "sync"}, 404, "none"),
+        ("/jobs", {"connectionId": "none", "jobType": "dance"}, 400, "jobType"),
+    ],
+)
+def test_bad_bodies(
+    client: Client, pair: tuple[str, str], path: str, body: Any, status: int, words: str
+) -> None:
+    if isinstance(body, dict):
+        ids = {"W": client.workspace, "S": pair[0]}
+        body = {
+            key: ids.get(value, value) if isinstance(value, str) else value for key, value in body.items()
+        }
+        if "streams" in body:
+            ends = {"sourceId": pair[0], "destinationId": pair[1]}
+            body = {**ends, "schedule": body.get("schedule"), "configurations": {"streams": body["streams"]}}
+    answered, detail = problem(client.http.post(path, json=body))
+    assert (answered, words in detail) == (status, True), detail
+
+
+def test_unknown_ids_paths_and_methods(client: Client) -> None:
+    for path in (
+        "/sources/x",
+        "/destinations/x",
+        "/connections/x",
+        "/jobs/1",
+        "/jobs/x",
+        "/workspaces/x",
+        "/nothing",
+    ):
+        assert problem(client.http.get(path))[0] == 404
+    assert problem(client.http.delete("/workspaces"))[0] == 405
+    assert problem(client.http.get("/sources?limit=all"))[0] == 400
+
+
+def test_secrets_are_masked_and_survive_being_sent_back(client: Client, pair: tuple[str, str]) -> None:
+    source = client.call("GET", f"/sources/{pair[0]}")
+    assert source["configuration"]["nested"]["secret"] == "**********"
+    assert "hidden" not in client.http.get("/destinations").text
+    client.call("PATCH", f"/sources/{pair[0]}", {"configuration": {**source["configuration"], "rows": 26}})
+    stored = client.call("GET", f"/sources/{pair[0]}")["configuration"]
+    assert (stored["rows"], stored["nested"]["secret"]) == (26, "**********")
+    client.call("PUT", f"/sources/{pair[0]}", {"name": "other", "configuration": {"rows": 1}})
+    assert client.call("GET", f"/sources/{pair[0]}")["configuration"] == {"sourceType": "fake", "rows": 1}
+
+
+def test_lists_page_by_page(client: Client) -> None:
+    names = [f"source {number}" for number in range(5)]
+    for name in names:
+        client.actor("source", "fake", {"rows": 1}, name)
+    seen, page = [], client.call("GET", f"/sources?workspaceIds={client.workspace}&limit=2")
+    while True:
+        seen += [source["name"] for source in page["data"]]
+        if not page["next"]:
+            break
+        page = client.http.get(page["next"]).json()
+    assert seen == names
+    assert client.call("GET", "/sources?workspaceIds=another")["data"] == []
+
+
+def test_what_is_in_use_is_not_deleted(client: Client, pair: tuple[str, str]) -> None:
+    connection = client.connection(*pair, [STREAM])
+    assert problem(client.http.delete(f"/sources/{pair[0]}"))[0] == 409
+    client.call("DELETE", f"/connections/{connection}", status=204)
+    client.call("DELETE", f"/sources/{pair[0]}", status=204)
+    assert problem(client.http.get(f"/sources/{pair[0]}"))[0] == 404
+
+
+def test_a_connection_is_changed_field_by_field(client: Client, pair: tuple[str, str]) -> None:
+    connection = client.connection(*pair, [STREAM])
+    before = client.call("GET", f"/connections/{connection}")
+    assert before["configurations"]["streams"][0]["primaryKey"] == [["id"]]  # the source defines it
+    after = client.call("PATCH", f"/connections/{connection}", {"status": "inactive"})
+    assert after == {**before, "status": "inactive"}
+    assert problem(client.http.post("/jobs", json={"connectionId": connection, "jobType": "sync"}))[0] == 409
+
+
+def test_streams_of_a_source(client: Client, pair: tuple[str, str]) -> None:
+    (stream,) = client.call("GET", f"/streams?sourceId={pair[0]}")
+    assert stream["streamName"] == "things"
+    assert stream["sourceDefinedPrimaryKey"] == [["id"]]
+    assert "incremental_deduped_history" in stream["syncModes"]

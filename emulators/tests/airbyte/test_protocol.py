@@ -1,0 +1,301 @@
+"""The connectors as any Airbyte platform would run them: read back with the parser of Airbyte's own CDK."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from .conftest import SOURCE_PATH, Postgres, Snowflake
+
+models = pytest.importorskip("airbyte_cdk.models")
+
+
+def run(
+    connector: str, command: str, folder: Path, code: int = 0, stdin: bytes = b"", **files: Any
+) -> list[Any]:
+    """Run a connector's command; returns its messages, parsed by the CDK."""
+    arguments = [sys.executable, "-m", f"retailflow_emulators.airbyte.{connector}", command]
+    for name, content in files.items():
+        path = folder / f"{name}.json"
+        path.write_text(json.dumps(content))
+        arguments += [f"--{name}", str(path)]
+    environment = {**os.environ, "PYTHONPATH": SOURCE_PATH}
+    done = subprocess.run(
+        arguments, input=stdin, capture_output=True, env=environment, check=False, timeout=120
+    )
+    assert done.returncode == code, done.stderr.decode() + done.stdout.decode()
+    return [models.AirbyteMessageSerializer.load(orjson.loads(line)) for line in done.stdout.splitlines()]
+
+
+def of(messages: list[Any], type_: str) -> list[Any]:
+    return [message for message in messages if message.type.value == type_]
+
+
+def configured(stream: dict[str, Any], cursor: str, keys: list[str]) -> dict[str, Any]:
+    entry = {
+        "stream": stream,
+        "sync_mode": "incremental",
+        "destination_sync_mode": "append_dedup",
+        "cursor_field": [cursor],
+        "primary_key": [[key] for key in keys],
+        "sync_id": 1,
+        "generation_id": 0,
+        "minimum_generation_id": 0,
+    }
+    models.ConfiguredAirbyteCatalogSerializer.load({"streams": [entry]})  # it is a catalog to the CDK
+    return {"streams": [entry]}
+
+
+@pytest.mark.parametrize("connector", ["source_postgres", "destination_snowflake"])
+def test_spec(connector: str, tmp_path: Path) -> None:
+    (message,) = run(connector, "spec", tmp_path)
+    assert message.spec.connectionSpecification["type"] == "object"
+
+
+def test_source_check_discover_read(postgres: Postgres, tmp_path: Path) -> None:
+    postgres.execute(
+        "create table note (id bigint primary key, text text, at timestamptz not null default now())"
+    )
+    postgres.execute("create table keyless (a int)")
+    postgres.execute(
+        r"""insert into note values (1, E'tab\t "quote" \\ \nnew \u0001 \u0002 é 😀'), (2, ''), (3, null)"""
+    )
+    config = postgres.configuration
+    status = of(run("source_postgres", "check", tmp_path, config=config), "CONNECTION_STATUS")[0]
+    assert status.connectionStatus.status.value == "SUCCEEDED"
+    messages = run("source_postgres", "discover", tmp_path, config=config)
+    (stream,) = models.AirbyteMessageSerializer.dump(of(messages, "CATALOG")[0])["catalog"]["streams"]
+    assert (stream["name"], stream["source_defined_primary_key"]) == ("note", [["id"]])
+    assert "keyless" in of(messages, "LOG")[0].log.message
+    catalog = configured(stream, "at", ["id"])
+    messages = run("source_postgres", "read", tmp_path, config=config, catalog=catalog)
+    data = [message.record.data for message in of(messages, "RECORD")]
+    assert [row["text"] for row in data] == ['tab\t "quote" \\ \nnew \x01 \x02 é 😀', "", None]
+    statuses = [message.trace.stream_status.status.value for message in of(messages, "TRACE")]
+    assert statuses == ["STARTED", "COMPLETE"]
+    state = of(messages, "STATE")[-1].state
+    assert state.sourceStats.recordCount == 3.0
+    saved = [json.loads(orjson.dumps(models.AirbyteStateMessageSerializer.dump(state)))]
+    again = run("source_postgres", "read", tmp_path, config=config, catalog=catalog, state=saved)
+    assert of(again, "RECORD") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"port": 1}, "127.0.0.1:1"),
+        ({"database": "nowhere"}, "nowhere"),
+        ({"schemas": ["empty"]}, "finds no table to replicate in empty"),
+        ({"port": "5432"}, "port: must satisfy type"),
+        ({"ssl_mode": {"mode": "require"}}, "SSL"),
+    ],
+)
+def test_source_check_names_what_is_wrong(
+    postgres: Postgres, tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    postgres.execute("create table keyless (a int)")
+    messages = run("source_postgres", "check", tmp_path, config={**postgres.configuration, **change})
+    status = of(messages, "CONNECTION_STATUS")[0].connectionStatus
+    assert status.status.value == "FAILED"
+    assert words in status.message
+
+
+def test_source_without_any_key_is_refused(postgres: Postgres, tmp_path: Path) -> None:
+    postgres.execute("create table keyless (a int)")
+    messages = run("source_postgres", "check", tmp_path, config=postgres.configuration)
+    assert (
+        "without a primary key: public.keyless"
+        in of(messages, "CONNECTION_STATUS")[0].connectionStatus.message
+    )
+
+
+def test_destination_check(warehouse: Snowflake, tmp_path: Path) -> None:
+    good = warehouse.configuration("CHECKED")
+    (message,) = of(run("destination_snowflake", "check", tmp_path, config=good), "CONNECTION_STATUS")
+    assert message.connectionStatus.status.value == "SUCCEEDED"
+    assert (
+        warehouse.query("select table_name from RAW.information_schema.tables where table_schema = 'CHECKED'")
+        == []
+    )
+    bad = {**good, "credentials": {"auth_type": "Key Pair Authentication", "private_key": "no key"}}
+    (message,) = of(run("destination_snowflake", "check", tmp_path, config=bad), "CONNECTION_STATUS")
+    assert "private_key" in message.connectionStatus.message
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "integer"},
+        "amount": {"type": ["number", "null"]},
+        "whole": {"type": "number", "airbyte_type": "integer"},
+        "ok": {"type": ["null", "boolean"]},
+        "day": {"type": "string", "format": "date"},
+        "at": {"type": "string", "format": "date-time", "airbyte_type": "timestamp_with_timezone"},
+        "text": {"type": "string"},
+        "more": {"type": ["object", "null"]},
+    },
+}
+
+
+def lines(rows: list[dict[str, Any]], complete: bool = True, spelling: str = "ours") -> bytes:
+    """What a source would send: rows, a state, and that the stream is complete."""
+    sent = []
+    for row in rows:
+        record = {"stream": "thing", "emitted_at": 1_700_000_000_000, "data": row}
+        if spelling == "cdk":
+            record = {"data": row, **record}
+        compact = (",", ":") if spelling == "ours" else (", ", ": ")
+        sent.append(json.dumps({"type": "RECORD", "record": record}, separators=compact, ensure_ascii=False))
+    descriptor = {"name": "thing"}
+    stream = {"stream_descriptor": descriptor, "stream_state": {"rows": len(rows)}}
+    sent.append(json.dumps({"type": "STATE", "state": {"type": "STREAM", "stream": stream}}))
+    status = {"stream_descriptor": descriptor, "status": "COMPLETE"}
+    if complete:
+        sent.append(
+            json.dumps(
+                {
+                    "type": "TRACE",
+                    "trace": {"type": "STREAM_STATUS", "emitted_at": 1, "stream_status": status},
+                }
+            )
+        )
+    return ("\n".join(sent) + "\n").encode()
+
+
+def catalog(
+    generation: int = 0, minimum: int = 0, mode: str = "append_dedup", schema: Any = SCHEMA
+) -> dict[str, Any]:
+    stream = {"name": "thing", "json_schema": schema, "supported_sync_modes": ["incremental"]}
+    entry = {
+        "stream": stream,
+        "sync_mode": "incremental",
+        "destination_sync_mode": mode,
+        "cursor_field": ["at"],
+        "primary_key": [["id"]],
+        "sync_id": 4,
+        "generation_id": generation,
+        "minimum_generation_id": minimum,
+    }
+    return {"streams": [entry]}
+
+
+ROW = {
+    "id": 1,
+    "amount": 19.99,
+    "whole": 9007199254740993,
+    "ok": True,
+    "day": "2026-02-28",
+    "at": "2026-02-28T23:59:59.123456+00:00",
+    "text": "é😀 \"'\\ \n\t",
+    "more": {"a": [1, None]},
+}
+COLUMNS = '"ID", "AMOUNT", "WHOLE", "OK", "DAY"::varchar, "AT"::varchar, "TEXT", "MORE"'
+
+
+@pytest.mark.parametrize("spelling", ["ours", "cdk"])
+def test_destination_keeps_every_value(warehouse: Snowflake, tmp_path: Path, spelling: str) -> None:
+    config = warehouse.configuration(f"values_{spelling}")
+    empty = dict.fromkeys(ROW, None) | {"id": 2, "text": ""}
+    odd = ROW | {"id": 3, "amount": "NaN", "whole": "many", "ok": None}
+    sent = lines([ROW, empty, odd], spelling=spelling)
+    messages = run("destination_snowflake", "write", tmp_path, stdin=sent, config=config, catalog=catalog())
+    assert [message.state.stream.stream_state for message in of(messages, "STATE")][0].rows == 3
+    table = f'RAW."VALUES_{spelling.upper()}"."THING"'
+    one, two, three = warehouse.query(f"select {COLUMNS} from {table} order by 1")
+    assert one[:5] == (1, 19.99, 9007199254740993, True, "2026-02-28")
+    assert one[5].startswith("2026-02-28 23:59:59.123456")
+    assert (one[6], json.loads(one[7])) == (ROW["text"], ROW["more"])
+    assert two[:8] == (2, None, None, None, None, None, "", None)
+    assert three[1:4] == (None, None, None)
+    meta = warehouse.query(f'select "_AIRBYTE_META", "_AIRBYTE_GENERATION_ID" from {table} order by "ID"')
+    assert json.loads(meta[0][0]) == {"sync_id": 4, "changes": []}
+    nulled = {(change["field"], change["change"]) for change in json.loads(meta[2][0])["changes"]}
+    assert nulled == {("amount", "NULLED"), ("whole", "NULLED")}
+    contract = warehouse.query(
+        "select column_name, data_type from RAW.information_schema.columns "
+        f"where table_schema = 'VALUES_{spelling.upper()}' order by ordinal_position"
+    )
+    assert contract[:4] == [
+        ("_AIRBYTE_RAW_ID", "TEXT"),
+        ("_AIRBYTE_EXTRACTED_AT", "TIMESTAMP_TZ"),
+        ("_AIRBYTE_META", "VARIANT"),
+        ("_AIRBYTE_GENERATION_ID", "NUMBER"),
+    ]
+    types = dict(contract[4:])
+    assert (types["AMOUNT"], types["ID"], types["AT"], types["MORE"]) == (
+        "FLOAT",
+        "NUMBER",
+        "TIMESTAMP_TZ",
+        "VARIANT",
+    )
+
+
+def test_destination_dedup_never_goes_back(warehouse: Snowflake, tmp_path: Path) -> None:
+    config = warehouse.configuration("DEDUP")
+    newer = ROW | {"at": "2026-03-01T00:00:00+00:00", "text": "newer"}
+    older = ROW | {"at": "2026-01-01T00:00:00+00:00", "text": "older"}
+    for rows in ([older, newer, ROW], [older], [ROW | {"id": 2}]):
+        run("destination_snowflake", "write", tmp_path, stdin=lines(rows), config=config, catalog=catalog())
+    found = warehouse.query('select "ID", "TEXT" from RAW."DEDUP"."THING" order by 1')
+    assert found == [(1, "newer"), (2, ROW["text"])]
+
+
+def test_destination_widens_and_keeps_what_is_dropped(warehouse: Snowflake, tmp_path: Path) -> None:
+    config = warehouse.configuration("WIDER")
+    run("destination_snowflake", "write", tmp_path, stdin=lines([ROW]), config=config, catalog=catalog())
+    properties = {name: type_ for name, type_ in SCHEMA["properties"].items() if name != "text"}  # type: ignore[attr-defined]
+    wider = {"type": "object", "properties": {**properties, "colour": {"type": "string"}}}
+    rows = [{"id": 2, "colour": "red"}]
+    run(
+        "destination_snowflake",
+        "write",
+        tmp_path,
+        stdin=lines(rows),
+        config=config,
+        catalog=catalog(schema=wider),
+    )
+    found = warehouse.query('select "ID", "TEXT", "COLOUR" from RAW."WIDER"."THING" order by 1')
+    assert found == [(1, ROW["text"], None), (2, None, "red")]
+
+
+def test_destination_generations(warehouse: Snowflake, tmp_path: Path) -> None:
+    config = warehouse.configuration("GENERATIONS")
+
+    def write(rows: list[dict[str, Any]], complete: bool, **told: Any) -> list[tuple[Any, ...]]:
+        sent = lines(rows, complete)
+        run("destination_snowflake", "write", tmp_path, stdin=sent, config=config, catalog=catalog(**told))
+        return warehouse.query(
+            'select "ID", "_AIRBYTE_GENERATION_ID" from RAW."GENERATIONS"."THING" order by 1, 2'
+        )
+
+    overwrite = {"generation": 2, "minimum": 2, "mode": "append"}
+    assert write([ROW, ROW], True, generation=1, mode="append") == [(1, 1), (1, 1)]
+    # Old rows stay until the new ones are complete.
+    assert write([ROW], False, **overwrite) == [(1, 1), (1, 1), (1, 2)]
+    assert write([ROW | {"id": 2}], True, **overwrite) == [(1, 2), (2, 2)]
+
+
+def test_destination_sweeps_and_refuses(warehouse: Snowflake, tmp_path: Path) -> None:
+    config = warehouse.configuration("SWEPT")
+    warehouse.query("create schema RAW.SWEPT")
+    for name in ("_AIRBYTE_TMP_THING_0123456789AB", "_AIRBYTE_TMP_THING_ELSE_0123456789AB", "MINE"):
+        warehouse.query(f'create table RAW.SWEPT."{name}" (n int)')
+    run("destination_snowflake", "write", tmp_path, stdin=lines([ROW]), config=config, catalog=catalog())
+    tables = warehouse.query(
+        "select table_name from RAW.information_schema.tables where table_schema = 'SWEPT'"
+    )
+    assert {name for (name,) in tables} == {"THING", "_AIRBYTE_TMP_THING_ELSE_0123456789AB", "MINE"}
+    warehouse.query("create or replace table RAW.SWEPT.THING (id int)")
+    messages = run(
+        "destination_snowflake", "write", tmp_path, 1, lines([ROW]), config=config, catalog=catalog()
+    )
+    error = of(messages, "TRACE")[-1].trace.error
+    assert "is no table of Airbyte's" in error.message and error.failure_type.value == "config_error"
+    assert of(messages, "STATE") == [], "a state without its rows would lose them"
