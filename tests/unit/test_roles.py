@@ -14,6 +14,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 ROLES = {path.name: path for path in sorted((ROOT / "roles").iterdir()) if path.is_dir()}
+PACKAGES = {path.name for path in ROOT.glob("*/src/*") if path.is_dir()}
 YAML_FOLDERS = ("tasks", "handlers", "defaults", "vars")
 
 _spec = importlib.util.spec_from_file_location("role_docs", ROOT / "tools/role_docs.py")
@@ -102,6 +103,7 @@ def test_names_carry_the_prefix_of_the_role(role: str) -> None:
     for name in defaults(role):
         assert name.startswith(prefix(role)), name
     internal = "__" + prefix(role)
+    readme = (ROLES[role] / "README.md").read_text(encoding="utf-8")
     for path in (ROLES[role] / "vars").glob("*.yml"):
         for name in load(path) or {}:
             assert name.startswith(internal), f"{path.name}: {name}"
@@ -112,7 +114,10 @@ def test_names_carry_the_prefix_of_the_role(role: str) -> None:
             names = [task["register"]] if "register" in task else []
             names += [key for key in task.get("ansible.builtin.set_fact") or {} if key != "cacheable"]
             for name in names:
-                assert name.startswith(internal), f"{path.name}: {name}"
+                result = name.startswith(prefix(role)) and f"`{name}`" in readme
+                assert name.startswith(internal) or result, (
+                    f"{path.name}: {name} is neither internal nor a documented result"
+                )
 
 
 @each_role
@@ -161,7 +166,7 @@ def test_a_role_reads_only_its_own_variables(role: str) -> None:
             continue
         words = set(re.findall(r"\b[a-z_]\w*", expressions(path)))
         assert not words & foreign, path
-        shared = {word for word in words if re.match(r"(retailflow|local_cloud)_(?!emulators\b)", word)}
+        shared = {word for word in words - PACKAGES if word.startswith(("retailflow_", "local_cloud_"))}
         assert not {word for word in shared if not word.startswith(prefix(role))}, path
         assert not words & {"groups", "group_names"}, path
 
