@@ -83,8 +83,8 @@ def deadline(process: subprocess.Popen[bytes], seconds: float, what: str) -> Ite
         if over.is_set():
             raise dg.Failure(
                 f"{what} had not finished after {seconds:.0f} s and was stopped: the warehouse hangs,"
-                " or answers with errors that are retried. Look at its health; the next run repairs what is missing."
-                " (DBT_TIMEOUT_SECONDS is the limit.)"
+                " or answers with errors that are retried. Look at its health; the next run repairs what is"
+                " missing. (DBT_TIMEOUT_SECONDS is the limit.)"
             ) from error
         raise
     finally:
