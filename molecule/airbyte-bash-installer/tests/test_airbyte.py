@@ -1,0 +1,136 @@
+"""What clients get from the role airbyte-bash-installer, here with embedded Airbyte."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SECRET = "0123456789abcdef-molecule"
+QUERY = Path(__file__).parents[1] / "query.py"
+
+
+class Airbyte:
+    """The public API, asked from the host itself."""
+
+    def __init__(self, host: Any) -> None:
+        self._host = host
+        credentials = {"client_id": "retailflow", "client_secret": SECRET}
+        self._token = ""
+        self._token = self.call("POST", "public/v1/applications/token", credentials)["access_token"]
+        (connection,) = self.call("GET", "public/v1/connections")["data"]
+        self.connection: str = connection["connectionId"]
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        script = (
+            "import sys, requests\n"
+            "method, path, token, body = sys.argv[1:]\n"
+            "headers = {'Authorization': 'Bearer ' + token, 'Content-Type': 'application/json'}\n"
+            "print(requests.request(method, 'http://localhost:8000/api/' + path, data=body, headers=headers).text)"
+        )
+        text = "" if body is None else json.dumps(body)
+        return json.loads(
+            self._host.check_output("python3 -c %s %s %s %s %s", script, method, path, self._token, text)
+        )
+
+    def start(self) -> int:
+        body = {"connectionId": self.connection, "jobType": "sync"}
+        job: int = self.call("POST", "public/v1/jobs", body)["jobId"]
+        return job
+
+    def ended(self, job: int) -> dict[str, Any]:
+        for _ in range(240):
+            found: dict[str, Any] = self.call("GET", f"public/v1/jobs/{job}")
+            if found["status"] not in ("pending", "running", "incomplete"):
+                return found
+            time.sleep(0.5)
+        raise AssertionError(f"job {job} does not end: {self.call('POST', 'v1/jobs/get', {'id': job})}")
+
+
+@pytest.fixture
+def airbyte(host: Any) -> Airbyte:
+    return Airbyte(host)
+
+
+def totals(host: Any) -> tuple[list[str], list[str]]:
+    """Rows, distinct ids and sum of prices: of PostgreSQL, of RAW."""
+    source = host.check_output(
+        "docker exec postgres psql -U shop -AtF, -c "
+        "'select count(*), count(distinct order_id), sum(price) from sales' shop"
+    )
+    statement = (
+        'select count(*), count(distinct "ORDER_ID"), sum("PRICE"::number(38,2)) from RAW.RETAIL.SALES'
+    )
+    script = f"{QUERY.read_text()}\nimport json\nprint(json.dumps(query({statement!r})[0]))\n"
+    target = json.loads(host.check_output("docker exec snowflake python -c %s", script).splitlines()[-1])
+    return source.split(","), target
+
+
+def sql(host: Any, statement: str) -> None:
+    host.check_output("docker exec postgres psql -qU shop -c %s shop", statement)
+
+
+def test_sync_then_only_changes(host: Any, airbyte: Airbyte) -> None:
+    first = airbyte.ended(airbyte.start())
+    assert (first["status"], first["rowsSynced"]) == ("succeeded", 100_000)
+    source, target = totals(host)
+    assert source == target
+    sql(host, "update sales set price = price + 1, updated_at = clock_timestamp() where order_id % 1000 = 7")
+    sql(host, "insert into sales (city, price) select 'new', 1 from generate_series(1, 50)")
+    second = airbyte.ended(airbyte.start())
+    assert (second["status"], second["rowsSynced"]) == ("succeeded", 150)
+    source, target = totals(host)
+    assert source == target
+
+
+@pytest.mark.parametrize("victim", ["source_postgres", "destination_snowflake", "the whole server"])
+def test_killed_in_the_middle_and_repaired_by_the_next_sync(host: Any, airbyte: Airbyte, victim: str) -> None:
+    sql(host, "insert into sales (city, price) select 'more', i % 100 from generate_series(1, 60000) i")
+    job = airbyte.start()
+    if victim == "the whole server":
+        time.sleep(4)
+        host.check_output("docker kill --signal KILL airbyte && docker start airbyte")
+        for _ in range(60):
+            if host.run("docker inspect -f '{{.State.Health.Status}}' airbyte").stdout.strip() == "healthy":
+                break
+            time.sleep(1)
+    else:
+        kill = (
+            "import os, time\n"
+            "for _ in range(200):\n"
+            "    for pid in filter(str.isdigit, os.listdir('/proc')):\n"
+            f"        if b'{victim}\\0' in open(f'/proc/{{pid}}/cmdline', 'rb').read() and pid != str(os.getpid()):\n"
+            "            time.sleep(2); os.kill(int(pid), 9); raise SystemExit\n"
+            "    time.sleep(0.05)\n"
+        )
+        host.check_output("docker exec airbyte python -c %s", kill)
+    airbyte.ended(job)
+    assert airbyte.ended(airbyte.start())["status"] == "succeeded"
+    source, target = totals(host)
+    assert source == target
+
+
+def test_the_page_says_what_it_is_and_secrets_are_nowhere(host: Any) -> None:
+    page = host.check_output("curl -fsS http://localhost:8000/ || python3 -c %s", _GET)
+    assert "embedded Airbyte" in page and "shop to lake" in page
+    applied = host.file("/var/lib/retailflow/airbyte/applied.json")
+    assert applied.mode == 0o600 and not applied.contains("shop-secret")
+    assert not host.file("/opt/airbyte/install.sh").contains(SECRET)
+    for secret in ("shop-secret", "lake-secret", SECRET):
+        assert secret not in host.check_output("docker logs airbyte 2>&1")
+
+
+_GET = "import requests; print(requests.get('http://localhost:8000/').text)"
+
+
+def test_nothing_answers_without_a_token(host: Any) -> None:
+    script = "import requests; print(requests.get('http://localhost:8000/api/public/v1/sources').status_code)"
+    assert host.check_output("python3 -c %s", script) == "401"
+
+
+def test_the_script_is_safe_to_run_again(host: Any) -> None:
+    assert host.run("/opt/airbyte/install.sh install").rc == 0
+    assert host.run("/opt/airbyte/install.sh").rc == 1
