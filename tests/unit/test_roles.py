@@ -175,7 +175,7 @@ def included(path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield role, entry and passed variables of every role that a file includes."""
     for task in tasks(load(path)):
         for action in ("ansible.builtin.include_role", "ansible.builtin.import_role"):
-            if action in task and "{{" not in task[action]["name"]:
+            if action in task and "{{" not in str(task[action]):
                 yield task[action]["name"], task[action].get("tasks_from", "main"), task.get("vars") or {}
 
 

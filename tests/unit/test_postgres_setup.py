@@ -1,0 +1,48 @@
+"""Passwords and schema files as the module postgres_setup treats them."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+PATH = Path(__file__).parents[2] / "roles/postgres/library/postgres_setup.py"
+SPEC = importlib.util.spec_from_file_location("postgres_setup", PATH)
+assert SPEC and SPEC.loader
+postgres_setup = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(postgres_setup)
+
+SALT = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
+
+
+def test_the_verifier_proves_the_server_of_rfc_7677() -> None:
+    nonce = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
+    message = f"n=user,r=rOprNGfwEbeRWgbNEkqO,r={nonce},s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,c=biws,r={nonce}"
+    verifier = postgres_setup.scram_verifier("pencil", SALT)
+    server_key = base64.b64decode(verifier.rsplit(":", 1)[1])
+    signature = base64.b64encode(hmac.digest(server_key, message.encode(), "sha256")).decode()
+    assert signature == "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
+
+
+@pytest.mark.parametrize(
+    ("password", "verifier", "matches"),
+    [
+        ("pencil", postgres_setup.scram_verifier("pencil", SALT), True),
+        ("pencil", postgres_setup.scram_verifier("pencil", b"another salt", 1000), True),
+        ("Pencil", postgres_setup.scram_verifier("pencil", SALT), False),
+        ("pencil", "md5a1b2", False),
+        ("pencil", None, False),
+    ],
+)
+def test_a_stored_verifier_belongs_to_one_password(
+    password: str, verifier: str | None, matches: bool
+) -> None:
+    assert postgres_setup.password_matches(password, verifier) is matches
+
+
+def test_only_the_transaction_around_a_schema_file_is_taken_out() -> None:
+    body = "create function f() returns int as $$\nbegin\n  return 1; -- commit;\nend\n$$ language plpgsql;\n"
+    assert postgres_setup.without_transaction(f"begin;\n{body}COMMIT ;\n").strip() == body.strip()
