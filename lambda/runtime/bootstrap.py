@@ -49,7 +49,12 @@ def _time_out(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _error(kind: str, message: str, context: Context, trace: list[str]) -> str:
-    fields = {"errorMessage": message, "errorType": kind, "requestId": context.aws_request_id, "stackTrace": trace}
+    fields = {
+        "errorMessage": message,
+        "errorType": kind,
+        "requestId": context.aws_request_id,
+        "stackTrace": trace,
+    }
     return json.dumps(fields)
 
 
@@ -95,7 +100,7 @@ def main(argv: list[str]) -> int:
 
 
 def _arguments() -> list[str]:
-    if len(sys.argv) != 3:  # noqa: PLR2004
+    if len(sys.argv) != 3:
         raise SystemExit("usage: bootstrap.py <module.function> <event as JSON>")
     return sys.argv[1:]
 

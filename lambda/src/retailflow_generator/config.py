@@ -54,4 +54,6 @@ class Settings:
     @property
     def url(self) -> URL:
         """The SQLAlchemy URL; it hides the password when printed."""
-        return URL.create("postgresql+psycopg2", self.user, self.password, self.host, self.port, self.database)
+        return URL.create(
+            "postgresql+psycopg2", self.user, self.password, self.host, self.port, self.database
+        )

@@ -5,19 +5,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Column, Connection, Engine, MetaData, Table, Text, create_engine, func, insert, select, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    Table,
+    Text,
+    create_engine,
+    func,
+    insert,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from retailflow_generator.config import Settings
 from retailflow_generator.rows import COLUMNS
 from retailflow_generator.shop import Ints
 
-batches = Table("generator_batches", MetaData(), Column("batch_id", Text, primary_key=True), Column("result", JSONB))
+batches = Table(
+    "generator_batches", MetaData(), Column("batch_id", Text, primary_key=True), Column("result", JSONB)
+)
 
 # Draws :rows numbers. They are one range unless somebody else drew in between: only then list them.
 _DRAW = text(
@@ -61,12 +76,14 @@ class _Stream:
 def draw_order_ids(connection: Connection, rows: int) -> Ints:
     """Draw ``rows`` order ids that nobody else has or will get, ascending."""
     first, listed = connection.execute(_DRAW, {"rows": rows}).one()
-    return np.arange(first, first + rows, dtype=np.int64) if listed is None else np.array(listed, dtype=np.int64)
+    return (
+        np.arange(first, first + rows, dtype=np.int64) if listed is None else np.array(listed, dtype=np.int64)
+    )
 
 
 def copy_rows(connection: Connection, chunks: Iterable[bytes]) -> None:
     """Load COPY text in the order of ``COLUMNS`` into sales."""
-    with connection.connection.cursor() as cursor:
+    with contextlib.closing(connection.connection.cursor()) as cursor:
         cursor.copy_expert(f"copy public.sales ({', '.join(COLUMNS)}) from stdin", _Stream(chunks))
 
 

@@ -63,7 +63,7 @@ def generate(settings: Settings, request: BatchRequest) -> tuple[dict[str, Any],
     except OperationalError as error:
         where = f"{settings.host}:{settings.port}/{settings.database} as {settings.user}"
         raise DatabaseUnavailable(
-            f"PostgreSQL at {where}: {str(error.orig).strip()}. "
+            f"PostgreSQL at {where}: {' '.join(str(error.orig).split())} "
             "Check that it runs, that the security group lets the function in, and DB_* of the function."
         ) from None
 
@@ -84,7 +84,7 @@ def handler(event: object, context: Any = None) -> dict[str, Any]:
         request = parse_event(event, request_id=request_id, default_rows=settings.default_rows)
         result, repeated = generate(settings, request)
     except Exception as error:
-        log.error("batch failed", extra={"fields": {"error": type(error).__name__, "reason": str(error)}})  # noqa: TRY400
+        log.error("batch failed", extra={"fields": {"error": type(error).__name__, "reason": str(error)}})
         raise
     result |= {"repeated": repeated, "seconds": round(time.perf_counter() - started, 3)}
     log.info("batch repeated" if repeated else "batch written", extra={"fields": result})

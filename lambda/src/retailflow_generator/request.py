@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 from collections.abc import Mapping
@@ -34,15 +35,15 @@ def _whole_number(name: str, value: object, low: int, high: int) -> int:
 
 
 def _day(name: str, value: object) -> dt.date:
-    try:
-        moment = dt.datetime.fromisoformat(str(value)) if isinstance(value, str) else None
-    except ValueError:
-        moment = None
-    if moment is None:
-        raise InvalidRequest(f"{name} must be an ISO 8601 date or time such as 2026-01-31, got {value!r:.80}")
-    day = (moment.astimezone(dt.UTC) if moment.tzinfo else moment).date()
-    if not FIRST_DAY <= day <= LAST_DAY:
-        raise InvalidRequest(f"{name} must lie between {FIRST_DAY} and {LAST_DAY}, got {value!r:.80}")
+    day = None
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError, OverflowError):
+            moment = dt.datetime.fromisoformat(value)
+            day = (moment.astimezone(dt.UTC) if moment.tzinfo else moment).date()
+    if day is None or not FIRST_DAY <= day <= LAST_DAY:
+        raise InvalidRequest(
+            f"{name} must be an ISO 8601 date or time between {FIRST_DAY} and {LAST_DAY}, got {value!r:.80}"
+        )
     return day
 
 

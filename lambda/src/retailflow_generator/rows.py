@@ -42,7 +42,8 @@ class Totals:
 def _line(*values: object) -> str:
     """Join values as COPY text, escaping what COPY would misread."""
     return "\t".join(
-        str(v).replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r") for v in values
+        str(v).replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+        for v in values
     )
 
 
@@ -70,13 +71,15 @@ class Renderer:
         self.customers = np.array(
             [_line(c.name, c.customer_id, c.city, c.state, c.country) for c in shop.customers], dtype=object
         )
-        self.products = _table(*self.discount.shape, self._product)
+        self.products = _table(len(shop.products), len(shop.discount_percent), self._product)
         # (country, quantity); quantity without shipping cost follows in the last row.
         self.quantities = _table(len(shop.country_shipping) + 1, shop.quantity_max + 1, self._quantity)
 
     def _product(self, product: int, step: int) -> str:
         p = self.shop.products[product]
-        return _line(p.name, p.category, p.product_id, _money(p.price), _money(int(self.discount[product, step])))
+        return _line(
+            p.name, p.category, p.product_id, _money(p.price), _money(int(self.discount[product, step]))
+        )
 
     def _quantity(self, country: int, quantity: int) -> str:
         rates = self.shop.country_shipping
@@ -90,7 +93,8 @@ class Renderer:
         """
         shop, rng = self.shop, np.random.default_rng(seed)
         days = np.array(
-            [_line(as_of - dt.timedelta(days=lag), as_of) for lag in range(len(shop.booking_odds))], dtype=object
+            [_line(as_of - dt.timedelta(days=lag), as_of) for lag in range(len(shop.booking_odds))],
+            dtype=object,
         )
         for start in range(0, len(order_ids), CHUNK_ROWS):
             ids = order_ids[start : start + CHUNK_ROWS]

@@ -62,10 +62,11 @@ class Shop:
 
 
 def _odds(weights: Any, what: str) -> Floats:
-    values = np.asarray(weights, dtype=np.float64)
+    values: Floats = np.asarray(weights, dtype=np.float64)
     if values.ndim != 1 or not len(values) or (values < 0).any() or values.sum() <= 0:
         raise ValueError(f"shop.toml: {what} must be a list of weights, none negative and not all zero")
-    return values / values.sum()
+    odds: Floats = values / values.sum()
+    return odds
 
 
 def _cents(amount: float, what: str) -> int:

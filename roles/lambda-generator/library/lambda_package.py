@@ -1,6 +1,4 @@
-#!/usr/bin/python
-# Apache License 2.0 (see LICENSE)
-"""Build the zip of a Python Lambda function, reproducibly."""
+"""Ansible module: build the zip of a Python Lambda function, reproducibly."""
 
 from __future__ import annotations
 
@@ -118,7 +116,16 @@ def build(params: dict[str, Any], comment: str) -> int:
     dest.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=dest.parent, prefix=".build-") as scratch:
         root = Path(scratch, "root")
-        command = [params["uv"], "pip", "install", "--quiet", "--target", str(root), "--no-deps", "--require-hashes"]
+        command = [
+            params["uv"],
+            "pip",
+            "install",
+            "--quiet",
+            "--target",
+            str(root),
+            "--no-deps",
+            "--require-hashes",
+        ]
         command += ["--python", sys.executable, "--python-version", params["python_version"]]
         command += ["--python-platform", params["platform"], "--only-binary", ":all:"]
         command += ["--requirements", params["requirements"]]
@@ -141,7 +148,9 @@ def build(params: dict[str, Any], comment: str) -> int:
         write_zip(root, finished, comment)
         size = finished.stat().st_size
         if size > params["max_mb"] * 1_000_000:
-            raise ValueError(f"the zip is {size / 1e6:.1f} MB, more than {params['max_mb']} MB: strip more or drop a package")
+            raise ValueError(
+                f"the zip is {size / 1e6:.1f} MB, more than {params['max_mb']} MB: strip more or drop a package"
+            )
         finished.replace(dest)
     return size
 

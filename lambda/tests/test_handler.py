@@ -1,0 +1,185 @@
+"""The handler on a real PostgreSQL: every row once, all or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg2
+import pytest
+from retailflow_generator import handler as module
+from retailflow_generator.config import Settings
+from retailflow_generator.database import batches, draw_order_ids, engine_for
+from retailflow_generator.handler import DatabaseUnavailable, handler
+from retailflow_generator.request import InvalidRequest
+from retailflow_generator.rows import COLUMNS, Renderer
+
+Sql = Callable[..., list[tuple[Any, ...]]]
+Login = Callable[[str], Any]
+
+
+def test_a_batch_is_what_the_result_says(database: Sql) -> None:
+    result = handler({"rows": 2000, "seed": 1, "as_of": "2026-11-22"})
+    found = database(
+        """select count(*), min(order_id), max(order_id), sum(quantity * price)::text,
+                  sum(quantity * (price - discount))::text, min(order_date_at)::text from Sales"""
+    )[0]
+    assert found == tuple(
+        result[name]
+        for name in ("rows", "first_order_id", "last_order_id", "total_revenue", "net_revenue", "as_of")
+    )
+
+
+def test_order_ids_go_on_and_content_follows_the_seed(database: Sql) -> None:
+    first, second = (handler({"rows": 50, "seed": 9, "as_of": "2026-01-01"}) for _ in range(2))
+    assert second["first_order_id"] > first["last_order_id"]
+    rest = ", ".join(name for name in COLUMNS if name != "order_id")
+    batch = f"select {rest} from sales where order_id between %s and %s order by order_id"
+    one, two = (database(batch, r["first_order_id"], r["last_order_id"]) for r in (first, second))
+    assert one == two
+
+
+def test_an_event_delivered_again_writes_nothing_and_answers_the_same(database: Sql) -> None:
+    event = {
+        "id": "e-1",
+        "detail-type": "Scheduled Event",
+        "time": "2026-11-22T12:03:00Z",
+        "detail": {"rows": 10},
+    }
+    first, again = handler(event), handler(event)
+    assert (first.pop("repeated"), again.pop("repeated")) == (False, True)
+    assert first | {"seconds": 0} == again | {"seconds": 0}
+    assert database("select count(*) from sales") == [(10,)]
+
+
+def test_the_same_event_at_once_is_written_once(database: Sql, login: Login) -> None:
+    with ThreadPoolExecutor(1) as other:
+        blocker = login("generator")
+        blocker.cursor().execute("select pg_advisory_xact_lock(hashtextextended('twin', 0))")
+        waiting = other.submit(handler, {"batch_id": "twin", "rows": 10})
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=1)
+        blocker.cursor().execute("insert into generator_batches values ('twin', '{\"rows\": 3}')")
+        blocker.commit()
+        blocker.close()
+        assert waiting.result(timeout=10)["repeated"] is True
+    assert database("select count(*) from sales") == [(0,)]
+
+
+def test_ids_are_unique_across_concurrent_batches(database: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each worker is a Lambda of its own: its own engine."""
+    monkeypatch.setattr(module, "engine_for", engine_for.__wrapped__)
+    with ThreadPoolExecutor(8) as workers:
+        results = list(workers.map(lambda n: handler({"rows": 20 + n}), range(50)))
+    rows = sum(result["rows"] for result in results)
+    assert database("select count(*), count(distinct order_id) from sales") == [(rows, rows)]
+
+
+def test_numbers_with_gaps_are_listed(database: Sql) -> None:
+    """As when somebody else draws in between: here the sequence itself leaves gaps."""
+    database("alter sequence sales_order_id_seq increment by 3")
+    try:
+        with engine_for(Settings.from_env(os.environ)).begin() as connection:
+            first, second = draw_order_ids(connection, 4).tolist(), draw_order_ids(connection, 2).tolist()
+    finally:
+        database("alter sequence sales_order_id_seq increment by 1")
+    assert first + second == list(range(first[0], first[0] + 18, 3))
+
+
+def test_a_failure_on_the_way_leaves_nothing(database: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Renderer.chunks
+
+    def broken(*arguments: Any) -> Any:
+        yield next(iter(whole(*arguments)))
+        raise RuntimeError("cut off")
+
+    monkeypatch.setattr(Renderer, "chunks", broken)
+    with pytest.raises(Exception, match="cut off"):
+        handler({"rows": 20_000, "batch_id": "cut"})
+    assert database("select (select count(*) from sales), (select count(*) from generator_batches)") == [
+        (0, 0)
+    ]
+    monkeypatch.setattr(Renderer, "chunks", whole)
+    assert handler({"rows": 5, "batch_id": "cut"})["repeated"] is False
+
+
+def test_nonsense_writes_nothing(database: Sql) -> None:
+    with pytest.raises(InvalidRequest):
+        handler({"rows": -1})
+    assert database("select count(*) from generator_batches") == [(0,)]
+
+
+def test_a_database_that_is_down_is_named_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {
+        "HOST": "127.0.0.1",
+        "PORT": "9",
+        "NAME": "n",
+        "USER": "u",
+        "PASSWORD": "hush",
+    }.items():
+        monkeypatch.setenv(f"DB_{name}", value)
+    module.log.handlers.clear()  # so that it writes to the stream of this test
+    with pytest.raises(DatabaseUnavailable, match=r"127\.0\.0\.1:9/n as u.*Check that it runs") as caught:
+        handler({"rows": 1})
+    logged = capsys.readouterr().err
+    module.log.handlers.clear()
+    assert "127.0.0.1:9" in logged
+    assert "hush" not in str(caught.value) + logged
+
+
+def test_the_log_is_json(database: Sql, capsys: pytest.CaptureFixture[str]) -> None:
+    module.log.handlers.clear()  # so that it writes to the stream of this test
+    handler({"rows": 3, "batch_id": "logged"})
+    line = json.loads(capsys.readouterr().err)
+    module.log.handlers.clear()
+    assert (line["level"], line["batch_id"], line["rows"]) == ("INFO", "logged", 3)
+
+
+def test_the_model_is_the_schema(database: Sql) -> None:
+    columns = "select column_name from information_schema.columns where table_name = %s"
+    assert set(COLUMNS) == {row[0] for row in database(columns, "sales")} - {"created_at", "updated_at"}
+    assert {c.name for c in batches.columns} <= {row[0] for row in database(columns, "generator_batches")}
+
+
+def test_a_change_is_seen_by_its_time(database: Sql) -> None:
+    handler({"rows": 2})
+    database("update sales set quantity = quantity + 1 where order_id = (select min(order_id) from sales)")
+    assert database("select count(*) from sales where updated_at > created_at") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "quantity = -1",
+        "price = -1",
+        "discount = price + 0.01",
+        "shipping_cost = -0.01",
+        "purchased_at = order_date_at + 1",
+    ],
+)
+def test_the_table_refuses_impossible_sales(database: Sql, change: str) -> None:
+    handler({"rows": 1})
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        database(f"update sales set {change}")
+
+
+@pytest.mark.parametrize(
+    ("user", "statement"),
+    [
+        ("airbyte", "delete from sales"),
+        ("auditor", "update sales set quantity = 1"),
+        ("airbyte", "select * from generator_batches"),
+        ("generator", "delete from generator_batches"),
+        ("generator", "drop table sales"),
+    ],
+)
+def test_logins_may_do_no_more_than_they_need(login: Login, user: str, statement: str) -> None:
+    connection = login(user)
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        connection.cursor().execute(statement)
+    connection.close()
