@@ -216,6 +216,13 @@ def test_check_mode_on_an_empty_airbyte(airbyte: Airbyte, parameters: dict[str, 
     assert airbyte.writes == [] and not Path(parameters["state_file"]).exists()
 
 
+def test_check_mode_before_there_is_an_airbyte(parameters: dict[str, Any]) -> None:
+    absent = {**parameters, "url": "http://127.0.0.1:1", "retries": 0}
+    assert len(module.run(absent, True)["actions"]) == 3
+    with pytest.raises(module.Unreachable):
+        module.run(absent, False)
+
+
 def test_finds_what_is_not_on_the_first_page(airbyte: Airbyte, parameters: dict[str, Any]) -> None:
     module.run(parameters, False)
     mine = airbyte.objects["sources"].pop("source-0")

@@ -29,7 +29,8 @@ class Airbyte:
             "import sys, requests\n"
             "method, path, token, body = sys.argv[1:]\n"
             "headers = {'Authorization': 'Bearer ' + token, 'Content-Type': 'application/json'}\n"
-            "print(requests.request(method, 'http://localhost:8000/api/' + path, data=body, headers=headers).text)"
+            "url = 'http://localhost:8000/api/' + path\n"
+            "print(requests.request(method, url, data=body, headers=headers).text)"
         )
         text = "" if body is None else json.dumps(body)
         return json.loads(
@@ -102,7 +103,8 @@ def test_killed_in_the_middle_and_repaired_by_the_next_sync(host: Any, airbyte: 
             "import os, time\n"
             "for _ in range(200):\n"
             "    for pid in filter(str.isdigit, os.listdir('/proc')):\n"
-            f"        if b'{victim}\\0' in open(f'/proc/{{pid}}/cmdline', 'rb').read() and pid != str(os.getpid()):\n"
+            "        command = open(f'/proc/{pid}/cmdline', 'rb').read()\n"
+            f"        if b'{victim}\\0' in command and pid != str(os.getpid()):\n"
             "            time.sleep(2); os.kill(int(pid), 9); raise SystemExit\n"
             "    time.sleep(0.05)\n"
         )

@@ -27,7 +27,7 @@ description:
   - Airbyte never shows a secret again, so O(state_file) keeps a salted hash of those that were applied last.
 author: RetailFlow
 attributes:
-  check_mode: {support: full, description: Writes nothing.}
+  check_mode: {support: full, description: Writes nothing; an Airbyte that does not answer is taken as empty.}
   diff_mode: {support: full, description: Shows the fields that differ, secrets excepted.}
 options:
   url:
@@ -133,6 +133,10 @@ class Failure(Exception):
     """What went wrong and what to do about it."""
 
 
+class Unreachable(Failure):
+    """Nobody answers at the address."""
+
+
 class Api:
     """Airbyte's public API: tokens renewed when they expire, requests repeated while it is busy."""
 
@@ -195,7 +199,7 @@ class Api:
             except (URLError, ConnectionError, TimeoutError) as error:
                 # Only a read may be repeated blindly: a write may have been carried out.
                 if attempt == self._retries or (method != "GET" and not _refused(error)):
-                    raise Failure(
+                    raise Unreachable(
                         f"Airbyte at {self._base} does not answer: {error}. Is it running?"
                     ) from error
             time.sleep(min(2**attempt, 30))
@@ -283,7 +287,14 @@ class Workspace:
         self.actions: list[str] = []
         self.before: Item = {}
         self.after: Item = {}
-        workspaces = [one for one in api.get_all("/workspaces") if name in ("", one["name"])]
+        try:
+            workspaces = [one for one in api.get_all("/workspaces") if name in ("", one["name"])]
+            self._empty = False
+        except Unreachable:
+            if not check_mode:
+                raise
+            workspaces = [{"workspaceId": NOT_YET_MADE}]
+            self._empty = True
         if len(workspaces) != 1:
             raise Failure(
                 f"Airbyte has {len(workspaces)} workspaces{' named ' + name if name else ''}: "
@@ -313,7 +324,9 @@ class Workspace:
         if twice := {name for name in names if names.count(name) > 1}:
             raise Failure(f"declared twice: {what} {', '.join(sorted(twice))}")
         found: dict[str, Item] = {}
-        for item in self._api.get_all(path, workspaceIds=self.id) if names else ():
+        if not names or self._empty:
+            return found
+        for item in self._api.get_all(path, workspaceIds=self.id):
             if item["name"] in found and item["name"] in names:
                 raise Failure(
                     f"Airbyte has more than one {what} named {item['name']}: rename or delete all but one"
