@@ -128,7 +128,7 @@ def parameters(airbyte: Airbyte, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module.time, "sleep", lambda _: None)
     handler = type("Bound", (Handler,), {"airbyte": airbyte})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield {
         "url": f"http://127.0.0.1:{server.server_port}/",
         "client_id": "me",

@@ -112,7 +112,7 @@ def test_cursor_of_nothing_and_of_equal_values(journey: Journey) -> None:
     assert journey.client.sync(journey.connection)["rowsSynced"] == 2
     journey.postgres.execute("insert into sales (city, price, updated_at) values ('no time', 1, null)")
     journey.postgres.execute(
-        "insert into sales (city, price, updated_at) select 'same', 3, '2026-01-01' from generate_series(1, 7)"
+        "insert into sales (city, price, updated_at) select 's', 3, '2026-01-01' from generate_series(1, 7)"
     )
     assert journey.client.sync(journey.connection)["rowsSynced"] == 8
     assert journey.warehouse.query(f'select count(*) from RAW."{journey.schema}"."SALES"') == [(10,)]
