@@ -122,19 +122,32 @@ def test_a_restart_delivers_the_same_event(events: Any) -> None:
     assert ids[0] == ids[1] != []
 
 
-def test_an_outage_is_made_up_for_once(events: Any) -> None:
+def test_an_outage_is_made_up_for_once(events: Any, caplog: pytest.LogCaptureFixture) -> None:
     put_rule(events)
     clock, functions = Clock(), Functions()
     poller = Poller(events, functions, clock)
     poller.tick()
     clock.forward(hours=5)
-    functions.down = 1
-    with pytest.raises(EndpointConnectionError):
-        poller.tick()
-    for _ in range(3):
+    functions.down = 2
+    for _ in range(5):
         clock.forward(seconds=5)
         poller.tick()
     assert [p["time"][11:] for p in functions.payloads] == ["17:00:00Z"]
+    assert sum("tried again" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_delivery_that_fails_does_not_hold_up_another_rule(events: Any) -> None:
+    put_rule(events, "first")
+    put_rule(events, "second")
+    clock, functions = Clock(), Functions()
+    poller = Poller(events, functions, clock)
+    poller.tick()
+    clock.forward(minutes=3)
+    functions.down = 1
+    poller.tick()
+    assert len(functions.payloads) == 1
+    poller.tick()
+    assert len({payload["resources"][0] for payload in functions.payloads}) == 2
 
 
 def test_a_function_that_fails_is_not_repeated(events: Any) -> None:

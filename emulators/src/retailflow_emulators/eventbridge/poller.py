@@ -20,6 +20,7 @@ import signal
 import sys
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -81,11 +82,11 @@ class Poller:
         self._functions = functions
         self._clock = clock
         self._delivered: dict[Rule, dt.datetime] = {}
-        self._complained: set[str] = set()
+        self._complained: deque[str] = deque(maxlen=100)
 
     def _complain_once(self, text: str) -> None:
         if text not in self._complained:
-            self._complained.add(text)
+            self._complained.append(text)
             log.warning(text)
 
     def rules(self) -> Iterator[Rule]:
@@ -100,17 +101,25 @@ class Poller:
                     self._complain_once(f"rule {rule['Name']} is never delivered: {error}")
 
     def tick(self) -> None:
-        """Read the rules and deliver what came due since the last tick; API errors pass to the caller.
+        """Read the rules and deliver what came due since the last tick.
 
-        A rule seen for the first time waits for its next due time. When a delivery fails on the way to the
-        API, it is tried again at the next tick, until the next due time takes its place.
+        A rule seen for the first time waits for its next due time. A delivery that the API does not take is
+        tried again at the next tick, until the next due time takes its place. BotoCoreError or ClientError
+        when the rules cannot be read.
         """
         rules = list(self.rules())
         self._delivered = {rule: due for rule, due in self._delivered.items() if rule in rules}
         for rule in rules:
             due = rule.due_before(self._clock())
-            if due > self._delivered.setdefault(rule, due):
+            if due <= self._delivered.setdefault(rule, due):
+                continue
+            try:
                 self._deliver(rule, due)
+            except (BotoCoreError, ClientError) as error:
+                self._complain_once(
+                    f"rule {rule.name} due {due.isoformat()} is tried again until delivered: {error}"
+                )
+            else:
                 self._delivered[rule] = due
 
     def _deliver(self, rule: Rule, due: dt.datetime) -> None:
