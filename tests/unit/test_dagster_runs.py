@@ -1,0 +1,345 @@
+"""What a run does at its edges: Airbyte busy, slow or broken; dbt hanging; the module that launches runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import dbt_support
+import pytest
+
+dbt_support.manifest()
+from retailflow_dagster.lib import dbt as dbt_lib  # noqa: E402
+from retailflow_dagster.lib.airbyte import AirbyteSync  # noqa: E402
+
+_spec = importlib.util.spec_from_file_location(
+    "dagster_run", dbt_support.ROOT / "roles/dagster-dbt-container/library/dagster_run.py"
+)
+assert _spec and _spec.loader
+dagster_run = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(dagster_run)
+
+
+class Airbyte:
+    """The calls of Airbyte's API that a sync makes. `results` are the ends of our jobs, in order."""
+
+    def __init__(self) -> None:
+        self.workspaces, self.names = ["w1"], ["shop to lake"]
+        self.jobs: dict[int, dict[str, Any]] = {}
+        self.results = ["succeeded"]
+        self.started = 0
+        self.polls_until_end = 2
+        self.intruder: int | None = None  # a job that appears just before ours would
+
+    def add(self, job_id: int, end: str, polls: int) -> dict[str, Any]:
+        self.jobs[job_id] = {"jobId": job_id, "status": "running", "jobType": "sync", "connectionId": "c0"}
+        self.jobs[job_id] |= {"end": end, "polls": polls}
+        return self.jobs[job_id]
+
+    def look(self) -> list[dict[str, Any]]:
+        for job in self.jobs.values():
+            job["polls"] -= 1
+            if job["polls"] <= 0 and job["status"] == "running":
+                job["status"] = job["end"]
+        return [{k: v for k, v in job.items() if k not in ("end", "polls")} for job in self.jobs.values()]
+
+    def answer(self, method: str, path: str) -> tuple[int, Any]:
+        if path.endswith("/applications/token"):
+            return 200, {"access_token": "t"}
+        if path.endswith("/workspaces"):
+            return 200, {"data": [{"workspaceId": w} for w in self.workspaces]}
+        if path.endswith("/connections"):
+            return 200, {"data": [{"connectionId": f"c{i}", "name": n} for i, n in enumerate(self.names)]}
+        if path.endswith("/connections/get"):
+            return 200, {"connectionId": "c0"}
+        if method == "POST" and path.endswith("/jobs"):
+            if self.intruder:
+                self.add(self.intruder, "succeeded", 6)
+                self.intruder = None
+            if any(job["status"] == "running" for job in self.jobs.values()):
+                return 409, {"title": "conflict"}
+            self.started += 1
+            job = self.add(100 + self.started, self.results.pop(0), self.polls_until_end)
+            return 200, {"jobId": job["jobId"], "status": "running", "jobType": "sync"}
+        if method == "GET" and path.endswith("/jobs"):
+            return 200, {"data": self.look()}
+        job_id = int(path.rsplit("/", 1)[1])
+        if method == "DELETE":
+            self.jobs[job_id] |= {"status": "cancelled", "end": "cancelled"}
+        (job,) = [job for job in self.look() if job["jobId"] == job_id]
+        return 200, job | {"rowsSynced": 7, "bytesSynced": 70}
+
+
+@pytest.fixture
+def airbyte() -> Iterator[tuple[Airbyte, AirbyteSync]]:
+    fake = Airbyte()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _serve(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length") or 0))
+            status, body = fake.answer(self.command, self.path.partition("?")[0])
+            text = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("content-length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_GET = do_POST = do_DELETE = _serve
+
+        def log_message(self, *_: Any) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield (
+        fake,
+        AirbyteSync(
+            url=f"http://127.0.0.1:{server.server_port}/",
+            client_id="id",
+            client_secret="secret",
+            connection_name="shop to lake",
+            sync_timeout=10,
+            poll_interval=0.01,
+        ),
+    )
+    server.shutdown()
+
+
+def test_a_sync_is_started_and_waited_for(airbyte: tuple[Airbyte, AirbyteSync]) -> None:
+    fake, sync = airbyte
+    result = sync.run()
+    assert (result.job_id, result.rows, result.bytes, fake.started) == (101, 7, 70, 1)
+
+
+def test_a_job_under_way_is_waited_for_and_ours_is_started_then(airbyte: tuple[Airbyte, AirbyteSync]) -> None:
+    fake, sync = airbyte
+    fake.add(5, "succeeded", 4)
+    assert sync.run().job_id == 101
+    assert fake.jobs[5]["status"] == "succeeded"
+
+
+@pytest.mark.timeout(60)
+def test_a_job_that_comes_in_between_is_waited_for(airbyte: tuple[Airbyte, AirbyteSync]) -> None:
+    fake, sync = airbyte
+    fake.intruder = 6
+    assert sync.run().job_id == 101
+    assert fake.jobs[6]["status"] == "succeeded"
+
+
+def test_a_failed_sync_fails(airbyte: tuple[Airbyte, AirbyteSync]) -> None:
+    fake, sync = airbyte
+    fake.results = ["failed"]
+    with pytest.raises(dg.Failure, match="Job failed: 101"):
+        sync.run()
+
+
+def test_a_sync_that_hangs_is_cancelled_in_time(airbyte: tuple[Airbyte, AirbyteSync]) -> None:
+    fake, sync = airbyte
+    fake.polls_until_end = 10**9
+    with pytest.raises(dg.Failure, match="not ready after the timeout"):
+        AirbyteSync(**{**sync.model_dump(), "sync_timeout": 0.3}).run()
+    assert fake.jobs[101]["status"] == "cancelled"
+
+
+def test_a_foreign_job_that_hangs_ends_the_wait_and_is_left_alone(
+    airbyte: tuple[Airbyte, AirbyteSync],
+) -> None:
+    fake, sync = airbyte
+    fake.add(5, "succeeded", 10**9)
+    with pytest.raises(dg.Failure, match=r"Airbyte job 5 .* still running after"):
+        AirbyteSync(**{**sync.model_dump(), "sync_timeout": 0.2}).run()
+    assert fake.jobs[5]["status"] == "running"
+
+
+def test_a_name_that_is_missing_or_borne_twice_is_refused(airbyte: tuple[Airbyte, AirbyteSync]) -> None:
+    fake, sync = airbyte
+    fake.names = ["other"]
+    with pytest.raises(
+        dg.Failure, match=r"0 Airbyte connections are named 'shop to lake' \(there are: other\)"
+    ):
+        sync.run()
+    fake.names = ["shop to lake", "shop to lake"]
+    with pytest.raises(dg.Failure, match="2 Airbyte connections"):
+        sync.run()
+
+
+def test_a_choice_of_workspaces_is_refused(airbyte: tuple[Airbyte, AirbyteSync]) -> None:
+    fake, sync = airbyte
+    fake.workspaces = ["w1", "w2"]
+    with pytest.raises(dg.Failure, match="has 2 workspaces: set AIRBYTE_WORKSPACE_ID"):
+        sync.run()
+
+
+HANG = "import time; print('up', flush=True); time.sleep(60)"
+DEAF = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {HANG}"
+
+
+@pytest.mark.parametrize("program", [HANG, DEAF], ids=["polite", "deaf"])
+def test_a_dbt_that_hangs_is_ended_and_the_failure_says_so(
+    program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dbt_lib, "GRACE_SECONDS", 0.3)
+    began = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout and process.stdout.readline() == b"up\n"
+        with (
+            pytest.raises(dg.Failure, match="dbt build had not finished after 0 s and was stopped"),
+            dbt_lib.deadline(process, 0.2, "dbt build"),
+        ):
+            process.stdout.read()  # as dagster-dbt does: until the process has ended
+            raise RuntimeError("dbt exited with an error")
+    assert time.monotonic() - began < 30
+
+
+def test_a_dbt_that_ends_in_time_keeps_its_own_error() -> None:
+    with (
+        subprocess.Popen([sys.executable, "-c", ""]) as process,
+        pytest.raises(ValueError, match="its own"),
+        dbt_lib.deadline(process, 60, "dbt build"),
+    ):
+        raise ValueError("its own")
+
+
+@pytest.mark.parametrize(("statuses", "only_tests"), [(["pass", "fail"], True), (["fail", "error"], False)])
+def test_a_failed_build_names_its_nodes_and_tells_data_from_machinery(
+    statuses: list[str], only_tests: bool, tmp_path: Path
+) -> None:
+    results = [{"unique_id": f"n.{s}", "status": s, "message": f"it  is\n{s}"} for s in statuses]
+    (tmp_path / "run_results.json").write_text(json.dumps({"results": results}))
+    expected = [f"n.{s}: {s}: it is {s}" for s in statuses if s != "pass"]
+    assert dbt_lib.failed_nodes(tmp_path) == (expected, only_tests)
+
+
+def test_a_dbt_that_never_ran_names_no_node(tmp_path: Path) -> None:
+    assert dbt_lib.failed_nodes(tmp_path) == ([], False)
+
+
+def test_dbt_is_asked_neither_for_its_version_nor_for_an_adapter() -> None:
+    resource = dbt_lib.dbt_resource()
+    assert resource._cli_version.major == 1
+    assert resource._initialize_dbt_core_adapter([]) is None
+
+
+PARAMS: dict[str, Any] = {
+    "location": "retailflow",
+    "repository": "__repository__",
+    "job": "sales_job",
+    "tags": {"why": "test"},
+}
+PARAMS |= {"timeout": 5, "poll": 0.01}
+RECONCILED: dict[str, Any] = {
+    "__typename": "AssetCheckEvaluationEvent",
+    "evaluation": {
+        "checkName": "reconcile",
+        "assetKey": {"path": ["MARTS", "fct_sales"]},
+        "success": True,
+        "description": "5 levels agree",
+        "metadataEntries": [
+            {"label": "totals", "jsonString": '{"RAW": {"orders": 3}}'},
+            {"label": "orders_changed_since_sync", "intRepr": "0"},
+            {"label": "link"},
+        ],
+    },
+}
+
+
+def webserver(status: str, events: list[dict[str, Any]]) -> Callable[[str, dict[str, Any]], dict[str, Any]]:
+    """Dagster's GraphQL for one run: queued, started, then ended; its events come one a page."""
+    states = iter(["QUEUED", "STARTED", status, *[status] * 1000])
+
+    def ask(query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        if "launchRun" in query:
+            assert variables["params"]["selector"]["jobName"] == "sales_job"
+            assert variables["params"]["executionMetadata"]["tags"] == [{"key": "why", "value": "test"}]
+            return {"launchRun": {"__typename": "LaunchRunSuccess", "run": {"runId": "r1"}}}
+        if "stepStats" in query:
+            step = {"stepKey": "dbt_models", "status": "SUCCESS", "startTime": 10.0, "endTime": 12.5}
+            waiting = {"stepKey": "later", "status": "IN_PROGRESS", "startTime": 13.0, "endTime": None}
+            return {"runOrError": {"__typename": "Run", "status": next(states), "stepStats": [step, waiting]}}
+        at = int(variables["cursor"] or 0)
+        page = {"events": events[at : at + 1], "cursor": str(at + 1), "hasMore": at + 1 < len(events)}
+        return {"runOrError": {"eventConnection": page}}
+
+    return ask
+
+
+def test_a_run_brings_back_its_steps_and_checks() -> None:
+    rows = [{"label": "dagster/row_count", "intRepr": "3"}]
+    synced = {
+        "__typename": "MaterializationEvent",
+        "assetKey": {"path": ["retail", "sales"]},
+        "metadataEntries": rows,
+    }
+    run = dagster_run.run_job(
+        webserver("SUCCESS", [synced, {"__typename": "LogMessageEvent"}, RECONCILED]), PARAMS
+    )
+    assert (run["run_id"], run["status"], run["steps"]) == ("r1", "SUCCESS", {"dbt_models": 2.5})
+    assert run["assets"] == {"retail/sales": {"dagster/row_count": 3}}
+    check = run["checks"]["MARTS/fct_sales:reconcile"]
+    assert check["passed"] and check["metadata"]["totals"] == {"RAW": {"orders": 3}}
+
+
+def test_a_failed_run_fails_with_the_innermost_error_of_the_step() -> None:
+    error = {
+        "message": "outer",
+        "errorChain": [{"error": {"message": "middle"}}, {"error": {"message": "inner\n"}}],
+    }
+    failed = {"__typename": "ExecutionStepFailureEvent", "stepKey": "dbt_models", "error": error}
+    with pytest.raises(
+        dagster_run.RunProblem, match=r"ended with FAILURE\. Step dbt_models failed: inner$"
+    ) as caught:
+        dagster_run.run_job(webserver("FAILURE", [failed]), PARAMS)
+    assert caught.value.run["status"] == "FAILURE"
+
+
+def test_a_failed_run_fails_with_the_check_that_did_not_pass() -> None:
+    evaluation = {**RECONCILED["evaluation"], "success": False, "description": "sync: RAW differs"}
+    event = {"__typename": "AssetCheckEvaluationEvent", "evaluation": evaluation}
+    blocked = {
+        "__typename": "ExecutionStepFailureEvent",
+        "stepKey": "reconcile",
+        "error": {"message": "blocked"},
+    }
+    with pytest.raises(dagster_run.RunProblem, match=r"Check MARTS/fct_sales:reconcile: sync: RAW differs$"):
+        dagster_run.run_job(webserver("FAILURE", [event, blocked]), PARAMS)
+
+
+def test_a_run_that_never_ends_is_left_and_the_step_named() -> None:
+    with pytest.raises(
+        dagster_run.RunProblem, match=r"had not ended after 0 s \(in step later\); it goes on"
+    ):
+        dagster_run.run_job(webserver("STARTED", []), PARAMS | {"timeout": 0})
+
+
+def test_a_job_that_is_not_there_is_named() -> None:
+    missing = {"launchRun": {"__typename": "PipelineNotFoundError", "message": "Could not find it"}}
+    with pytest.raises(
+        dagster_run.RunProblem, match="sales_job cannot be launched: PipelineNotFoundError Could"
+    ):
+        dagster_run.run_job(lambda *_: missing, PARAMS)
+
+
+def test_a_webserver_that_restarts_is_asked_again() -> None:
+    healthy, refusals = webserver("SUCCESS", [RECONCILED]), iter([True, True])
+
+    def ask(query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        if "stepStats" in query and next(refusals, False):
+            raise dagster_run.RunProblem("connection refused")
+        return healthy(query, variables)
+
+    assert dagster_run.run_job(ask, PARAMS)["status"] == "SUCCESS"
+
+
+def test_a_webserver_that_is_down_is_named() -> None:
+    with pytest.raises(dagster_run.RunProblem, match=r"at http://127\.0\.0\.1:1 does not answer"):
+        dagster_run.run_job(dagster_run.graphql("http://127.0.0.1:1"), PARAMS)
