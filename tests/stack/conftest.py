@@ -1,0 +1,94 @@
+"""The running local site, as its operator and its machines see it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import testinfra
+
+ROOT = Path(__file__).parents[2]
+STATE = ROOT / ".state/local"
+AWS = {
+    "endpoint_url": "http://127.0.0.1:14566",
+    "region_name": "us-east-1",
+    "aws_access_key_id": "local",
+    "aws_secret_access_key": "local",
+}
+Host = Any  # testinfra has no types
+
+
+@pytest.fixture(scope="session", autouse=True)
+def environment() -> Iterator[None]:
+    """Run Ansible as the Makefile does."""
+    kept = dict(os.environ)
+    os.environ |= {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    yield
+    os.environ.clear()
+    os.environ.update(kept)
+
+
+@pytest.fixture(scope="session")
+def playbook() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a playbook against the local target; its whole output is in the failure."""
+
+    def run(*arguments: str, timeout: int = 900) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["ansible-playbook", *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+def _host(role: str) -> Host:
+    return testinfra.get_host(f"docker://retailflow-{role}")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Host:
+    """The postgres host."""
+    return _host("postgres")
+
+
+@pytest.fixture(scope="session")
+def dagster() -> Host:
+    """The dagster-dbt host."""
+    return _host("dagster-dbt")
+
+
+@pytest.fixture(scope="session")
+def sql(postgres: Host) -> Callable[[str], str]:
+    """Run SQL on the postgres host as the administrator; returns psql's unaligned output."""
+
+    def run(statement: str) -> str:
+        result = postgres.run(
+            "psql -h localhost -p 5432 -U retailflow_admin -d retailflow_db -XAtc %s", statement
+        )
+        assert result.rc == 0, result.stderr
+        return str(result.stdout).strip()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def generate() -> Callable[[Any], dict[str, Any]]:
+    """Invoke the generator through the AWS API; returns the answer, or {"error": …} for a FunctionError."""
+    client = boto3.client("lambda", **AWS)
+
+    def run(payload: Any) -> dict[str, Any]:
+        answer = client.invoke(FunctionName="retailflow-generator", Payload=json.dumps(payload))
+        body = json.loads(answer["Payload"].read())
+        return {"error": body} if answer.get("FunctionError") else body
+
+    return run

@@ -1,0 +1,117 @@
+"""The journey on the converged local site. The site's data are only added to."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from .conftest import AWS, ROOT, STATE, Host
+
+RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
+
+
+def wait_for(condition: Callable[[], bool], seconds: int, what: str) -> None:
+    """Poll until a condition holds, or fail after that many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"after {seconds} s still not: {what}"
+        time.sleep(1)
+
+
+def test_the_sales_table_answers_as_typed(sql: Callable[[str], str]) -> None:
+    assert sql("select * from Sales limit 1;").count("|") == 16
+    assert sql("show wal_level") == "logical"
+
+
+def test_the_generator_adds_exactly_what_it_says(
+    generate: Callable[[Any], dict[str, Any]], sql: Callable[[str], str]
+) -> None:
+    answer = generate({"rows": 123, "batch_id": f"test-{time.time_ns()}"})
+    first, last = answer["first_order_id"], answer["last_order_id"]
+    assert sql(f"select count(*) from sales where order_id between {first} and {last}") == "123"
+    assert sql("select count(*) - count(distinct order_id) from sales") == "0"
+    assert sql("select count(*) from sales where discount > price or discount < 0") == "0"
+
+
+@pytest.mark.parametrize("rows", [-1, 0.5, "many", 10**12])
+def test_nonsense_gets_an_error_and_no_row(generate: Callable[[Any], dict[str, Any]], rows: Any) -> None:
+    answer = generate({"rows": rows, "batch_id": f"nonsense-{rows}"})
+    assert "rows" in json.dumps(answer["error"])
+
+
+def test_the_lambda_may_not_be_older_than_its_schedule(sql: Callable[[str], str]) -> None:
+    """The emulated EventBridge invokes every 3 minutes: the newest row is at most 4 minutes old."""
+    wait_for(
+        lambda: int(sql("select extract(epoch from now() - max(created_at))::int from sales")) < 240,
+        240,
+        "a fresh row",
+    )
+
+
+def test_terraform_has_nothing_to_change() -> None:
+    key = (ROOT / ".secrets/local/id_ed25519.pub").read_text().strip()
+    result = subprocess.run(
+        ["terraform", "plan", "-input=false", "-detailed-exitcode", "-lock=false",
+         "-var=operator_cidr=127.0.0.0/8", f"-var=public_key={key}"],
+        cwd=ROOT / "terraform",
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "TF_DATA_DIR": str(STATE / "terraform"),
+            "TF_CLI_CONFIG_FILE": str(ROOT / ".state/terraform.rc"),
+            "AWS_ENDPOINT_URL": AWS["endpoint_url"],
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        },
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_second_run_changes_nothing(playbook: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    result = playbook("site.yml")
+    assert result.returncode == 0, result.stdout[-8000:]
+    recap = {host: int(changed) for host, _, changed, _, _ in RECAP.findall(result.stdout)}
+    assert len(recap) == 5
+    assert recap == dict.fromkeys(recap, 0), result.stdout[-8000:]
+
+
+def test_the_job_runs_as_typed_in_the_container(dagster: Host) -> None:
+    result = dagster.run("docker exec dagster-dbt dagster job execute -f dbt_sales_staging.py")
+    assert result.rc == 0, (result.stdout + result.stderr)[-6000:]
+    assert "RUN_SUCCESS" in result.stdout + result.stderr
+
+
+def test_rows_survive_the_death_of_a_host(
+    sql: Callable[[str], str], playbook: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """The postgres host is killed and stays down; the play names it, the next `make up` brings it back."""
+    before = int(sql("select count(*) from sales"))
+    subprocess.run(["docker", "kill", "retailflow-postgres"], check=True, capture_output=True)
+    down = playbook("playbooks/configure.yml", "--limit", "control,postgres", "-e", "ansible_timeout=5")
+    assert down.returncode != 0
+    assert "retailflow-postgres" in down.stdout
+    assert playbook("playbooks/provision.yml").returncode == 0
+    assert playbook("playbooks/configure.yml", "--limit", "control,postgres").returncode == 0
+    assert int(sql("select count(*) from sales")) >= before
+
+
+def test_status_tells_every_part(playbook: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    assert playbook("playbooks/status.yml").returncode == 0
+    status = json.loads((STATE / "status.json").read_text())
+    assert {host for host, found in status["hosts"].items() if found["reachable"]} == {
+        "retailflow-postgres",
+        "retailflow-airbyte",
+        "retailflow-dagster-dbt",
+        "retailflow-metabase",
+    }
+    assert status["source"]["orders"] >= status["warehouse"]["mart_orders"] > 0
+    assert status["runs"]
