@@ -69,7 +69,7 @@ def invoke(handler: str, payload: str, context: Context) -> tuple[str, bool]:
     except TaskTimedOut:
         text = f"RequestId: {context.aws_request_id} Error: Task timed out after {context.timeout}.00 seconds"
         return _error("Sandbox.Timedout", text, context, []), False
-    except BaseException as error:  # noqa: BLE001 a function may raise anything, SystemExit too
+    except BaseException as error:
         trace = traceback.format_tb(error.__traceback__)[1:]
         print(f"[ERROR] {type(error).__name__}: {error}", *trace, sep="\n", file=sys.stderr)
         return _error(type(error).__name__, str(error), context, trace), False

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+
 from retailflow_generator import handler as module
 from retailflow_generator.config import Settings
 from retailflow_generator.database import batches, draw_order_ids, engine_for

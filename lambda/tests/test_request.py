@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from retailflow_generator.config import InvalidConfiguration, Settings
 from retailflow_generator.request import MAX_ROWS, BatchRequest, InvalidRequest, parse_event
 
@@ -93,7 +94,7 @@ json_values = st.recursive(
 
 @given(
     st.fixed_dictionaries(
-        {}, optional={n: json_values for n in ("rows", "seed", "as_of", "batch_id", "detail")}
+        {}, optional=dict.fromkeys(("rows", "seed", "as_of", "batch_id", "detail"), json_values)
     )
 )
 def test_any_json_is_a_valid_batch_or_an_error(event: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from retailflow_generator.rows import CHUNK_ROWS, COLUMNS, Totals, _line, default_renderer
 from retailflow_generator.shop import build_shop, default_shop
 

@@ -22,6 +22,7 @@ import snowflake.connector
 import uvicorn
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+
 from retailflow_emulators.airbyte.api import create_app
 from retailflow_emulators.airbyte.connectors import CATALOG, Connector
 from retailflow_emulators.airbyte.settings import Settings

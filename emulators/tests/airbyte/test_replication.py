@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from retailflow_emulators.airbyte.source_postgres import connector as source_connector
 
 from .conftest import Client, Postgres, Server, Snowflake, wait_for
@@ -163,6 +164,7 @@ def test_an_interrupted_first_sync_goes_on_where_it_stopped(
 ) -> None:
     """In process: a first pass in steps of 10, of which only the first two states were saved."""
     import orjson
+
     from retailflow_emulators.airbyte.protocol import Stream
 
     monkeypatch.setattr(source_connector, "CHECKPOINT_ROWS", 10)

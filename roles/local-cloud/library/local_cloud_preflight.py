@@ -138,7 +138,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     if docker is None:
-        module.fail_json(msg="The Python package docker is missing on the control node; see requirements.txt.")
+        module.fail_json(
+            msg="The Python package docker is missing on the control node; see requirements.txt."
+        )
     try:
         problems = find_problems(docker.from_env(timeout=60), module.params)
     except DockerException as error:

@@ -46,7 +46,9 @@ def find_owned(client: Any, name: str, labels: dict[str, str]) -> dict[str, list
     label = {"label": [f"{key}={value}" for key, value in labels.items()]}
     networks = client.api.networks(filters=label)
     images = client.api.images(filters=label, all=False)
-    images += [one for one in client.api.images(name=f"{name}/*") if one["Id"] not in {i["Id"] for i in images}]
+    images += [
+        one for one in client.api.images(name=f"{name}/*") if one["Id"] not in {i["Id"] for i in images}
+    ]
     filters = [label]
     filters += [{"network": network["Id"]} for network in networks]
     filters += [{"ancestor": image["Id"]} for image in images]
@@ -91,7 +93,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     if docker is None:
-        module.fail_json(msg="The Python package docker is missing on the control node; see requirements.txt.")
+        module.fail_json(
+            msg="The Python package docker is missing on the control node; see requirements.txt."
+        )
     try:
         client = docker.from_env(timeout=300)
         owned = find_owned(client, module.params["name"], module.params["labels"])

@@ -140,7 +140,7 @@ FIELDS: dict[str, dict[str, tuple[str, bool]]] = {
         "cards": ("a list", True),
     },
 }
-PLACE = {"card": (TEXT, True), **{name: (NUMBER, True) for name in ("row", "col", "size_x", "size_y")}}
+PLACE = {"card": (TEXT, True), **dict.fromkeys(("row", "col", "size_x", "size_y"), (NUMBER, True))}
 GRID = 24  # columns
 
 

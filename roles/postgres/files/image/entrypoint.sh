@@ -5,6 +5,7 @@ set -eu
 # $1 or the content of the file that $1_FILE names, else $2
 setting() {
   eval "file=\${$1_FILE:-} value=\${$1:-\$2}"
+  # shellcheck disable=SC2154 # eval sets both
   if [ -n "$file" ]; then cat "$file"; else printf '%s' "$value"; fi
 }
 
@@ -51,7 +52,7 @@ else
     printf 'create database "%s"\n' "$database" | postgres --single -j -D "$new" postgres > /dev/null
   fi
   for entry in "$new"/*; do
-    case $entry in */PG_VERSION) ;; *) rm -rf "$PGDATA/${entry##*/}" && mv "$entry" "$PGDATA/" ;; esac
+    case $entry in */PG_VERSION) ;; *) rm -rf "${PGDATA:?}/${entry##*/}" && mv "$entry" "$PGDATA/" ;; esac
   done
   chmod 0700 "$PGDATA"
   sync
