@@ -12,7 +12,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PROJECT = ROOT / "dbt"
-TARGET = Path(tempfile.mkdtemp(prefix="dbt-unit-")) / "target"
+_FOLDER = tempfile.TemporaryDirectory(prefix="dbt-unit-")  # goes when the tests end
+TARGET = Path(_FOLDER.name) / "target"
 
 sys.path.insert(0, str(ROOT / "dagster" / "src"))
 os.environ.update(

@@ -11,11 +11,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
-import dbt_support  # first: it sets the paths
 import jinja2
 import pytest
 import yaml
 from dagster._core.instance.ref import InstanceRef
+
+sys.path.insert(0, str(Path(__file__).parent))  # pytest imports by file, and leaves neighbours unseen
+import dbt_support
 
 SETTINGS = ("AIRBYTE_", "SHOP_PG_", "SNOWFLAKE_", "DAGSTER_")
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from pathlib import Path
 
-import dbt_support
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+sys.path.insert(0, str(Path(__file__).parent))  # pytest imports by file, and leaves neighbours unseen
+import dbt_support
+
 dbt_support.manifest()
-from retailflow_dagster.defs.postgres.checks import MARTS, compare  # noqa: E402
-from retailflow_dagster.lib import snowflake  # noqa: E402
-from retailflow_dagster.lib.reconcile import Level, SourceView, Totals, totals_by_place, verdict  # noqa: E402
+from retailflow_dagster.defs.postgres.checks import MARTS, compare
+from retailflow_dagster.lib import snowflake
+from retailflow_dagster.lib.reconcile import Level, SourceView, Totals, totals_by_place, verdict
 
 NOTHING = Totals.of(0, 0, 0)
 

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import dbt_support
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))  # pytest imports by file, and leaves neighbours unseen
+import dbt_support
+
 dbt_support.manifest()
-from retailflow_dagster.lib import dbt as dbt_lib  # noqa: E402
-from retailflow_dagster.lib.airbyte import AirbyteSync  # noqa: E402
+from retailflow_dagster.lib import dbt as dbt_lib
+from retailflow_dagster.lib.airbyte import AirbyteSync
 
 _spec = importlib.util.spec_from_file_location(
     "dagster_run", dbt_support.ROOT / "roles/dagster-dbt-container/library/dagster_run.py"

@@ -14,11 +14,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import dbt_support
 import pytest
 import snowflake.connector
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+
+sys.path.insert(0, str(Path(__file__).parent))  # pytest imports by file, and leaves neighbours unseen
+import dbt_support
 from dbt_support import dbt, manifest
 
 RAW_SALES = """
