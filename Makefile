@@ -10,7 +10,10 @@ FORMAT ?= text
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
-export PYTHONDONTWRITEBYTECODE := 1 DO_NOT_TRACK := 1 ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),true,false)
+# Bytecode is kept out of the source, but kept: without it every task would compile the libraries anew.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
+export DO_NOT_TRACK := 1
+export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),true,false)
 INVENTORY := -i inventory/$(TARGET).aws_ec2.yml -i inventory/$(TARGET).yml
 PLAYBOOK := ansible-playbook $(INVENTORY)
 STATE := .state/$(TARGET)
@@ -50,6 +53,34 @@ status: ## hosts, services, freshness, row counts, slot lag, last runs (FORMAT=j
 	$(PLAYBOOK) playbooks/status.yml > $(STATE)/status.log 2>&1 \
 	  || { cat $(STATE)/status.log >&2; exit 1; }
 	cat $(STATE)/status.$(if $(filter json,$(FORMAT)),json,txt)
+
+.PHONY: print-lambda
+print-lambda: made ## the generator as AWS has it: configuration, environment, code
+	@$(PLAYBOOK) playbooks/print_lambda.yml > $(STATE)/lambda.log 2>&1 || { cat $(STATE)/lambda.log >&2; exit 1; }
+	cat $(STATE)/lambda.txt
+
+SSH_HOSTS := ssh-ec2-postgres ssh-ec2-airbyte ssh-ec2-dagster-dbt ssh-ec2-metabase
+.PHONY: $(SSH_HOSTS)
+ssh-ec2-postgres: ## log in to a host: also ssh-ec2-airbyte, ssh-ec2-dagster-dbt, ssh-ec2-metabase (COMMAND="…" runs one)
+$(SSH_HOSTS): made
+	@ssh -F $(STATE)/ssh_config $(if $(COMMAND),,-t) $(@:ssh-%=%) $(COMMAND)
+
+# Locally the pages are published on the loopback; on AWS an ssh tunnel brings them there.
+.PHONY: open-dagster open-airbyte open-metabase
+open-dagster: ## open a page: also open-airbyte, open-metabase (an ssh tunnel on AWS, until Ctrl-C)
+open-dagster: PAGE = $(DAGSTER_URL) ec2-dagster-dbt 3000
+open-airbyte: PAGE = $(AIRBYTE_URL) ec2-airbyte 8000
+open-metabase: PAGE = $(METABASE_URL) ec2-metabase 3000
+open-dagster open-airbyte open-metabase: made
+	@set -- $(PAGE)
+	echo "$$1"
+	if [ "$(TARGET)" = aws ]; then exec ssh -F $(STATE)/ssh_config -N -L "$${1##*:}:localhost:$$3" "$$2"; fi
+	if command -v xdg-open >/dev/null; then xdg-open "$$1"; fi
+
+# What was made last, as .env says.
+.PHONY: made
+made:
+	@[ "$(RETAILFLOW_TARGET)" = "$(TARGET)" ] || { echo "error: .env says nothing of the target $(TARGET): run make up TARGET=$(TARGET)" >&2; exit 1; }
 
 .PHONY: test
 test: bootstrap ## everything that can fail (STAGES="lint unit stack molecule")
