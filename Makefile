@@ -10,8 +10,8 @@ FORMAT ?= text
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
-# Bytecode is kept out of the source, but kept: without it every task would compile the libraries anew.
-export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
+# Some environments forbid Python to keep bytecode: then every task would compile its libraries anew.
+export PYTHONDONTWRITEBYTECODE :=
 export DO_NOT_TRACK := 1
 export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),true,false)
 INVENTORY := -i inventory/$(TARGET).aws_ec2.yml -i inventory/$(TARGET).yml
@@ -75,7 +75,7 @@ open-dagster open-airbyte open-metabase: made
 	@set -- $(PAGE)
 	echo "$$1"
 	if [ "$(TARGET)" = aws ]; then exec ssh -F $(STATE)/ssh_config -N -L "$${1##*:}:localhost:$$3" "$$2"; fi
-	if command -v xdg-open >/dev/null; then xdg-open "$$1"; fi
+	if [ -n "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}" ] && command -v xdg-open >/dev/null; then xdg-open "$$1"; fi
 
 # What was made last, as .env says.
 .PHONY: made

@@ -1,0 +1,141 @@
+"""Cycles in the containers: by hand, over GraphQL, interrupted."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+QUERY = Path(__file__).parents[1] / "query.py"
+JOB = {"repositoryLocationName": "retailflow", "repositoryName": "__repository__", "jobName": "sales_job"}
+ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+
+
+def shop(host: Any, statement: str) -> str:
+    return str(host.check_output("docker exec postgres psql -U shop -AtF, -c %s shop", statement))
+
+
+def warehouse(host: Any, statement: str) -> str:
+    command = "docker exec -i snowflake python -W ignore - %s < /tmp/query.py"
+    return str(host.check_output(command, statement))
+
+
+def graphql(host: Any, query: str, **variables: Any) -> Any:
+    ask = (
+        "import sys, requests; "
+        "print(requests.post('http://localhost:3000/graphql', json={'query': sys.argv[1],"
+        " 'variables': __import__('json').loads(sys.argv[2])}).text)"
+    )
+    answer = json.loads(host.check_output("python3 -c %s %s %s", ask, query, json.dumps(variables)))
+    assert "errors" not in answer, answer
+    return answer["data"]
+
+
+def launch(host: Any) -> str:
+    mutation = (
+        "mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) "
+        "{ ... on LaunchRunSuccess { run { runId } } } }"
+    )
+    answer = graphql(host, mutation, params={"selector": JOB, "runConfigData": {}})
+    run_id: str = answer["launchRun"]["run"]["runId"]
+    return run_id
+
+
+def run(host: Any, run_id: str) -> dict[str, Any]:
+    query = (
+        "query ($id: ID!) { runOrError(runId: $id) "
+        "{ ... on Run { status startTime endTime stepStats { stepKey status } } } }"
+    )
+    found: dict[str, Any] = graphql(host, query, id=run_id)["runOrError"]
+    return found
+
+
+def ended(host: Any, run_id: str, seconds: float = 300) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds
+    while (found := run(host, run_id))["status"] not in ENDED:
+        assert time.monotonic() < deadline, (
+            f"{found}\n{host.check_output('docker logs --tail 50 dagster-dbt 2>&1')}"
+        )
+        time.sleep(1)
+    return found
+
+
+@pytest.fixture(autouse=True, scope="module")
+def query_script(host: Any) -> None:
+    host.check_output("printf %%s %s > /tmp/query.py", QUERY.read_text())
+
+
+def test_a_cycle_by_hand_brings_every_cent_into_the_marts(host: Any) -> None:
+    shop(
+        host,
+        "insert into sales (cust_name, product, product_category, quantity, price, discount, customer_id,"
+        " product_id, purchased_at, order_date_at, city, state, country)"
+        " values ('a', 'b', 'c', 3, 19.99, 0.05, 1, 1, '2026-01-01', '2026-01-01', 'Lyon', ' ', 'France')",
+    )
+    host.check_output("docker exec dagster-dbt dagster job execute -f dbt_sales_staging.py")
+    source = shop(
+        host,
+        "select count(*), sum(quantity * price)::numeric(38, 2), sum(quantity * discount)::numeric(38, 2) from sales",
+    )
+    for mart in ("city", "state", "country"):
+        sums = "sum(cast(orders as int)), sum(cast(total_revenue as number(38, 2))), sum(cast(total_discount as number(38, 2)))"
+        assert warehouse(host, f"select {sums} from ANALYTICS.MARTS.net_revenue_by_{mart}") == source
+    lyon = "select state, net_revenue from ANALYTICS.MARTS.net_revenue_by_city where city = 'Lyon'"
+    assert warehouse(host, lyon) == "Unknown,59.82"
+
+
+def test_a_late_change_of_an_old_order_arrives(host: Any) -> None:
+    shop(host, "update sales set quantity = 0 where order_id = 7")
+    assert ended(host, launch(host))["status"] == "SUCCESS"
+    assert warehouse(host, "select total_revenue from ANALYTICS.MARTS.fct_sales where order_id = 7") == "0.00"
+
+
+def test_two_cycles_never_run_at_once(host: Any) -> None:
+    first, second = launch(host), launch(host)
+    one, two = ended(host, first), ended(host, second)
+    assert {one["status"], two["status"]} == {"SUCCESS"}
+    early, late = sorted((one, two), key=lambda found: float(found["startTime"]))
+    assert late["startTime"] >= early["endTime"]
+
+
+def test_a_restart_in_the_middle_of_a_cycle_blocks_nothing(host: Any) -> None:
+    interrupted = launch(host)
+    while not any(step["status"] == "IN_PROGRESS" for step in run(host, interrupted)["stepStats"]):
+        time.sleep(0.5)
+    host.check_output("docker restart --time 5 dagster-dbt dagster-webserver dagster-daemon")
+    host.check_output(
+        "timeout 180 sh -c 'until curl -fs localhost:3000/server_info || python3 -c \"import urllib.request as u;"
+        ' u.urlopen(\\"http://localhost:3000/server_info\\")"; do sleep 1; done\' >/dev/null 2>&1'
+    )
+    assert ended(host, interrupted)["status"] == "FAILURE"
+    deadline = time.monotonic() + 120
+    while True:  # until the webserver has found the new code server
+        try:
+            again = launch(host)
+            break
+        except (AssertionError, KeyError):
+            assert time.monotonic() < deadline
+            time.sleep(2)
+    assert ended(host, again)["status"] == "SUCCESS"
+
+
+def test_the_schedule_is_on(host: Any) -> None:
+    query = (
+        '{ schedulesOrError(repositorySelector: {repositoryLocationName: "retailflow", repositoryName: "__repository__"})'
+        " { ... on Schedules { results { name scheduleState { status } } } } }"
+    )
+    schedules = graphql(host, query)["schedulesOrError"]["results"]
+    assert {s["name"]: s["scheduleState"]["status"] for s in schedules}["sales_schedule"] == "RUNNING"
+
+
+def test_no_container_runs_as_root(host: Any) -> None:
+    for name in ("dagster-dbt", "dagster-webserver", "dagster-daemon"):
+        assert host.check_output("docker exec %s id -u", name) == "1000"
+
+
+def test_no_secret_is_in_the_configuration(host: Any) -> None:
+    files = host.check_output("cat /etc/retailflow/dagster/*")
+    assert "secret" not in files and "PRIVATE KEY" not in files
