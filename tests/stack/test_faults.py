@@ -1,0 +1,103 @@
+"""What is emulated dies; bad input comes: a clear error, and no row lost or doubled."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from .conftest import ROOT, STATE
+
+Playbook = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def docker(*command: str) -> str:
+    return subprocess.run(["docker", *command], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def status(playbook: Playbook) -> Any:
+    assert playbook("playbooks/status.yml").returncode == 0
+    return json.loads((STATE / "status.json").read_text())
+
+
+def test_the_aws_api_forgets_everything_and_the_next_run_makes_it_again(
+    playbook: Playbook, sql: Callable[[str], str]
+) -> None:
+    before = int(sql("select count(*) from sales"))
+    docker("restart", "retailflow-aws")
+    # Nothing is known of any host now: no play may guess an address.
+    lost = playbook("playbooks/verify.yml")
+    assert lost.returncode != 0
+    assert "make up" in lost.stdout
+    again = playbook("site.yml", timeout=1500)
+    assert again.returncode == 0, again.stdout[-6000:]
+    assert int(sql("select count(*) from sales")) > before
+
+
+def test_a_killed_warehouse_comes_back_with_its_rows(playbook: Playbook) -> None:
+    before = status(playbook)["warehouse"]["mart_orders"]
+    os.kill(int(docker("inspect", "--format", "{{.State.Pid}}", "retailflow-snowflake")), 9)
+    found = playbook("playbooks/verify.yml")
+    assert found.returncode == 0, found.stdout[-6000:]
+    assert status(playbook)["warehouse"]["mart_orders"] >= before + 500
+
+
+def test_a_taken_port_is_named_before_anything_changes(playbook: Playbook) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ports = json.dumps({"local_cloud_ports": {"aws": 14566, "registry": port}})
+        found = playbook("playbooks/cloud.yml", "-e", ports)
+    assert found.returncode != 0
+    assert "Nothing was changed" in found.stdout
+    assert f"port {port} on 127.0.0.1, meant for registry, is taken" in found.stdout
+    assert "changed=0" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        ({"local_cloud_min_disk_gb": 10**6}, "GiB free"),
+        ({"local_cloud_min_memory_gb": 10**6}, "GiB of memory are available"),
+    ],
+)
+def test_too_small_a_machine_is_refused(playbook: Playbook, variable: dict[str, int], message: str) -> None:
+    # A running site has what it needs already, so the check takes another owner's view.
+    extra = {**variable, "local_cloud_labels": {"retailflow.site": "somebody-else"}}
+    found = playbook("playbooks/cloud.yml", "-e", json.dumps(extra))
+    assert found.returncode != 0
+    assert "Nothing was changed" in found.stdout and message in found.stdout
+    assert "changed=0" in found.stdout
+
+
+def test_a_misspelt_variable_is_refused_before_anything_changes(playbook: Playbook) -> None:
+    found = playbook("site.yml", "-e", "postgres_prot=5433")
+    assert found.returncode != 0
+    assert "postgres_prot (did you mean postgres_port" in found.stdout
+    assert "changed=0" in found.stdout
+
+
+def test_env_and_ssh_config_lead_to_the_hosts() -> None:
+    env = dict(
+        line.split("=", 1) for line in (ROOT / ".env").read_text().splitlines() if not line.startswith("#")
+    )
+    assert env["RETAILFLOW_TARGET"] == "local"
+    assert (ROOT / ".env").stat().st_mode & 0o777 == 0o600
+    for role in ("postgres", "airbyte", "dagster-dbt", "metabase"):
+        command = ["ssh", "-F", str(STATE / "ssh_config"), f"ec2-{role}", "hostname -I && docker ps -q"]
+        found = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+        assert env[f"{role.replace('-', '_').upper()}_PRIVATE_IP"] in found.split()
+        assert len(found.splitlines()) > 1, "people see the containers without sudo"
+
+
+def test_the_function_can_be_read_without_its_secret() -> None:
+    found = subprocess.run(
+        ["make", "--no-print-directory", "print-lambda"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    assert "retailflow_generator/handler.py" in found
+    assert (ROOT / ".secrets/local/db_generator").read_text().strip() not in found
+    assert "(secret)" in found

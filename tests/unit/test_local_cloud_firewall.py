@@ -1,0 +1,94 @@
+"""Security groups of the API become nftables rules."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+ROOT = Path(__file__).parents[2]
+_spec = importlib.util.spec_from_file_location(
+    "local_cloud_firewall", ROOT / "roles/local-cloud/library/local_cloud_firewall.py"
+)
+assert _spec and _spec.loader
+firewall = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(firewall)
+GATEWAY = "10.0.255.254"
+
+
+@pytest.fixture
+def ec2(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    with mock_aws():
+        yield boto3.client("ec2", region_name="us-east-1")
+
+
+@pytest.fixture
+def network(ec2: Any) -> dict[str, str]:
+    """Two interfaces, a group each, and the group of a function that has no interface."""
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+    groups = {}
+    for name in ("db", "app", "function"):
+        groups[name] = ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc)["GroupId"]
+    for name, address in (("db", "10.0.1.11"), ("app", "10.0.1.12")):
+        ec2.create_network_interface(SubnetId=subnet, PrivateIpAddress=address, Groups=[groups[name]])
+    return groups
+
+
+def permit(ec2: Any, group: str, port: int, **source: Any) -> None:
+    rule = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, **source}
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+
+
+def rules(ec2: Any, network: dict[str, str], address: str) -> set[tuple[str, str]]:
+    groups, permissions = firewall.read_api(ec2)
+    members = {network["function"]: ["10.0.240.0/21"]}
+    found: set[tuple[str, str]] = firewall.allowed(address, groups, permissions, members)
+    return found
+
+
+def test_a_group_as_source_means_its_members(ec2: Any, network: dict[str, str]) -> None:
+    for group in ("app", "function"):
+        permit(ec2, network["db"], 5432, UserIdGroupPairs=[{"GroupId": network[group]}])
+    permit(ec2, network["db"], 22, IpRanges=[{"CidrIp": "127.0.0.0/8"}])
+    assert rules(ec2, network, "10.0.1.11") == {
+        ("10.0.1.12", "tcp dport 5432"),
+        ("10.0.240.0/21", "tcp dport 5432"),
+        ("127.0.0.0/8", "tcp dport 22"),
+    }
+    assert rules(ec2, network, "10.0.1.12") == set(), "the app's group lets nobody in"
+
+
+def test_a_rule_taken_back_is_gone(ec2: Any, network: dict[str, str]) -> None:
+    permit(ec2, network["db"], 5432, IpRanges=[{"CidrIp": "10.0.1.12/32"}])
+    assert rules(ec2, network, "10.0.1.11")
+    ec2.revoke_security_group_ingress(
+        GroupId=network["db"],
+        IpPermissions=[
+            {
+                "IpProtocol": "tcp",
+                "FromPort": 5432,
+                "ToPort": 5432,
+                "IpRanges": [{"CidrIp": "10.0.1.12/32"}],
+            }
+        ],
+    )
+    assert rules(ec2, network, "10.0.1.11") == set()
+
+
+def test_the_text_depends_on_the_rules_alone() -> None:
+    some = [("10.0.1.12", "tcp dport 5432"), ("10.0.1.13", "tcp dport 8000-8010"), ("10.0.0.0/16", "")]
+    text = firewall.render(some, GATEWAY, [3000])
+    assert text == firewall.render(reversed(some), GATEWAY, [3000])
+    lines = [line.strip() for line in text.splitlines()]
+    assert "ip saddr 10.0.1.13 tcp dport 8000-8010 accept" in lines
+    assert "ip saddr 10.0.0.0/16 accept" in lines
+    assert f"ip saddr {GATEWAY} tcp dport 3000 accept" in lines
+    assert lines.index("drop") > max(lines.index(line) for line in lines if line.endswith("accept"))
