@@ -126,14 +126,14 @@ declare
     wanted bigint[];
     known bigint;
 begin
-    select array_agg(distinct customer_id) into wanted from added;
+    select array_agg(customer_id) into wanted from (select distinct customer_id from added) as referred;
     perform from public.customers where customer_id = any(wanted) for key share;
     get diagnostics known = row_count;
     if known < cardinality(wanted) then
         raise foreign_key_violation using message = 'sales refers to a customer that is not in customers';
     end if;
 
-    select array_agg(distinct product_id) into wanted from added;
+    select array_agg(product_id) into wanted from (select distinct product_id from added) as referred;
     perform from public.products where product_id = any(wanted) for key share;
     get diagnostics known = row_count;
     if known < cardinality(wanted) then

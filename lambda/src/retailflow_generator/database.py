@@ -36,17 +36,9 @@ batches = Table(
     "generator_batches", MetaData(), Column("batch_id", Text, primary_key=True), Column("result", JSONB)
 )
 
-# Draws :rows numbers. They are one range unless somebody else drew in between: only then list them.
-_DRAW = text(
-    """
-    with drawn as materialized (
-        select nextval(pg_get_serial_sequence('public.sales', 'order_id')) as id
-        from generate_series(1, :rows)
-    )
-    select min(id), case when max(id) - min(id) + 1 = count(*) then null else array_agg(id order by id) end
-    from drawn
-    """
-)
+_IDS = "select nextval('public.sales_order_id_seq'::regclass) as id from generate_series(1, :rows) offset 0"
+_DRAW_RANGE = text(f"select min(id), max(id) from ({_IDS}) as drawn")
+_DRAW_LIST = text(f"select array_agg(id order by id) from ({_IDS}) as drawn")
 
 _STOCK_CUSTOMERS = text(
     """
@@ -160,11 +152,15 @@ def _one_ahead(chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
 
 
 def draw_order_ids(connection: Connection, rows: int) -> Ints:
-    """Draw ``rows`` order ids that nobody else has or will get, ascending."""
-    first, listed = connection.execute(_DRAW, {"rows": rows}).one()
-    return (
-        np.arange(first, first + rows, dtype=np.int64) if listed is None else np.array(listed, dtype=np.int64)
-    )
+    """Draw ``rows`` order ids that nobody else has or will get, ascending.
+
+    They are one range unless somebody else drew in between. Then that range is left unused, and the next draw
+    lists every number, which takes twice as long.
+    """
+    first, last = connection.execute(_DRAW_RANGE, {"rows": rows}).one()
+    if last - first + 1 == rows:
+        return np.arange(first, last + 1, dtype=np.int64)
+    return np.array(connection.execute(_DRAW_LIST, {"rows": rows}).scalar_one(), dtype=np.int64)
 
 
 def stock(connection: Connection, shop: Shop, draws: Draws) -> None:

@@ -80,7 +80,8 @@ def _moments(shop: Shop, chances: Floats, end: int) -> Ints:
     hours = np.arange(25, dtype=np.float64) * (_DAY / 24)
     sums = np.concatenate([[0.0], np.cumsum(shop.hour_odds)])
     reached = np.interp(end, hours, sums)
-    return np.minimum(np.interp(chances * reached, sums, hours).astype(np.int64), end)
+    moments: Ints = np.minimum(np.interp(chances * reached, sums, hours).astype(np.int64), end)
+    return moments
 
 
 def draw(shop: Shop, rows: int, seed: int, as_of: dt.datetime, age_days: int = 0) -> Draws:
