@@ -28,6 +28,8 @@ def main() -> int:
         help="default: FORMAT of the environment, else text",
     )
     arguments = parser.parse_args()
+    if arguments.format not in ("text", "json"):  # argparse does not look at defaults
+        parser.error(f"FORMAT is text or json, not {arguments.format}")
     if unknown := sorted(set(arguments.subjects) - set(known)):
         parser.error(f"unknown subject {unknown[0]}; known are {', '.join(known)}")
     if arguments.rows < 1:
