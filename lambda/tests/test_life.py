@@ -277,6 +277,40 @@ def test_a_sale_needs_its_customer_and_product(
             database(statement)
 
 
+def test_without_its_privilege_the_generator_is_only_slower(database: Sql) -> None:
+    database("revoke set on parameter session_replication_role from generator")
+    try:
+        assert handler({"rows": 50})["rows"] == 50
+    finally:
+        database("grant set on parameter session_replication_role to generator")
+    assert database("select count(*) from sales") == [(50,)]
+
+
+def test_the_newest_orders_are_found_by_the_primary_key(
+    database: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However large the table: only the window is read."""
+    change_life(monkeypatch, window=1000, delete=0.5)
+    handler({"rows": 20_000})
+    database("analyze sales")
+    seen: list[str] = []
+    engine = engine_for(Settings.from_env(os.environ))
+
+    def explain(_: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
+        if "order_status" in statement and "copy" not in statement:
+            cursor.execute(f"explain {statement}", parameters)
+            seen.append("\n".join(row[0] for row in cursor.fetchall()))
+
+    event.listen(engine, "before_cursor_execute", explain)
+    try:
+        handler({"rows": 1})
+    finally:
+        event.remove(engine, "before_cursor_execute", explain)
+    assert len(seen) == 2, "moving on and deleting"
+    for plan in seen:
+        assert plan.count("sales_pkey") >= 2 and "Seq Scan" not in plan
+
+
 def test_customers_of_an_unfinished_batch_cannot_go(database: Sql, login: Login) -> None:
     """The check takes the lock that a foreign key takes."""
     handler({"rows": 5})

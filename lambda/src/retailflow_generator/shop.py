@@ -202,7 +202,7 @@ def _zipf(count: int, exponent: float) -> Floats:
 
 def build_shop(parameters: Mapping[str, Any]) -> Shop:
     """Make the pools and distributions from the parsed ``shop.toml``; InvalidShop names what is wrong."""
-    keys = (*("customers", "quantity", "discount", "shipping", "booking", "demand", "promotions", "life"),)
+    keys = ("customers", "quantity", "discount", "shipping", "booking", "demand", "promotions", "life")
     top = _Section("the file", parameters, (*keys, "countries", "catalog", "categories"))
 
     def section(name: str, *known: str) -> _Section:
@@ -223,7 +223,6 @@ def build_shop(parameters: Mapping[str, Any]) -> Shop:
 
     products, category_of, weights = _catalog(top)
     return Shop(
-        customers=_customers(people, countries),
         customer_odds=_zipf(count, people.number("loyalty", 0, 5)),
         products=products,
         product_odds=_odds(weights),
@@ -239,6 +238,7 @@ def build_shop(parameters: Mapping[str, Any]) -> Shop:
         month_weight=tuple(demand.weights("month", 12)),
         promotions=_promotions(top, category_of, weights, len(percent)),
         life=_life(section("life", *Life.__dataclass_fields__)),
+        customers=_customers(people, countries),  # last, because Faker takes its time
     )
 
 
