@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import pkgutil
+import signal
 import sys
 
 from bench import subjects
@@ -34,6 +35,8 @@ def main() -> int:
         parser.error(f"unknown subject {unknown[0]}; known are {', '.join(known)}")
     if arguments.rows < 1:
         parser.error("--rows must be at least 1")
+    # A benchmark that is ended stops its servers and removes their folders, as one that is interrupted does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     found: list[Measurement] = []
     for name in arguments.subjects or known:
         for measurement in importlib.import_module(f"bench.subjects.{name}").measure(arguments.rows):

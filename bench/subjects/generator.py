@@ -68,6 +68,7 @@ def _admin(port: int, statement: str) -> None:
 
 def _probe(what: str, port: int, rows: int) -> dict[str, Any]:
     """Run one probe over empty tables; returns its figures."""
+    print(f"… {what}: {rows:,} rows", file=sys.stderr, flush=True)
     _admin(port, "truncate public.sales, public.customers, public.products, public.generator_batches")
     _admin(port, "checkpoint")
     env = os.environ | {
