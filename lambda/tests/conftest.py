@@ -123,7 +123,7 @@ def sql(server: int) -> Iterator[Any]:
     connection = connect(server)
     connection.autocommit = True
     with connection.cursor() as cursor:
-        cursor.execute("truncate public.sales, public.generator_batches")
+        cursor.execute("truncate public.sales, public.customers, public.products, public.generator_batches")
 
         def run(statement: str, *values: object) -> list[tuple[Any, ...]]:
             cursor.execute(statement, values or None)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retailflow_generator.config import InvalidConfiguration, Settings
-from retailflow_generator.request import MAX_ROWS, BatchRequest, InvalidRequest, parse_event
+from retailflow_generator.request import MAX_HISTORY_ROWS, MAX_ROWS, BatchRequest, InvalidRequest, parse_event
 
 ENV = {"DB_HOST": "db", "DB_NAME": "retail", "DB_USER": "generator", "DB_PASSWORD": "s3cret"}
 
@@ -20,17 +20,20 @@ def parse(event: object) -> BatchRequest:
 
 
 def test_an_empty_payload_is_a_default_batch_of_today() -> None:
-    request = parse({})
-    assert (request.batch_id, request.rows, request.as_of) == (
-        "request-1",
-        500,
-        dt.datetime.now(dt.UTC).date(),
-    )
+    before, request = dt.datetime.now(dt.UTC), parse({})
+    assert (request.batch_id, request.rows, request.days) == ("request-1", 500, None)
+    assert before <= request.as_of <= dt.datetime.now(dt.UTC)
 
 
 def test_every_option_is_taken() -> None:
     event = {"rows": 7, "seed": 42, "as_of": "2026-01-31T23:30:00-05:00", "batch_id": "b"}
-    assert parse(event) == BatchRequest("b", 7, 42, dt.date(2026, 2, 1)), "days are those of UTC"
+    moment = dt.datetime(2026, 2, 1, 4, 30, tzinfo=dt.UTC)
+    assert parse(event | {"days": 30}) == BatchRequest("b", 7, 42, moment, 30), "days are those of UTC"
+
+
+@pytest.mark.parametrize("day", ["2026-11-22", "20261122", "2026-W47-7"])
+def test_a_day_is_its_last_moment(day: str) -> None:
+    assert parse({"as_of": day}).as_of == dt.datetime.combine(dt.date(2026, 11, 22), dt.time.max, dt.UTC)
 
 
 def test_the_batch_id_is_the_seed_when_there_is_none() -> None:
@@ -48,7 +51,8 @@ def test_an_eventbridge_event_gives_its_id_and_time() -> None:
         "detail": {},
     }
     request = parse(event)
-    assert (request.batch_id, request.as_of, request.rows) == ("e7c1", dt.date(2026, 11, 22), 500)
+    moment = dt.datetime(2026, 11, 22, 12, 3, tzinfo=dt.UTC)
+    assert (request.batch_id, request.as_of, request.rows) == ("e7c1", moment, 500)
     assert parse(event | {"detail": {"rows": 3}}).rows == 3
 
 
@@ -72,6 +76,12 @@ def test_an_eventbridge_event_gives_its_id_and_time() -> None:
         ({"as_of": 20260101}, "as_of must be an ISO 8601"),
         ({"as_of": "1999-12-31"}, "as_of must be an ISO 8601"),
         ({"as_of": "0001-01-01T00:00:00+14:00"}, "as_of must be an ISO 8601"),
+        ({"as_of": "9999-12-31T23:00:00-05:00"}, "as_of must be an ISO 8601"),
+        ({"days": 0}, "days must be a whole number from 1"),
+        ({"days": 3661}, "days must be a whole number from 1"),
+        ({"days": "all"}, "days must be a whole number from 1"),
+        ({"days": 366, "as_of": "2000-12-31"}, "days must not reach back before 2000-01-01"),
+        ({"days": 9, "rows": MAX_HISTORY_ROWS + 1}, "rows must be a whole number from 1 to 10000000"),
         ({"batch_id": ""}, "batch_id must be 1 to 200"),
         ({"batch_id": "x" * 201}, "batch_id must be 1 to 200"),
         ({"batch_id": "a\x00b"}, "batch_id must be 1 to 200"),
@@ -94,7 +104,7 @@ json_values = st.recursive(
 
 @given(
     st.fixed_dictionaries(
-        {}, optional=dict.fromkeys(("rows", "seed", "as_of", "batch_id", "detail"), json_values)
+        {}, optional=dict.fromkeys(("rows", "seed", "as_of", "batch_id", "days", "detail"), json_values)
     )
 )
 def test_any_json_is_a_valid_batch_or_an_error(event: dict[str, Any]) -> None:
@@ -103,12 +113,14 @@ def test_any_json_is_a_valid_batch_or_an_error(event: dict[str, Any]) -> None:
     except InvalidRequest as error:
         assert len(str(error)) < 400
     else:
-        assert 1 <= request.rows <= MAX_ROWS and 0 <= request.seed < 2**63 and request.batch_id
+        assert 1 <= request.rows <= (MAX_HISTORY_ROWS if request.days else MAX_ROWS)
+        assert 0 <= request.seed < 2**63 and request.batch_id
 
 
 def test_settings_come_from_the_environment_and_hide_the_password() -> None:
-    settings = Settings.from_env(ENV | {"GENERATOR_ROWS": "9"})
-    assert (settings.port, settings.default_rows) == (5432, 9)
+    settings = Settings.from_env(ENV | {"GENERATOR_ROWS": "9", "GENERATOR_DELETE_SHARE": "0.25"})
+    assert (settings.port, settings.default_rows, settings.delete_share) == (5432, 9, 0.25)
+    assert Settings.from_env(ENV).delete_share is None
     assert "s3cret" not in f"{settings} {settings.url}"
     assert settings.url.password == "s3cret"
 
@@ -120,6 +132,9 @@ def test_settings_come_from_the_environment_and_hide_the_password() -> None:
         ({"DB_PASSWORD": ""}, "DB_PASSWORD is not set"),
         ({"DB_PORT": "five"}, "DB_PORT must be a whole number"),
         ({"DB_PORT": "70000"}, "DB_PORT must be a whole number"),
+        ({"GENERATOR_DELETE_SHARE": "some"}, "GENERATOR_DELETE_SHARE must be a number from 0 to 1"),
+        ({"GENERATOR_DELETE_SHARE": "1.5"}, "GENERATOR_DELETE_SHARE must be a number from 0 to 1"),
+        ({"GENERATOR_DELETE_SHARE": "nan"}, "GENERATOR_DELETE_SHARE must be a number from 0 to 1"),
         ({"GENERATOR_ROWS": "0"}, "GENERATOR_ROWS must be a whole number"),
     ],
 )

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
-import io
-import tomllib
-from collections import Counter
+import itertools
 from decimal import Decimal
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -16,107 +12,160 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retailflow_generator.rows import CHUNK_ROWS, COLUMNS, Totals, _line, default_renderer
-from retailflow_generator.shop import build_shop, default_shop
+from retailflow_generator.batch import history
+from retailflow_generator.binary import CHUNK_ROWS, default_encoder
+from retailflow_generator.request import BatchRequest, InvalidRequest
+from retailflow_generator.rows import COLUMNS, EPOCH, Draws, draw, records, unit_discounts
+from retailflow_generator.shop import STATUSES, Floats, default_shop
 
-DAY = dt.date(2026, 11, 22)
-PARAMETERS = tomllib.loads(
-    resources.files("retailflow_generator").joinpath("shop.toml").read_text(encoding="utf-8")
+SHOP = default_shop()
+NOON = dt.datetime(2026, 10, 14, 12, 0, tzinfo=dt.UTC)  # no promotion
+PLACES = {(c.city, c.state, c.country) for c in SHOP.customers}
+
+
+def rows_of(draws: Draws, first: int = 1) -> list[dict[str, Any]]:
+    ids = np.arange(first, first + len(draws))
+    return [dict(zip(COLUMNS, row, strict=True)) for row in records(SHOP, draws, ids)]
+
+
+@given(
+    seed=st.integers(0, 2**63 - 1),
+    rows=st.integers(1, 300),
+    as_of=st.datetimes(dt.datetime(2000, 1, 3), dt.datetime(2099, 12, 31), timezones=st.just(dt.UTC)),
+    age=st.integers(0, 400),
 )
-PLACES = {
-    (city, state, country["name"])
-    for country in PARAMETERS["countries"]
-    for state, cities in country["states"].items()
-    for city in cities
-}
-
-
-def generate(rows: int, seed: int, first: int = 1) -> tuple[bytes, Totals]:
-    totals = Totals()
-    ids = np.arange(first, first + rows)
-    return b"".join(default_renderer().chunks(ids, seed, DAY, totals)), totals
-
-
-def parse(text: bytes) -> list[dict[str, str]]:
-    lines = csv.reader(io.StringIO(text.decode()), delimiter="\t", quoting=csv.QUOTE_NONE)
-    return [dict(zip(COLUMNS, line, strict=True)) for line in lines]
-
-
-@given(seed=st.integers(0, 2**63 - 1), rows=st.integers(1, 300), first=st.integers(1, 2**62))
 @settings(deadline=None, max_examples=40)
-def test_every_row_keeps_the_contract(seed: int, rows: int, first: int) -> None:
-    text, totals = generate(rows, seed, first)
-    parsed = parse(text)
-    assert [int(row["order_id"]) for row in parsed] == list(range(first, first + rows))
+def test_every_row_keeps_the_contract(seed: int, rows: int, as_of: dt.datetime, age: int) -> None:
+    draws = draw(SHOP, rows, seed, as_of, age)
+    parsed = rows_of(draws)
+    assert len(parsed) == rows
     for row in parsed:
         price, discount, shipping = (Decimal(row[name]) for name in ("price", "discount", "shipping_cost"))
-        assert 0 <= discount <= price and shipping >= 0 and int(row["quantity"]) >= 1
+        assert 0 <= discount <= price and shipping >= 0 and row["quantity"] >= 1
         assert all(-amount.as_tuple().exponent == 2 for amount in (price, discount, shipping))  # type: ignore[operator]
-        assert row["purchased_at"] <= row["order_date_at"] == DAY.isoformat()
+        assert row["purchased_at"] == row["ordered_at"].date() <= row["order_date_at"] == as_of.date()
+        assert row["ordered_at"] <= as_of
         assert (row["city"], row["state"], row["country"]) in PLACES
-    revenue = sum(int(row["quantity"]) * Decimal(row["price"]) for row in parsed)
-    discounts = sum(int(row["quantity"]) * Decimal(row["discount"]) for row in parsed)
-    assert (totals.rows, totals.revenue, totals.discount) == (rows, revenue * 100, discounts * 100)
+        assert row["order_status"] in STATUSES and (age or row["order_status"] == "placed")
+    revenue = sum(row["quantity"] * Decimal(row["price"]) for row in parsed)
+    discounts = sum(row["quantity"] * Decimal(row["discount"]) for row in parsed)
+    assert (draws.revenue, draws.net_revenue) == (revenue * 100, (revenue - discounts) * 100)
+
+
+def encoded(rows: int, seed: int) -> bytes:
+    return b"".join(default_encoder().chunks(draw(SHOP, rows, seed, NOON), np.arange(1, rows + 1)))
 
 
 def test_equal_seeds_give_equal_bytes_and_others_do_not() -> None:
-    assert generate(1000, 5) == generate(1000, 5)
-    assert generate(1000, 5)[0] != generate(1000, 6)[0]
+    assert encoded(1000, 5) == encoded(1000, 5)
+    assert encoded(1000, 5) != encoded(1000, 6)
 
 
 def test_rows_come_in_chunks_and_none_is_lost_between() -> None:
-    text, totals = generate(CHUNK_ROWS * 2 + 1, 1)
-    assert totals.rows == CHUNK_ROWS * 2 + 1 == text.count(b"\n")
+    rows = CHUNK_ROWS * 2 + 1
+    chunks = list(default_encoder().chunks(draw(SHOP, rows, 1, NOON), np.arange(1, rows + 1)))
+    end_of_a_row = b"\x00\x00\x00\x06placed"
+    assert [chunk.count(end_of_a_row) for chunk in chunks] == [0, CHUNK_ROWS, CHUNK_ROWS, 1, 0]
 
 
 @pytest.fixture(scope="module")
-def sample() -> list[dict[str, str]]:
-    return parse(generate(60_000, 2026)[0])
+def sample() -> Draws:
+    return draw(SHOP, 200_000, 2026, NOON)
 
 
-def test_customers_and_products_keep_what_is_theirs(sample: list[dict[str, str]]) -> None:
-    customer = {(r["customer_id"], r["cust_name"], r["city"], r["state"], r["country"]) for r in sample}
-    product = {(r["product_id"], r["product"], r["product_category"], r["price"]) for r in sample}
-    assert len(customer) == len({one[0] for one in customer}), "one name and home a customer"
-    assert len(product) == len({one[0] for one in product}) == len(default_shop().products)
-
-
-def test_a_large_sample_looks_like_the_parameters(sample: list[dict[str, str]]) -> None:
-    n = len(sample)
-    categories = Counter(row["product_category"] for row in sample)
-    weights = {c["name"]: c["weight"] for c in PARAMETERS["categories"]}
-    for name, weight in weights.items():
-        assert categories[name] / n == pytest.approx(weight / sum(weights.values()), abs=0.01)
-    full_price = sum(row["discount"] == "0.00" for row in sample) / n
-    assert full_price == pytest.approx(0.62, abs=0.01)
-    assert np.mean([int(row["quantity"]) for row in sample]) == pytest.approx(1.8, abs=0.05)
-    assert len({row["country"] for row in sample}) == len(PARAMETERS["countries"])
-    buyers = Counter(row["customer_id"] for row in sample).most_common()
-    assert buyers[0][1] > 20 * buyers[len(buyers) // 2][1], "a few customers buy most"
-
-
-def test_expensive_lines_ship_for_free(sample: list[dict[str, str]]) -> None:
-    for row in sample[:5000]:
-        net = int(row["quantity"]) * (Decimal(row["price"]) - Decimal(row["discount"]))
-        assert (Decimal(row["shipping_cost"]) == 0) == (net >= 120)
-
-
-def test_copy_text_is_escaped() -> None:
-    assert _line("a\tb", "c\\d", "e\nf") == "a\\tb\tc\\\\d\te\\nf"
+def chi_square(found: Any, odds: Floats) -> float:
+    """Pearson's statistic per degree of freedom: about 1 where counts follow the odds."""
+    counts = np.bincount(found, minlength=len(odds)).astype(float)
+    used = odds > 0
+    assert not counts[~used].any(), "what has no odds does not happen"
+    expected = odds[used] * counts.sum()
+    return float(((counts[used] - expected) ** 2 / expected).sum() / max(used.sum() - 1, 1))
 
 
 @pytest.mark.parametrize(
-    ("section", "change", "words"),
+    ("attribute", "odds"),
     [
-        ("discount", {"percent": [0, 120]}, "discount.percent must be whole numbers"),
-        ("discount", {"weight": [1]}, "of one length"),
-        ("booking", {"weight": [-1, 2]}, "booking.weight must be a list of weights"),
-        ("booking", {"weight": []}, "booking.weight must be a list of weights"),
-        ("quantity", {"mean": 0.5}, "1 <= mean <= max"),
-        ("customers", {"count": 0}, "customers.count must be at least 1"),
-        ("shipping", {"per_unit": -1}, "shipping.per_unit must not be negative"),
+        ("customer", SHOP.customer_odds),
+        ("product", SHOP.product_odds),
+        ("step", SHOP.discount_odds),
+        ("quantity", np.concatenate([[0.0], SHOP.quantity_odds])),
+        ("lag", SHOP.booking_odds),
+        ("status", SHOP.life.status_odds(0)),
     ],
 )
-def test_wrong_parameters_are_named(section: str, change: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        build_shop(PARAMETERS | {section: PARAMETERS[section] | change})
+def test_a_large_sample_follows_the_parameters(sample: Draws, attribute: str, odds: Floats) -> None:
+    """The bound is the 99.99 % point of chi-square with two degrees of freedom, the widest of these."""
+    assert chi_square(getattr(sample, attribute), odds) < 9.2
+    if len(odds) > 20:
+        assert chi_square(getattr(sample, attribute), odds) < 1.7
+
+
+def test_hours_follow_the_day_up_to_now(sample: Draws) -> None:
+    midnight = (NOON.replace(hour=0) - EPOCH) // dt.timedelta(microseconds=1)
+    hours = (sample.ordered_at - midnight) // 3_600_000_000
+    morning = SHOP.hour_odds * (np.arange(24) < 12)
+    assert chi_square(hours[sample.lag == 0], morning / morning.sum()) < 3
+    assert chi_square(hours[sample.lag == 1] + 24, SHOP.hour_odds) < 3
+
+
+def test_customers_come_back_and_a_few_buy_most(sample: Draws) -> None:
+    orders = np.sort(np.bincount(sample.customer))[::-1]
+    assert np.median(orders) > 10
+    assert orders[0] > 20 * np.median(orders)
+    assert sample.quantity.max() > 30 and np.median(sample.quantity) == 1, "a long tail of large lines"
+
+
+def test_a_promotion_changes_what_is_bought_at_which_price() -> None:
+    promotion = next(p for p in SHOP.promotions if p.name == "Black week")
+    draws = draw(SHOP, 100_000, 1, dt.datetime(2026, 11, 25, 23, tzinfo=dt.UTC))
+    assert chi_square(draws.product, promotion.product_odds) < 1.7
+    assert chi_square(draws.step, promotion.discount_odds) < 5
+    first_day = draw(SHOP, 100_000, 1, dt.datetime(2026, 11, 20, 23, tzinfo=dt.UTC))
+    assert chi_square(first_day.step[first_day.lag > 0], SHOP.discount_odds) < 5, (
+        "the day of the checkout counts"
+    )
+
+
+def test_expensive_lines_ship_for_free(sample: Draws) -> None:
+    net = sample.quantity * (sample.price - sample.discount)
+    assert ((sample.shipping == 0) == (net >= SHOP.free_shipping_from)).all()
+
+
+def test_discounts_are_rounded_down_to_the_cent() -> None:
+    prices = np.array([product.price for product in SHOP.products])
+    percent = np.array(SHOP.discount_percent)
+    exact = prices[:, None] * percent / 100
+    assert (unit_discounts(SHOP) <= exact + 1e-9).all() and (unit_discounts(SHOP) > exact - 1).all()
+
+
+HISTORY = BatchRequest("h", 365_000, 3, dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC), days=365)
+
+
+def test_a_history_is_a_batch_a_day_with_seasons() -> None:
+    days = list(history(SHOP, HISTORY))
+    assert sum(day.rows for day in days) == 365_000
+    assert [day.age_days for day in days] == list(range(364, -1, -1))
+    assert len({day.seed for day in days}) == len({day.batch_id for day in days}) == 365
+    assert days[-1].as_of == HISTORY.as_of and days[0].batch_id == "h/2025-11-23"
+    assert all(a.as_of < b.as_of for a, b in itertools.pairwise(days))
+    weights = np.array([SHOP.demand_on(day.as_of.date()) for day in days])
+    expected = 365_000 * weights / weights.sum()
+    assert float(((np.array([d.rows for d in days]) - expected) ** 2 / expected).sum()) / 364 < 1.4
+    by_day = {day.as_of.date(): day.rows for day in days}
+    quiet, loud = by_day[dt.date(2026, 2, 18)], by_day[dt.date(2025, 11, 26)]
+    assert loud > 2 * quiet, "the same weekday in Black week"
+
+
+def test_a_history_ages() -> None:
+    """Old orders are finished, those of today are placed."""
+    old, today = draw(SHOP, 50_000, 1, NOON, 30), draw(SHOP, 100, 1, NOON, 0)
+    assert chi_square(old.status, SHOP.life.status_odds(30)) < 5
+    assert set(old.status) == {STATUSES.index(s) for s in ("shipped", "returned", "cancelled")}
+    assert set(draw(SHOP, 5000, 1, NOON, 1).status) == {STATUSES.index(s) for s in ("paid", "cancelled")}
+    assert set(today.status) == {0}
+
+
+def test_a_history_takes_no_more_a_day_than_a_batch() -> None:
+    request = BatchRequest("h", 3_000_000, 3, NOON, days=2)
+    with pytest.raises(InvalidRequest, match="at most 1000000 for a day, got 3000000 for 2"):
+        list(history(SHOP, request))

@@ -16,7 +16,10 @@ class InvalidConfiguration(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Where PostgreSQL is, and how many rows an event brings that does not say (``GENERATOR_ROWS``)."""
+    """Where PostgreSQL is, and how many rows an event brings that does not say (``GENERATOR_ROWS``).
+
+    ``delete_share`` takes the place of ``life.delete`` in shop.toml (``GENERATOR_DELETE_SHARE``); None leaves it.
+    """
 
     host: str
     port: int
@@ -25,10 +28,11 @@ class Settings:
     password: str = field(repr=False)
     default_rows: int = 500
     connect_timeout: int = 5
+    delete_share: float | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
-        """Read ``DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD, DB_CONNECT_TIMEOUT, GENERATOR_ROWS``."""
+        """Read ``DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD, DB_CONNECT_TIMEOUT`` and ``GENERATOR_*``."""
 
         def text(name: str) -> str:
             if not env.get(name):
@@ -41,6 +45,17 @@ class Settings:
                 raise InvalidConfiguration(f"{name} must be a whole number from 1 to {high}, got {value!r}")
             return int(value)
 
+        def share(name: str) -> float | None:
+            if not (value := env.get(name)):
+                return None
+            try:
+                number = float(value)
+            except ValueError:
+                number = -1.0
+            if not 0 <= number <= 1:
+                raise InvalidConfiguration(f"{name} must be a number from 0 to 1, got {value!r}")
+            return number
+
         return cls(
             host=text("DB_HOST"),
             port=number("DB_PORT", 5432, 65535),
@@ -49,6 +64,7 @@ class Settings:
             password=text("DB_PASSWORD"),
             default_rows=number("GENERATOR_ROWS", cls.default_rows, MAX_ROWS),
             connect_timeout=number("DB_CONNECT_TIMEOUT", cls.connect_timeout, 60),
+            delete_share=share("GENERATOR_DELETE_SHARE"),
         )
 
     @property

@@ -1,13 +1,15 @@
 """PostgreSQL: one batch is one transaction, and a batch id is committed once.
 
-``lambda/schema/sales.sql`` is the authority of the tables.
+``lambda/schema/sales.sql`` is the authority of the tables. Batches may run at once: rows that both need are
+locked in the order of their keys, rows that another one holds are skipped.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -27,22 +29,98 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from retailflow_generator.config import Settings
-from retailflow_generator.rows import COLUMNS
-from retailflow_generator.shop import Ints
+from retailflow_generator.rows import COLUMNS, Draws, money
+from retailflow_generator.shop import Ints, Life, Shop
 
 batches = Table(
     "generator_batches", MetaData(), Column("batch_id", Text, primary_key=True), Column("result", JSONB)
 )
 
-# Draws :rows numbers. They are one range unless somebody else drew in between: only then list them.
-_DRAW = text(
+_IDS = "select nextval('public.sales_order_id_seq'::regclass) as id from generate_series(1, :rows) offset 0"
+_DRAW_RANGE = text(f"select min(id), max(id) from ({_IDS}) as drawn")
+_DRAW_LIST = text(f"select array_agg(id order by id) from ({_IDS}) as drawn")
+
+_STOCK_CUSTOMERS = text(
     """
-    with drawn as materialized (
-        select nextval(pg_get_serial_sequence('public.sales', 'order_id')) as id
-        from generate_series(1, :rows)
+    insert into public.customers (customer_id, cust_name, city, state, country)
+    select pool.*
+    from unnest(cast(:ids as bigint[]), cast(:names as text[]), cast(:cities as text[]),
+                cast(:states as text[]), cast(:countries as text[]))
+        as pool (customer_id, cust_name, city, state, country)
+    left join public.customers as known using (customer_id)
+    where (known.cust_name, known.city, known.state, known.country)
+        is distinct from (pool.cust_name, pool.city, pool.state, pool.country)
+    order by customer_id
+    on conflict (customer_id) do update set
+        cust_name = excluded.cust_name, city = excluded.city, state = excluded.state, country = excluded.country
+    """
+)
+_STOCK_PRODUCTS = text(
+    """
+    insert into public.products (product_id, product, product_category, price)
+    select pool.*
+    from unnest(cast(:ids as bigint[]), cast(:names as text[]), cast(:categories as text[]),
+                cast(:prices as numeric[]))
+        as pool (product_id, product, product_category, price)
+    left join public.products as known using (product_id)
+    where (known.product, known.product_category, known.price)
+        is distinct from (pool.product, pool.product_category, pool.price)
+    order by product_id
+    on conflict (product_id) do update set
+        product = excluded.product, product_category = excluded.product_category, price = excluded.price
+    """
+)
+
+_REPLICATION_ROLE = text(
+    """
+    select set_config('session_replication_role', :role, true)
+    where has_parameter_privilege('session_replication_role', 'set')
+    """
+)
+
+# The fate of an order, a number from 0 to 1, follows from its id: who is cancelled and who comes back is settled from
+# the start. Whether it moves in this batch follows from the id and the seed of the batch.
+_MOVE_ON = text(
+    """
+    with moving as materialized (
+        select order_id, case
+            when order_status = 'shipped' then 'returned'
+            when fate < :cancelled and (order_status = 'paid' or fate < :cancelled / 2) then 'cancelled'
+            when order_status = 'placed' then 'paid'
+            else 'shipped'
+        end as next_status
+        from public.sales
+        cross join lateral (
+            select (hashint8extended(order_id, 0) & 65535) / 65536.0 as fate,
+                (hashint8extended(order_id, :seed) & 65535) / 65536.0 as turn
+        ) as chance
+        where order_id >= :first and order_id < :end and turn < :pace and (
+            order_status in ('placed', 'paid')
+            or order_status = 'shipped' and fate >= :cancelled and fate < :cancelled + :returned
+        )
+        order by order_id
+        limit :limit
+        for update of sales skip locked
     )
-    select min(id), case when max(id) - min(id) + 1 = count(*) then null else array_agg(id order by id) end
-    from drawn
+    update public.sales set order_status = moving.next_status
+    from moving
+    where sales.order_id = moving.order_id and sales.order_id >= :first and sales.order_id < :end
+    """
+)
+_DELETE = text(
+    """
+    with doomed as materialized (
+        select order_id
+        from public.sales
+        where order_id >= :first and order_id < :end and order_status = 'cancelled'
+            and (hashint8extended(order_id, :seed) & 65535) / 65536.0 < :share
+        order by order_id
+        limit :limit
+        for update skip locked
+    )
+    delete from public.sales
+    using doomed
+    where sales.order_id = doomed.order_id and sales.order_id >= :first and sales.order_id < :end
     """
 )
 
@@ -73,18 +151,85 @@ class _Stream:
         return next(self._chunks, b"")
 
 
+def _one_ahead(chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
+    """Yield the chunks, making the next one while the server still reads the last."""
+    source = iter(chunks)
+    with ThreadPoolExecutor(1) as worker:
+        coming = worker.submit(next, source, None)
+        while (chunk := coming.result()) is not None:
+            coming = worker.submit(next, source, None)
+            yield chunk
+
+
 def draw_order_ids(connection: Connection, rows: int) -> Ints:
-    """Draw ``rows`` order ids that nobody else has or will get, ascending."""
-    first, listed = connection.execute(_DRAW, {"rows": rows}).one()
-    return (
-        np.arange(first, first + rows, dtype=np.int64) if listed is None else np.array(listed, dtype=np.int64)
+    """Draw ``rows`` order ids that nobody else has or will get, ascending.
+
+    They are one range unless somebody else drew in between. Then that range is left unused, and the next draw
+    lists every number, which takes twice as long.
+    """
+    first, last = connection.execute(_DRAW_RANGE, {"rows": rows}).one()
+    if last - first + 1 == rows:
+        return np.arange(first, last + 1, dtype=np.int64)
+    return np.array(connection.execute(_DRAW_LIST, {"rows": rows}).scalar_one(), dtype=np.int64)
+
+
+def stock(connection: Connection, shop: Shop, draws: Draws) -> None:
+    """See that customers and products hold everybody and everything of these rows, as the shop knows them."""
+    people = [shop.customers[i] for i in np.unique(draws.customer).tolist()]
+    connection.execute(
+        _STOCK_CUSTOMERS,
+        {
+            "ids": [c.customer_id for c in people],
+            "names": [c.name for c in people],
+            "cities": [c.city for c in people],
+            "states": [c.state for c in people],
+            "countries": [c.country for c in people],
+        },
+    )
+    goods = [shop.products[i] for i in np.unique(draws.product).tolist()]
+    connection.execute(
+        _STOCK_PRODUCTS,
+        {
+            "ids": [p.product_id for p in goods],
+            "names": [p.name for p in goods],
+            "categories": [p.category for p in goods],
+            "prices": [money(p.price) for p in goods],
+        },
     )
 
 
 def copy_rows(connection: Connection, chunks: Iterable[bytes]) -> None:
-    """Load COPY text in the order of ``COLUMNS`` into sales."""
-    with contextlib.closing(connection.connection.cursor()) as cursor:
-        cursor.copy_expert(f"copy public.sales ({', '.join(COLUMNS)}) from stdin", _Stream(chunks))
+    """Load binary COPY data in the order of ``COLUMNS`` into sales.
+
+    As a replica, so that the whole statement is checked against customers and products and not every row by
+    itself (see the trigger sales_check_references); a login that may not do that is slower.
+    """
+    connection.execute(_REPLICATION_ROLE, {"role": "replica"})
+    with (
+        contextlib.closing(connection.connection.cursor()) as cursor,
+        contextlib.closing(_one_ahead(chunks)) as ahead,
+    ):
+        cursor.copy_expert(
+            f"copy public.sales ({', '.join(COLUMNS)}) from stdin (format binary)", _Stream(ahead)
+        )
+    connection.execute(_REPLICATION_ROLE, {"role": "origin"})
+
+
+def live_on(connection: Connection, life: Life, seed: int, first_order_id: int) -> tuple[int, int]:
+    """Let earlier orders live on: move some one step, delete some cancelled ones; returns how many of each.
+
+    Only the ``life.window`` order ids before ``first_order_id`` are read, by the primary key, and at most
+    ``life.limit`` of them change in each way. Rows that another batch holds are left to it.
+    """
+    orders = {
+        "first": first_order_id - life.window,
+        "end": first_order_id,
+        "seed": seed,
+        "limit": life.limit,
+    }
+    deleted = connection.execute(_DELETE, orders | {"share": life.delete}).rowcount if life.delete else 0
+    moves = orders | {"pace": life.pace, "cancelled": life.cancelled, "returned": life.returned}
+    return connection.execute(_MOVE_ON, moves).rowcount, deleted
 
 
 def write_once(

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-MAX_ROWS = 1_000_000
+MAX_ROWS = 1_000_000  # of one batch, which is one transaction
+MAX_DAYS = 3660
+MAX_HISTORY_ROWS = 10_000_000
 FIRST_DAY, LAST_DAY = dt.date(2000, 1, 1), dt.date(2099, 12, 31)
-OPTIONS = ("rows", "seed", "as_of", "batch_id")
+OPTIONS = ("rows", "seed", "as_of", "batch_id", "days")
 
 
 class InvalidRequest(ValueError):
@@ -20,12 +22,23 @@ class InvalidRequest(ValueError):
 
 @dataclass(frozen=True)
 class BatchRequest:
-    """One batch: ``rows`` order lines booked on ``as_of``, equal whenever ``seed`` is equal."""
+    """``rows`` order lines booked on the day of ``as_of`` (UTC), equal whenever ``seed`` and ``as_of`` are.
+
+    With ``days`` a history instead: the rows are spread over so many days, ``as_of`` being the last.
+    ``age_days`` is the age of a day of a history, 0 for everything else.
+    """
 
     batch_id: str
     rows: int
     seed: int
-    as_of: dt.date
+    as_of: dt.datetime
+    days: int | None = None
+    age_days: int = 0
+
+
+def seed_of(text: str) -> int:
+    """A seed that follows from a text, from 0 to 2**32 - 1."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
 
 
 def _whole_number(name: str, value: object, low: int, high: int) -> int:
@@ -34,21 +47,24 @@ def _whole_number(name: str, value: object, low: int, high: int) -> int:
     return value
 
 
-def _day(name: str, value: object) -> dt.date:
-    day = None
+def _moment(name: str, value: object) -> dt.datetime:
+    """A time as UTC; a day without time is its last moment."""
+    moment = None
     if isinstance(value, str):
         with contextlib.suppress(ValueError, OverflowError):
             moment = dt.datetime.fromisoformat(value)
-            day = (moment.astimezone(dt.UTC) if moment.tzinfo else moment).date()
-    if day is None or not FIRST_DAY <= day <= LAST_DAY:
+            if len(value) <= len("2026-W01-1"):  # only a day
+                moment = dt.datetime.combine(moment.date(), dt.time.max)
+            moment = moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    if moment is None or not FIRST_DAY <= moment.date() <= LAST_DAY:
         raise InvalidRequest(
             f"{name} must be an ISO 8601 date or time between {FIRST_DAY} and {LAST_DAY}, got {value!r:.80}"
         )
-    return day
+    return moment
 
 
 def parse_event(event: object, *, request_id: str, default_rows: int) -> BatchRequest:
-    """Read ``{"rows", "seed", "as_of", "batch_id"}``, every key optional, from a payload or an EventBridge event.
+    """Read ``{"rows", "seed", "as_of", "batch_id", "days"}``, all optional, from a payload or EventBridge event.
 
     An EventBridge event (it has ``detail-type``) gives its id and time, and the options in ``detail``. The
     batch id is what makes a batch exactly once: the event's id, else ``batch_id``, else ``request_id``, which
@@ -65,18 +81,24 @@ def parse_event(event: object, *, request_id: str, default_rows: int) -> BatchRe
     if unknown := sorted(set(map(str, options)) - set(OPTIONS)):
         raise InvalidRequest(f"unknown option {unknown[0]!r:.80}; known are {', '.join(OPTIONS)}")
 
-    def given(name: str) -> Any:
-        return options.get(name)
+    def given(name: str, otherwise: Any) -> Any:
+        value = options.get(name)
+        return otherwise if value is None else value
 
-    batch_id = request_id if given("batch_id") is None else given("batch_id")
+    batch_id = given("batch_id", request_id)
     if not isinstance(batch_id, str) or not 1 <= len(batch_id) <= 200 or not batch_id.isprintable():
         raise InvalidRequest(f"batch_id must be 1 to 200 printable characters, got {batch_id!r:.80}")
-    seed = given("seed")
-    if seed is None:
-        seed = int.from_bytes(hashlib.sha256(batch_id.encode()).digest()[:4])
-    return BatchRequest(
+    days = given("days", None)
+    as_of = given("as_of", None)
+    request = BatchRequest(
         batch_id=batch_id,
-        rows=_whole_number("rows", default_rows if given("rows") is None else given("rows"), 1, MAX_ROWS),
-        seed=_whole_number("seed", seed, 0, 2**63 - 1),
-        as_of=dt.datetime.now(dt.UTC).date() if given("as_of") is None else _day("as_of", given("as_of")),
+        rows=_whole_number(
+            "rows", given("rows", default_rows), 1, MAX_ROWS if days is None else MAX_HISTORY_ROWS
+        ),
+        seed=_whole_number("seed", given("seed", seed_of(batch_id)), 0, 2**63 - 1),
+        as_of=dt.datetime.now(dt.UTC) if as_of is None else _moment("as_of", as_of),
+        days=None if days is None else _whole_number("days", days, 1, MAX_DAYS),
     )
+    if request.days and (request.as_of.date() - FIRST_DAY).days < request.days:
+        raise InvalidRequest(f"days must not reach back before {FIRST_DAY}, got {request.days}")
+    return request

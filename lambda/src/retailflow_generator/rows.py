@@ -1,129 +1,144 @@
-"""Order lines as PostgreSQL COPY text, vectorised.
+"""Order lines as numbers: everything that chance decides about a batch, drawn at once and vectorised.
 
-Everything that can take few values (a customer, a product at a discount, a quantity with its shipping) is
-rendered once; a row is then five fragments joined, picked by index.
+Equal arguments give equal draws. What a row says in words follows from the pools of the shop.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from retailflow_generator.shop import Ints, Shop, default_shop
+from retailflow_generator.shop import STATUSES, Floats, Ints, Shop
 
-CHUNK_ROWS = 10_000  # about 1.5 MB of COPY text
+EPOCH = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)  # PostgreSQL's
+_MICROSECOND = dt.timedelta(microseconds=1)
+_DAY = 86_400_000_000  # in microseconds
 
-# The order of the fragments in a row: order_id, customer, product at a discount, quantity, days.
 COLUMNS = (
-    "order_id",
+    *("order_id", "ordered_at"),
     *("cust_name", "customer_id", "city", "state", "country"),
     *("product", "product_category", "product_id", "price", "discount"),
     *("quantity", "shipping_cost"),
-    *("purchased_at", "order_date_at"),
+    *("purchased_at", "order_date_at", "order_status"),
 )
 
-Texts = NDArray[np.object_]
+
+@dataclass(frozen=True)
+class Draws:
+    """The rows of a batch: arrays of one length, each an index into a pool of the shop if not said otherwise.
+
+    ``quantity`` is in units, ``lag`` in days before ``booked_on``, ``ordered_at`` in microseconds since 2000,
+    money in cents, ``status`` an index into ``STATUSES``.
+    """
+
+    booked_on: dt.date
+    customer: Ints
+    product: Ints
+    step: Ints
+    quantity: Ints
+    lag: Ints
+    ordered_at: Ints
+    status: Ints
+    price: Ints
+    discount: Ints
+    shipping: Ints
+
+    def __len__(self) -> int:
+        return len(self.customer)
+
+    @property
+    def revenue(self) -> int:
+        """Sum of quantity times price, in cents."""
+        return int((self.quantity * self.price).sum())
+
+    @property
+    def net_revenue(self) -> int:
+        """Sum of quantity times price less discount, in cents."""
+        return int((self.quantity * (self.price - self.discount)).sum())
 
 
-@dataclass
-class Totals:
-    """Sums over the rows generated so far, in cents."""
-
-    rows: int = 0
-    revenue: int = 0
-    discount: int = 0
+def unit_discounts(shop: Shop) -> Ints:
+    """Money off one unit in cents, rounded down: an array (product, discount step)."""
+    prices = np.array([product.price for product in shop.products], dtype=np.int64)
+    return prices[:, None] * np.array(shop.discount_percent, dtype=np.int64) // 100
 
 
-def _line(*values: object) -> str:
-    """Join values as COPY text, escaping what COPY would misread."""
-    return "\t".join(
-        str(v).replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-        for v in values
+def _pick(chances: Floats, odds: Floats) -> Ints:
+    """Turn uniform chances into indices of ``odds`` by its cumulative sums."""
+    found: Ints = np.searchsorted(np.cumsum(odds)[:-1], chances, side="right")
+    return found
+
+
+def _moments(shop: Shop, chances: Floats, end: int) -> Ints:
+    """Turn uniform chances into microseconds of a day, none after ``end``, by the weights of its hours.
+
+    The distribution is constant inside an hour, so its inverse is a line from hour to hour.
+    """
+    hours = np.arange(25, dtype=np.float64) * (_DAY / 24)
+    sums = np.concatenate([[0.0], np.cumsum(shop.hour_odds)])
+    reached = np.interp(end, hours, sums)
+    moments: Ints = np.minimum(np.interp(chances * reached, sums, hours).astype(np.int64), end)
+    return moments
+
+
+def draw(shop: Shop, rows: int, seed: int, as_of: dt.datetime, age_days: int = 0) -> Draws:
+    """Draw ``rows`` order lines that were booked on the day of ``as_of`` (UTC), none ordered after that moment.
+
+    Checkouts lie up to ``len(shop.booking_odds) - 1`` days before. Orders are as far as orders of ``age_days``
+    are; without an age all are just placed.
+    """
+    rng = np.random.default_rng(seed)
+    booked_on = as_of.date()
+    midnight = (dt.datetime.combine(booked_on, dt.time(), dt.UTC) - EPOCH) // _MICROSECOND
+    now = (as_of - EPOCH) // _MICROSECOND - midnight
+
+    customer = _pick(rng.random(rows), shop.customer_odds)
+    quantity = _pick(rng.random(rows), shop.quantity_odds) + 1
+    status = _pick(rng.random(rows), shop.life.status_odds(age_days))
+    lag = _pick(rng.random(rows), shop.booking_odds)
+    chances = rng.random((3, rows))
+    product, step, ordered_at = (np.empty(rows, dtype=np.int64) for _ in range(3))
+    for days in range(len(shop.booking_odds)):
+        # What is bought at which discount depends on the day of the checkout.
+        promotion = shop.promotion_on(booked_on - dt.timedelta(days=days))
+        here = np.flatnonzero(lag == days)
+        product[here] = _pick(chances[0, here], (promotion or shop).product_odds)
+        step[here] = _pick(chances[1, here], (promotion or shop).discount_odds)
+        ordered_at[here] = (
+            midnight - days * _DAY + _moments(shop, chances[2, here], _DAY - 1 if days else now)
+        )
+
+    price = np.array([p.price for p in shop.products], dtype=np.int64)[product]
+    discount = unit_discounts(shop)[product, step]
+    country = np.array([c.country_index for c in shop.customers], dtype=np.int64)[customer]
+    rates = np.array(shop.country_shipping, dtype=np.int64)
+    free = quantity * (price - discount) >= shop.free_shipping_from
+    shipping = np.where(free, 0, rates[country] + quantity * shop.shipping_per_unit)
+    return Draws(
+        *(booked_on, customer, product, step, quantity, lag, ordered_at, status, price, discount, shipping)
     )
 
 
-def _money(cents: int) -> str:
+def money(cents: int) -> str:
+    """Cents as decimal text with two places."""
     return f"{cents // 100}.{cents % 100:02d}"
 
 
-def _table(rows: int, columns: int, render: Callable[[int, int], str]) -> Texts:
-    cells = np.empty((rows, columns), dtype=object)
-    for row in range(rows):
-        for column in range(columns):
-            cells[row, column] = render(row, column)
-    return cells
-
-
-class Renderer:
-    """The rendered fragments of one shop."""
-
-    def __init__(self, shop: Shop) -> None:
-        self.shop = shop
-        self.country = np.array([c.country_index for c in shop.customers])
-        self.price = np.array([p.price for p in shop.products])
-        # Money off one unit: (product, discount step), rounded down to the cent.
-        self.discount = self.price[:, None] * np.array(shop.discount_percent) // 100
-        self.customers = np.array(
-            [_line(c.name, c.customer_id, c.city, c.state, c.country) for c in shop.customers], dtype=object
+def records(shop: Shop, draws: Draws, order_ids: Ints) -> Iterator[tuple[object, ...]]:
+    """Yield each row as plain values in the order of ``COLUMNS``; money is decimal text."""
+    for i, order_id in enumerate(order_ids.tolist()):
+        who, what = shop.customers[draws.customer[i]], shop.products[draws.product[i]]
+        yield (
+            order_id,
+            EPOCH + int(draws.ordered_at[i]) * _MICROSECOND,
+            *(who.name, who.customer_id, who.city, who.state, who.country),
+            *(what.name, what.category, what.product_id),
+            *(money(int(draws.price[i])), money(int(draws.discount[i]))),
+            *(int(draws.quantity[i]), money(int(draws.shipping[i]))),
+            draws.booked_on - dt.timedelta(days=int(draws.lag[i])),
+            draws.booked_on,
+            STATUSES[draws.status[i]],
         )
-        self.products = _table(len(shop.products), len(shop.discount_percent), self._product)
-        # (country, quantity); quantity without shipping cost follows in the last row.
-        self.quantities = _table(len(shop.country_shipping) + 1, shop.quantity_max + 1, self._quantity)
-
-    def _product(self, product: int, step: int) -> str:
-        p = self.shop.products[product]
-        return _line(
-            p.name, p.category, p.product_id, _money(p.price), _money(int(self.discount[product, step]))
-        )
-
-    def _quantity(self, country: int, quantity: int) -> str:
-        rates = self.shop.country_shipping
-        cost = rates[country] + quantity * self.shop.shipping_per_unit if country < len(rates) else 0
-        return _line(quantity, _money(cost))
-
-    def chunks(self, order_ids: Ints, seed: int, as_of: dt.date, totals: Totals) -> Iterator[bytes]:
-        """Yield the rows as COPY text in ``COLUMNS`` order, adding them up in ``totals``.
-
-        Equal arguments give equal bytes. Orders are booked on ``as_of``; checkouts lie up to two days before.
-        """
-        shop, rng = self.shop, np.random.default_rng(seed)
-        days = np.array(
-            [_line(as_of - dt.timedelta(days=lag), as_of) for lag in range(len(shop.booking_odds))],
-            dtype=object,
-        )
-        for start in range(0, len(order_ids), CHUNK_ROWS):
-            ids = order_ids[start : start + CHUNK_ROWS]
-            n = len(ids)
-            customer = rng.choice(len(shop.customers), size=n, p=shop.customer_odds)
-            product = rng.choice(len(shop.products), size=n, p=shop.product_odds)
-            step = rng.choice(len(shop.discount_percent), size=n, p=shop.discount_odds)
-            quantity = np.minimum(rng.geometric(1 / shop.quantity_mean, size=n), shop.quantity_max)
-            lag = rng.choice(len(days), size=n, p=shop.booking_odds)
-
-            revenue, discount = quantity * self.price[product], quantity * self.discount[product, step]
-            free = revenue - discount >= shop.free_shipping_from
-            shipping = np.where(free, len(shop.country_shipping), self.country[customer])
-            totals.rows += n
-            totals.revenue += int(revenue.sum())
-            totals.discount += int(discount.sum())
-
-            fields = zip(
-                map(str, ids.tolist()),
-                self.customers[customer].tolist(),
-                self.products[product, step].tolist(),
-                self.quantities[shipping, quantity].tolist(),
-                days[lag].tolist(),
-                strict=True,
-            )
-            yield ("\n".join(map("\t".join, fields)) + "\n").encode()
-
-
-@functools.cache
-def default_renderer() -> Renderer:
-    """The fragments of the packaged shop, rendered once a process."""
-    return Renderer(default_shop())

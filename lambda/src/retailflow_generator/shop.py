@@ -1,4 +1,4 @@
-"""The shop's pools: customers who come back, products with stable prices, places that exist.
+"""The shop: customers who come back, products with stable prices, places that exist, seasons and promotions.
 
 ``shop.toml`` holds every parameter; Faker makes the people. The pools are equal in every invocation, so
 that a customer or a product keeps its id, name, place and price for ever.
@@ -6,9 +6,13 @@ that a customer or a product keeps its id, name, place and price for ever.
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
+import itertools
+import math
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -19,6 +23,12 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+STATUSES = ("placed", "paid", "shipped", "returned", "cancelled")
+
+
+class InvalidShop(ValueError):
+    """A parameter of ``shop.toml`` is unknown, missing or impossible; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,43 @@ class Product:
 
 
 @dataclass(frozen=True)
+class Promotion:
+    """Days of a year, (month, day) both inclusive, on which more, other and cheaper things are bought."""
+
+    name: str
+    first: tuple[int, int]
+    last: tuple[int, int]
+    demand: float
+    product_odds: Floats
+    discount_odds: Floats
+
+
+@dataclass(frozen=True)
+class Life:
+    """What happens to an order after it was placed; see ``[life]`` in shop.toml."""
+
+    cancelled: float
+    returned: float
+    pace: float
+    window: int
+    limit: int
+    delete: float
+    paid_after: int
+    shipped_after: int
+    returned_after: int
+
+    def status_odds(self, age_days: int) -> Floats:
+        """The odds of each of ``STATUSES`` for an order of that age in a generated history."""
+        cancelled = self.cancelled if age_days >= self.paid_after else 0.0
+        returned = self.returned if age_days >= self.returned_after else 0.0
+        reached = (age_days >= self.paid_after) + (age_days >= self.shipped_after)
+        odds = np.zeros(len(STATUSES))
+        odds[reached] = 1 - cancelled - returned
+        odds[STATUSES.index("returned")], odds[STATUSES.index("cancelled")] = returned, cancelled
+        return odds
+
+
+@dataclass(frozen=True)
 class Shop:
     """Pools and distributions. Money is in cents, every ``*_odds`` adds up to 1."""
 
@@ -53,64 +100,217 @@ class Shop:
     product_odds: Floats
     discount_percent: tuple[int, ...]
     discount_odds: Floats
-    quantity_mean: float
-    quantity_max: int
+    quantity_odds: Floats  # of 1, 2, 3, … units
     country_shipping: tuple[int, ...]
     shipping_per_unit: int
     free_shipping_from: int
-    booking_odds: Floats
+    booking_odds: Floats  # of 0, 1, … days between checkout and booking
+    hour_odds: Floats
+    weekday_weight: tuple[float, ...]
+    month_weight: tuple[float, ...]
+    promotions: tuple[Promotion, ...]
+    life: Life
+
+    def promotion_on(self, day: dt.date) -> Promotion | None:
+        """The promotion of that day; the first in shop.toml where several meet."""
+        return next((p for p in self.promotions if p.first <= (day.month, day.day) <= p.last), None)
+
+    def demand_on(self, day: dt.date) -> float:
+        """How many orders that day sees, relative to other days."""
+        promotion = self.promotion_on(day)
+        season = self.weekday_weight[day.weekday()] * self.month_weight[day.month - 1]
+        return season * (promotion.demand if promotion else 1.0)
 
 
-def _odds(weights: Any, what: str) -> Floats:
+class _Section:
+    """One table of shop.toml: every value is checked when read, and what nobody read is unknown."""
+
+    def __init__(self, name: str, values: object, known: Iterable[str]) -> None:
+        if not isinstance(values, Mapping):
+            raise InvalidShop(f"shop.toml: {name} is missing or is not a table")
+        known = list(known)
+        if unknown := sorted(set(values) - set(known)):
+            raise InvalidShop(f"shop.toml: {name}.{unknown[0]} is unknown; known are {', '.join(known)}")
+        self.name, self.values = name, values
+
+    def get(self, key: str) -> Any:
+        if key not in self.values:
+            raise InvalidShop(f"shop.toml: {self.name}.{key} is missing")
+        return self.values[key]
+
+    def number(self, key: str, low: float, high: float) -> float:
+        value = self.get(key)
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not (math.isfinite(value) and low <= value <= high)
+        ):
+            raise InvalidShop(
+                f"shop.toml: {self.name}.{key} must be a number from {low} to {high}, got {value!r}"
+            )
+        checked: float = value
+        return checked
+
+    def whole(self, key: str, low: int, high: int) -> int:
+        value = self.number(key, low, high)
+        if not isinstance(value, int):
+            raise InvalidShop(f"shop.toml: {self.name}.{key} must be a whole number, got {value!r}")
+        return value
+
+    def cents(self, key: str) -> int:
+        return round(self.number(key, 0, 1_000_000) * 100)
+
+    def text(self, key: str) -> str:
+        value = self.get(key)
+        if not isinstance(value, str) or not value.strip():
+            raise InvalidShop(f"shop.toml: {self.name}.{key} must be a text, got {value!r}")
+        return value
+
+    def weights(self, key: str, length: int | None = None) -> list[float]:
+        values = self.get(key)
+        if not isinstance(values, list) or not values or len(values) != (length or len(values)):
+            count = "at least one weight" if length is None else f"{length} weights"
+            raise InvalidShop(f"shop.toml: {self.name}.{key} must be a list of {count}")
+        each = _Section(
+            f"{self.name}.{key}", {str(i): v for i, v in enumerate(values)}, map(str, range(len(values)))
+        )
+        weights = [each.number(str(i), 0, 1e9) for i in range(len(values))]
+        if not any(weights):
+            raise InvalidShop(f"shop.toml: {self.name}.{key} must not be all zero")
+        return weights
+
+    def odds(self, key: str, length: int | None = None) -> Floats:
+        return _odds(self.weights(key, length))
+
+    def sections(self, key: str, known: Iterable[str]) -> list[_Section]:
+        values = self.get(key)
+        if not isinstance(values, list):
+            raise InvalidShop(f"shop.toml: {self.name}.{key} must be a list of tables")
+        known = list(known)
+        return [_Section(f"{key}[{number}]", value, known) for number, value in enumerate(values, start=1)]
+
+
+def _odds(weights: Any) -> Floats:
     values: Floats = np.asarray(weights, dtype=np.float64)
-    if values.ndim != 1 or not len(values) or (values < 0).any() or values.sum() <= 0:
-        raise ValueError(f"shop.toml: {what} must be a list of weights, none negative and not all zero")
     odds: Floats = values / values.sum()
     return odds
 
 
-def _cents(amount: float, what: str) -> int:
-    if amount < 0:
-        raise ValueError(f"shop.toml: {what} must not be negative")
-    return round(amount * 100)
+def _zipf(count: int, exponent: float) -> Floats:
+    return _odds(np.arange(1, count + 1, dtype=np.float64) ** -exponent)
 
 
 def build_shop(parameters: Mapping[str, Any]) -> Shop:
-    """Make the pools from the parsed ``shop.toml``; ValueError names the parameter that is wrong."""
-    countries, categories = parameters["countries"], parameters["categories"]
-    percent = tuple(parameters["discount"]["percent"])
-    if not all(isinstance(step, int) and 0 <= step <= 100 for step in percent):
-        raise ValueError("shop.toml: discount.percent must be whole numbers from 0 to 100")
-    if len(percent) != len(parameters["discount"]["weight"]):
-        raise ValueError("shop.toml: discount.percent and discount.weight must be of one length")
-    quantity = parameters["quantity"]
-    if not 1 <= quantity["mean"] <= quantity["max"]:
-        raise ValueError("shop.toml: quantity needs 1 <= mean <= max")
-    if parameters["customers"]["count"] < 1:
-        raise ValueError("shop.toml: customers.count must be at least 1")
+    """Make the pools and distributions from the parsed ``shop.toml``; InvalidShop names what is wrong."""
+    keys = ("customers", "quantity", "discount", "shipping", "booking", "demand", "promotions", "life")
+    top = _Section("the file", parameters, (*keys, "countries", "catalog", "categories"))
 
-    products = tuple(
-        Product(number, name, category["name"], _cents(price, f"price of {name}"))
-        for number, (category, name, price) in enumerate(
-            ((c, name, price) for c in categories for name, price in c["products"].items()), start=1
-        )
-    )
-    ranks = np.arange(1, parameters["customers"]["count"] + 1, dtype=np.float64)
+    def section(name: str, *known: str) -> _Section:
+        return _Section(name, top.get(name), known)
+
+    countries = top.sections("countries", ("name", "locale", "weight", "shipping", "states"))
+    people = section("customers", "count", "seed", "loyalty")
+    count = people.whole("count", 1, 1_000_000)
+    quantity = section("quantity", "exponent", "max")
+    discount = section("discount", "percent", "weight")
+    percent = discount.get("percent")
+    if not isinstance(percent, list) or not all(
+        isinstance(step, int) and not isinstance(step, bool) and 0 <= step <= 100 for step in percent
+    ):
+        raise InvalidShop("shop.toml: discount.percent must be whole numbers from 0 to 100")
+    shipping = section("shipping", "per_unit", "free_above")
+    demand = section("demand", "hour", "weekday", "month")
+
+    products, category_of, weights = _catalog(top)
     return Shop(
-        customers=_customers(parameters["customers"], countries),
-        customer_odds=_odds(ranks ** -parameters["customers"]["loyalty"], "customers.loyalty"),
+        customer_odds=_zipf(count, people.number("loyalty", 0, 5)),
         products=products,
-        product_odds=_odds(
-            [c["weight"] / len(c["products"]) for c in categories for _ in c["products"]], "categories.weight"
-        ),
-        discount_percent=percent,
-        discount_odds=_odds(parameters["discount"]["weight"], "discount.weight"),
-        quantity_mean=quantity["mean"],
-        quantity_max=quantity["max"],
-        country_shipping=tuple(_cents(c["shipping"], f"shipping of {c['name']}") for c in countries),
-        shipping_per_unit=_cents(parameters["shipping"]["per_unit"], "shipping.per_unit"),
-        free_shipping_from=_cents(parameters["shipping"]["free_above"], "shipping.free_above"),
-        booking_odds=_odds(parameters["booking"]["weight"], "booking.weight"),
+        product_odds=_odds(weights),
+        discount_percent=tuple(percent),
+        discount_odds=discount.odds("weight", len(percent)),
+        quantity_odds=_zipf(quantity.whole("max", 1, 10_000), quantity.number("exponent", 0, 10)),
+        country_shipping=tuple(country.cents("shipping") for country in countries),
+        shipping_per_unit=shipping.cents("per_unit"),
+        free_shipping_from=shipping.cents("free_above"),
+        booking_odds=section("booking", "weight").odds("weight"),
+        hour_odds=demand.odds("hour", 24),
+        weekday_weight=tuple(demand.weights("weekday", 7)),
+        month_weight=tuple(demand.weights("month", 12)),
+        promotions=_promotions(top, category_of, weights, len(percent)),
+        life=_life(section("life", *Life.__dataclass_fields__)),
+        customers=_customers(people, countries),  # last, because Faker takes its time
+    )
+
+
+def _catalog(top: _Section) -> tuple[tuple[Product, ...], list[str], Floats]:
+    """The products, the category of each, and the weight of each."""
+    catalog = _Section("catalog", top.get("catalog"), ("popularity",))
+    popularity = catalog.number("popularity", 0, 5)
+    products: list[Product] = []
+    weights: list[Floats] = []
+    for category in top.sections("categories", ("name", "weight", "products")):
+        name, entries = category.text("name"), category.get("products")
+        if not isinstance(entries, Mapping) or not entries:
+            raise InvalidShop(f"shop.toml: {name} has no products")
+        weights.append(category.number("weight", 0, 1e9) * _zipf(len(entries), popularity))
+        for title, values in entries.items():
+            entry = _Section(f"products.{title}", values, ("id", "price"))
+            products.append(Product(entry.whole("id", 1, 2**31), title, name, entry.cents("price")))
+    ids = [product.product_id for product in products]
+    if twice := [number for number in ids if ids.count(number) > 1]:
+        raise InvalidShop(f"shop.toml: two products have the id {twice[0]}")
+    if not products or not sum(map(np.sum, weights)):
+        raise InvalidShop("shop.toml: categories must hold a product and a weight above zero")
+    return tuple(products), [product.category for product in products], np.concatenate(weights)
+
+
+def _month_day(section: _Section, key: str) -> tuple[int, int]:
+    value = section.text(key)
+    found = re.fullmatch(r"(\d\d)-(\d\d)", value)
+    try:
+        day = dt.date(2000, int(found[1]), int(found[2])) if found else None
+    except ValueError:
+        day = None
+    if day is None:
+        raise InvalidShop(f"shop.toml: {section.name}.{key} must be month-day as in 11-20, got {value!r}")
+    return day.month, day.day
+
+
+def _promotions(top: _Section, category_of: list[str], weights: Floats, steps: int) -> tuple[Promotion, ...]:
+    promotions = []
+    for section in top.sections("promotions", ("name", "first", "last", "demand", "discount", "boost")):
+        boost = _Section(f"{section.name}.boost", section.get("boost"), dict.fromkeys(category_of))
+        factors = [boost.number(name, 0.01, 100) if name in boost.values else 1.0 for name in category_of]
+        first, last = _month_day(section, "first"), _month_day(section, "last")
+        if first > last:
+            raise InvalidShop(f"shop.toml: {section.name} must end in the year in which it began")
+        promotions.append(
+            Promotion(
+                name=section.text("name"),
+                first=first,
+                last=last,
+                demand=section.number("demand", 0.01, 100),
+                product_odds=_odds(weights * np.array(factors)),
+                discount_odds=section.odds("discount", steps),
+            )
+        )
+    return tuple(promotions)
+
+
+def _life(section: _Section) -> Life:
+    shares = {key: section.number(key, 0, 1) for key in ("cancelled", "returned", "pace", "delete")}
+    days = [section.whole(key, 0, 3650) for key in ("paid_after", "shipped_after", "returned_after")]
+    if shares["cancelled"] + shares["returned"] > 1:
+        raise InvalidShop("shop.toml: life.cancelled and life.returned must not exceed 1 together")
+    if any(later < earlier for earlier, later in itertools.pairwise(days)):
+        raise InvalidShop("shop.toml: life needs paid_after <= shipped_after <= returned_after")
+    return Life(
+        **shares,
+        window=section.whole("window", 0, 1_000_000),
+        limit=section.whole("limit", 0, 1_000_000),
+        paid_after=days[0],
+        shipped_after=days[1],
+        returned_after=days[2],
     )
 
 
@@ -121,21 +321,39 @@ def _names(locale: str, seed: int) -> tuple[list[str], list[str]]:
     return [faker.first_name() for _ in range(100)], [faker.last_name() for _ in range(150)]
 
 
-def _customers(parameters: Mapping[str, Any], countries: list[dict[str, Any]]) -> tuple[Customer, ...]:
-    rng, count = np.random.default_rng(parameters["seed"]), parameters["count"]
-    weights = _odds([country["weight"] for country in countries], "countries.weight")
-    places = [[(city, s) for s, cities in c["states"].items() for city in cities] for c in countries]
-    names = [_names(country["locale"], parameters["seed"]) for country in countries]
-    homes = rng.choice(len(countries), size=count, p=weights).tolist()
+def _places(country: _Section) -> list[tuple[str, str]]:
+    """Every (city, state) of a country."""
+    states = country.get("states")
+    if not isinstance(states, Mapping) or not all(
+        isinstance(cities, list) and cities and all(isinstance(city, str) and city for city in cities)
+        for cities in states.values()
+    ):
+        raise InvalidShop(f"shop.toml: {country.name}.states must be lists of cities")
+    places = [(city, state) for state, cities in states.items() for city in cities]
+    if not places:
+        raise InvalidShop(f"shop.toml: {country.name}.states must hold a city")
+    return places
+
+
+def _customers(people: _Section, countries: list[_Section]) -> tuple[Customer, ...]:
+    count, seed = people.whole("count", 1, 1_000_000), people.whole("seed", 0, 2**63 - 1)
+    rng = np.random.default_rng(seed)
+    weights = [country.number("weight", 0, 1e9) for country in countries]
+    if not any(weights):
+        raise InvalidShop("shop.toml: countries must hold a country with a weight above zero")
+    titles = [country.text("name") for country in countries]
+    places = [_places(country) for country in countries]
+    names = [_names(country.text("locale"), seed) for country in countries]
+    homes = rng.choice(len(countries), size=count, p=_odds(weights)).tolist()
     # Three draws a customer: where in the country, which first and which last name.
     draws = rng.random((count, 3)).tolist()
-    people = []
+    customers = []
     for number, (home, (place, first, last)) in enumerate(zip(homes, draws, strict=True), start=1):
         city, state = places[home][int(place * len(places[home]))]
         firsts, lasts = names[home]
         name = f"{firsts[int(first * len(firsts))]} {lasts[int(last * len(lasts))]}"
-        people.append(Customer(number, name, city, state, countries[home]["name"], home))
-    return tuple(people)
+        customers.append(Customer(number, name, city, state, titles[home], home))
+    return tuple(customers)
 
 
 @functools.cache

@@ -1,0 +1,128 @@
+"""Writes what a request asks for: one batch, or a history of one batch a day."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+from retailflow_generator.binary import default_encoder
+from retailflow_generator.config import Settings
+from retailflow_generator.database import copy_rows, draw_order_ids, engine_for, live_on, stock, write_once
+from retailflow_generator.request import MAX_ROWS, BatchRequest, InvalidRequest, seed_of
+from retailflow_generator.rows import draw, money
+from retailflow_generator.shop import Shop, default_shop
+
+Result = dict[str, Any]
+Progress = Callable[[int], object]
+
+
+class DatabaseUnavailable(RuntimeError):
+    """PostgreSQL did not answer, or refused; the batch at hand was not written."""
+
+
+def history(shop: Shop, request: BatchRequest) -> Iterator[BatchRequest]:
+    """Split a history into batches, oldest day first: more rows where the shop sees more demand.
+
+    Each day has a batch id and a seed of its own, so that a history cut short goes on where it stopped.
+    """
+    last = request.as_of.date()
+    days = [last - dt.timedelta(days=age) for age in range((request.days or 1) - 1, -1, -1)]
+    demand = np.array([shop.demand_on(day) for day in days])
+    counts = np.random.default_rng(request.seed).multinomial(request.rows, demand / demand.sum())
+    if counts.max() > MAX_ROWS:
+        raise InvalidRequest(
+            f"rows must leave at most {MAX_ROWS} for a day, got {request.rows} for {len(days)}"
+        )
+    for day, rows in zip(days, counts.tolist(), strict=True):
+        if rows:
+            yield BatchRequest(
+                batch_id=f"{request.batch_id}/{day}",
+                rows=rows,
+                seed=seed_of(f"{request.seed}/{day}"),
+                as_of=request.as_of if day == last else dt.datetime.combine(day, dt.time.max, dt.UTC),
+                age_days=(last - day).days,
+            )
+
+
+def _write_batch(settings: Settings, request: BatchRequest, *, alive: bool) -> tuple[Result, bool]:
+    """Write one batch; ``alive`` lets earlier orders live on. Returns its result, and whether it is an old one."""
+    shop = default_shop()
+    life = shop.life
+    if settings.delete_share is not None:
+        life = dataclasses.replace(life, delete=settings.delete_share)
+
+    def write(connection: Connection) -> Result:
+        # The server draws the ids while the rows are drawn here.
+        with ThreadPoolExecutor(1) as worker:
+            drawing = worker.submit(draw, shop, request.rows, request.seed, request.as_of, request.age_days)
+            ids = draw_order_ids(connection, request.rows)
+            draws = drawing.result()
+        stock(connection, shop, draws)
+        copy_rows(connection, default_encoder().chunks(draws, ids))
+        updated, deleted = live_on(connection, life, request.seed, int(ids[0])) if alive else (0, 0)
+        return {
+            "batch_id": request.batch_id,
+            "rows": request.rows,
+            "first_order_id": int(ids[0]),
+            "last_order_id": int(ids[-1]),
+            "total_revenue": money(draws.revenue),
+            "net_revenue": money(draws.net_revenue),
+            "updated": updated,
+            "deleted": deleted,
+            "as_of": request.as_of.isoformat(),
+            "seed": request.seed,
+        }
+
+    return write_once(engine_for(settings), request.batch_id, write)
+
+
+def _cents(amount: str) -> int:
+    return int(amount.replace(".", ""))
+
+
+def _write_history(settings: Settings, request: BatchRequest, progress: Progress) -> tuple[Result, bool]:
+    results: list[tuple[Result, bool]] = []
+    for day in history(default_shop(), request):
+        results.append(_write_batch(settings, day, alive=False))
+        progress(day.rows)
+    written = [result for result, _ in results]
+    return {
+        "batch_id": request.batch_id,
+        "rows": sum(result["rows"] for result in written),
+        "first_order_id": min(result["first_order_id"] for result in written),
+        "last_order_id": max(result["last_order_id"] for result in written),
+        "total_revenue": money(sum(_cents(result["total_revenue"]) for result in written)),
+        "net_revenue": money(sum(_cents(result["net_revenue"]) for result in written)),
+        "updated": 0,
+        "deleted": 0,
+        "as_of": request.as_of.isoformat(),
+        "seed": request.seed,
+        "days": request.days,
+        "batches_written": sum(not repeated for _, repeated in results),
+    }, all(repeated for _, repeated in results)
+
+
+def generate(
+    settings: Settings, request: BatchRequest, progress: Progress = lambda rows: None
+) -> tuple[Result, bool]:
+    """Write what was asked for; returns its result (see ``handler``) and whether all of it had been written before.
+
+    ``progress`` is called with the number of rows after each day of a history. Raises DatabaseUnavailable.
+    """
+    try:
+        if request.days is None:
+            return _write_batch(settings, request, alive=True)
+        return _write_history(settings, request, progress)
+    except OperationalError as error:
+        where = f"{settings.host}:{settings.port}/{settings.database} as {settings.user}"
+        raise DatabaseUnavailable(
+            f"PostgreSQL at {where}: {' '.join(str(error.orig).split())} "
+            "Check that it runs, that the security group lets the function in, and DB_* of the function."
+        ) from None

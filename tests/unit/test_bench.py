@@ -1,0 +1,93 @@
+"""The runner of the benchmarks: what a figure says, and that subjects are found. Nothing is timed here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from bench import __main__ as runner
+from bench.measurement import Measurement
+from bench.subjects import generator
+
+FIGURE = Measurement("subject.rate", 5000.0, "rows/s", 0.5, beside=20_000.0, peak_mb=81.2)
+
+
+def test_a_figure_for_machines() -> None:
+    assert FIGURE.as_json() == {
+        "value": 5000.0,
+        "unit": "rows/s",
+        "beside": 20_000.0,
+        "ratio": 0.25,
+        "target": 0.5,
+        "peak_mb": 81.2,
+    }
+    alone = Measurement("subject.seconds", 3.0, "s")
+    assert alone.as_json() == {"value": 3.0, "unit": "s", "beside": None, "ratio": None, "target": None}
+
+
+def test_a_figure_for_people() -> None:
+    assert FIGURE.as_text().split("; ") == [
+        "subject.rate                     5,000 rows/s",
+        "0.25 times 20,000 rows/s",
+        "peak 81 MB",
+        "target at least 0.5: MISSED",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("figure", "met"),
+    [
+        (Measurement("a", 2.0, "s", 1.0, at_most=True), False),
+        (Measurement("a", 1.0, "s", 1.0, at_most=True), True),
+        (Measurement("a", 9.0, "s", 1.0), True),
+        (Measurement("a", 9.0, "s", 1.0, beside=10.0), False),
+        (Measurement("a", 9.0, "s"), None),
+    ],
+)
+def test_a_target_bounds_the_ratio_where_there_is_one(figure: Measurement, met: bool | None) -> None:
+    assert figure.meets_target is met
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Replaces the measuring of the generator; collects the sizes asked for."""
+    sizes: list[int] = []
+
+    def measure(rows: int) -> Iterator[Measurement]:
+        sizes.append(rows)
+        yield FIGURE
+
+    monkeypatch.setattr(generator, "measure", measure)
+    return sizes
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+    return runner.main()
+
+
+def test_a_subject_is_a_module(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], measured: list[int]
+) -> None:
+    monkeypatch.delenv("FORMAT", raising=False)
+    assert run(monkeypatch, "generator", "--rows", "7") == 0, "a missed target is no failure"
+    assert measured == [7]
+    assert capsys.readouterr().out == FIGURE.as_text() + "\n"
+    monkeypatch.setenv("FORMAT", "json")
+    run(monkeypatch, "generator")
+    assert json.loads(capsys.readouterr().out) == {"subject.rate": FIGURE.as_json()}
+
+
+@pytest.mark.parametrize("arguments", [["nothing"], ["generator", "--rows", "0"], ["--format", "xml"]])
+def test_wrong_use_has_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, measured: list[int], arguments: list[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(monkeypatch, *arguments)
+    assert not measured and "error: " in capsys.readouterr().err
