@@ -45,6 +45,13 @@ run: bootstrap ## one cycle now: generate, sync, transform, check; prints net re
 	$(PLAYBOOK) playbooks/verify.yml
 	cat $(STATE)/summary.txt
 
+DAYS ?= 365
+ROWS ?= 100000
+HISTORY = {"days": $(DAYS), "rows": $(ROWS), "batch_id": "backfill-$(DAYS)-$(ROWS)"}
+.PHONY: backfill
+backfill: made ## a history for a demo (DAYS=365 ROWS=100000); again goes on where it stopped
+	@$(PLAYBOOK) playbooks/backfill.yml -e '{"retailflow_history": $(HISTORY)}'
+
 .PHONY: status
 status: ## hosts, services, freshness, row counts, slot lag, last runs (FORMAT=json for machines)
 	@[ -x $(BIN)/ansible-playbook ] || { echo "error: nothing is installed here yet: run make up" >&2; exit 1; }
@@ -85,6 +92,10 @@ made:
 .PHONY: test
 test: bootstrap ## everything that can fail (STAGES="lint unit stack molecule")
 	@tools/test $(STAGES)
+
+.PHONY: bench
+bench: bootstrap ## ratios measured in one run (FORMAT=json for machines; SUBJECTS="generator")
+	@FORMAT=$(FORMAT) python -m bench $(SUBJECTS)
 
 .PHONY: down
 down: ## leaves nothing (caches inside the clone stay; make clean takes those)

@@ -1,4 +1,9 @@
--- 2,000 more sales, to the cent and with places of the same name in several countries.
+-- 2,000 sales, to the cent and with places of the same name in several countries.
+insert into public.customers (customer_id, cust_name, city, state, country)
+select i, 'customer ' || i, 'city', 'state', 'country' from generate_series(0, 96) as i;
+insert into public.products (product_id, product, product_category, price)
+select i, 'product ' || i, 'category ' || i % 5, i from generate_series(0, 30) as i;
+
 insert into public.sales (
     cust_name, product, product_category, quantity, price, discount, shipping_cost, customer_id, product_id,
     purchased_at, order_date_at, city, state, country

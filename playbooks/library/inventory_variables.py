@@ -22,7 +22,11 @@ options:
   roles: {description: Folder of the roles., type: path, required: true}
   inventory: {description: Folder of the inventory with its group_vars., type: path, required: true}
   prefixes: {description: What the site's own variables begin with., type: list, elements: str, required: true}
-  own: {description: Names of files that only the operator has; they may not declare names., type: list, elements: str, default: []}
+  own:
+    description: Names of files that only the operator has; they may not declare names.
+    type: list
+    elements: str
+    default: []
 author: RetailFlow
 attributes:
   check_mode: {support: full, description: It only looks.}
@@ -68,7 +72,7 @@ def find_unknown(
     given: Iterable[str], roles: dict[str, set[str]], site: set[str], prefixes: Iterable[str]
 ) -> dict[str, list[str]]:
     """Return each unknown name with the known ones that it resembles most, at most two."""
-    known = {**roles, **{prefix: site for prefix in prefixes}}
+    known = {**roles, **dict.fromkeys(prefixes, site)}
     unknown = {}
     for name in sorted(given):
         # The longest prefix counts: a role may be named like the beginning of another.

@@ -25,7 +25,7 @@ def wait_for(condition: Callable[[], bool], seconds: int, what: str) -> None:
 
 
 def test_the_sales_table_answers_as_typed(sql: Callable[[str], str]) -> None:
-    assert sql("select * from Sales limit 1;").count("|") == 16
+    assert sql("select * from Sales limit 1;").count("|") == 18
     assert sql("show wal_level") == "logical"
 
 

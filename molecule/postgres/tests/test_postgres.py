@@ -14,6 +14,10 @@ PASSWORDS = {
     "auditor": "auditor-secret",
 }
 INSERT = (
+    "insert into customers (customer_id, cust_name, city, state, country)"
+    " values (1, 'Ada', 'Pune', 'MH', 'India') on conflict do nothing;"
+    "insert into products (product_id, product, product_category, price)"
+    " values (1, 'Tea', 'Food', 10) on conflict do nothing;"
     "insert into sales (cust_name, product, product_category, quantity, price, customer_id, product_id,"
     " purchased_at, order_date_at, city, state, country)"
     " values ('Ada', 'Tea', 'Food', 2, 10, 1, 1, current_date, current_date, 'Pune', 'MH', 'India')"

@@ -107,6 +107,8 @@ from pg_attribute a join relations r on r.oid = a.attrelid
 left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 where a.attnum > 0 and not a.attisdropped and r.relkind in ('r', 'p', 'v', 'm', 'f')
 union all
+select format('parameter %s acl %s', parname, paracl) from pg_parameter_acl
+union all
 select format('sequence %s %s', r.oid::regclass, row(q.*)) from pg_sequence q join relations r on r.oid = q.seqrelid
 union all
 select format('index %s', pg_get_indexdef(i.indexrelid)) from pg_index i join relations r on r.oid = i.indexrelid
