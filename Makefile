@@ -101,6 +101,8 @@ bench: bootstrap ## ratios measured in one run (FORMAT=json for machines; SUBJEC
 down: ## leaves nothing (caches inside the clone stay; make clean takes those)
 	@if [ -x $(BIN)/ansible-playbook ] && docker info >/dev/null 2>&1; then $(PLAYBOOK) teardown.yml; fi
 	$(if $(filter local,$(TARGET)),tools/machine down)
+	# Where ssh kept the sockets of its connections, as far as nobody else has any there.
+	rmdir "$$HOME/.ansible/cp" "$$HOME/.ansible" 2>/dev/null || true
 
 .PHONY: clean
 clean: down ## also takes the caches and environments inside the clone
