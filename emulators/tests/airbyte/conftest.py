@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,11 @@ from retailflow_emulators.airbyte.workers import Connectors
 
 HERE = Path(__file__).parent
 SOURCE_PATH = str(HERE.parents[1] / "src")
+# Connectors are started again and again: their modules are compiled once, in a folder that goes with the session.
+_COMPILED = tempfile.TemporaryDirectory()
+os.environ["PYTHONPYCACHEPREFIX"] = _COMPILED.name
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 FAKES = (
     Connector(
         "source",
@@ -279,18 +285,21 @@ class Postgres:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres_server() -> Iterator[Postgres]:
     initdb = shutil.which("initdb") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), None)
     if initdb is None:
         pytest.skip("needs PostgreSQL's server programs (Debian: apt-get install postgresql-15)")
     programs = Path(initdb).resolve().parent
-    folder = tmp_path_factory.mktemp("postgres")
+    # Not in pytest's own folder: every session of pytest makes that one its user's alone again.
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _postgres(programs, Path(folder))
+
+
+def _postgres(programs: Path, folder: Path) -> Iterator[Postgres]:
     user: dict[str, Any] = {}
     if os.geteuid() == 0:  # initdb refuses to run as root
         user = {"user": 65534, "group": 65534, "extra_groups": []}
         os.chown(folder, 65534, 65534)
-        for parent in folder.parents[:3]:
-            parent.chmod(parent.stat().st_mode | 0o011)
     port, data = free_port(), folder / "data"
     options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
     subprocess.run(
@@ -299,6 +308,10 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
     settings = [
         "-c",
         "listen_addresses=127.0.0.1",
+        "-c",
+        "wal_level=logical",
+        "-c",
+        "max_replication_slots=100",
         "-c",
         "fsync=off",
         "-c",

@@ -26,7 +26,7 @@ import orjson
 
 from . import catalogs, store
 from .catalogs import Key
-from .protocol import ConnectorError, JsonObject
+from .protocol import REFRESH_REQUIRED, ConnectorError, JsonObject
 from .records import Header, blocks
 from .settings import Settings
 from .store import Row, Store
@@ -177,6 +177,7 @@ class _Attempt:
         self._cancelled = cancelled
         self._deadline = deadline
         self._failures: list[AttemptFailed] = []
+        self._lost: set[Key] = set()  # streams that the source can only read anew
         self._done = threading.Event()
         self._stopped: str | None = None
         self.rows = 0
@@ -191,10 +192,11 @@ class _Attempt:
         destination = self._store.get(store.actors, connection["destination_id"])
         assert source and destination
         self._prepare(connection, source)
-        refresh = self._job["type"] != "sync"
-        generations = self._store.generations(connection["id"])
         read_catalog, write_catalog = catalogs.protocol_catalogs(
-            connection, self._job["id"], generations, refresh
+            connection,
+            self._job["id"],
+            self._store.generations(connection["id"]),
+            self._store.refreshing(connection["id"]),
         )
         keys = [catalogs.key(stream) for stream in connection["settings"]["configurations"]]
         self._renamed = {key: catalogs.mapped(key, connection["settings"]) for key in keys}
@@ -219,7 +221,13 @@ class _Attempt:
                 *("--config", write_json(folder, "destination.json", destination["configuration"])),
                 *("--catalog", write_json(folder, "destination_catalog.json", write_catalog)),
             ]
-            self._execute(None if self._job["type"] in ("reset", "clear") else reading, writing)
+            try:
+                self._execute(None if self._job["type"] in ("reset", "clear") else reading, writing)
+            except AttemptFailed:
+                if self._lost:
+                    self._store.new_generations(connection["id"], self._lost)
+                raise
+        self._store.end_refreshes(connection["id"])
 
     def _prepare(self, connection: Row, source: Row) -> None:
         """New generations where tables are written anew; a new catalog where schema changes propagate."""
@@ -400,6 +408,8 @@ class _Attempt:
         elif message.get("type") == "TRACE" and message["trace"]["type"] == "ERROR":
             error = message["trace"]["error"]
             kind = error.get("failure_type") or "system_error"
+            if origin == "source" and error.get("internal_message") == REFRESH_REQUIRED:
+                self._lost.add(catalogs.key(error["stream_descriptor"]))
             self.log(origin, "ERROR", error.get("stack_trace") or error.get("internal_message") or "")
             self._failures.append(
                 AttemptFailed(origin, error["message"], kind, error.get("internal_message") or "")

@@ -38,6 +38,22 @@ class ConnectorError(Exception):
         self.failure_type = failure_type
 
 
+class RefreshRequiredError(ConnectorError):
+    """These streams cannot be continued from their states and must be read anew.
+
+    Told as an error of each stream whose `internal_message` is REFRESH_REQUIRED: the embedded platform then
+    begins a new generation of the stream, so that rows that are gone from the source go from the destination
+    too. To any other platform it is a failed attempt.
+    """
+
+    def __init__(self, message: str, streams: Sequence[Stream]) -> None:
+        super().__init__(message, "transient_error")
+        self.streams = streams
+
+
+REFRESH_REQUIRED = "refresh required"
+
+
 @dataclass(frozen=True)
 class Stream:
     """One configured stream of a sync, as both connectors need it."""
@@ -161,16 +177,18 @@ def main(connector: Connector, argv: Sequence[str]) -> int:
                 {"type": "CONNECTION_STATUS", "connectionStatus": {"status": "FAILED", "message": str(error)}}
             )
             return 0
-        failure = error.failure_type if isinstance(error, ConnectorError) else "system_error"
-        _trace(
-            "error",
-            {
-                "message": str(error),
-                "internal_message": repr(error),
-                "stack_trace": traceback.format_exc(),
-                "failure_type": failure,
-            },
-        )
+        failure: JsonObject = {
+            "message": str(error),
+            "internal_message": repr(error),
+            "stack_trace": traceback.format_exc(),
+            "failure_type": error.failure_type if isinstance(error, ConnectorError) else "system_error",
+        }
+        if isinstance(error, RefreshRequiredError):
+            for stream in error.streams:
+                told = {"internal_message": REFRESH_REQUIRED, "stream_descriptor": stream.descriptor}
+                _trace("error", {**failure, **told})
+        else:
+            _trace("error", failure)
         return 1
 
 

@@ -21,7 +21,7 @@ import pyarrow.parquet
 
 from ..protocol import JsonObject, Stream
 from ..records import Header
-from .table import Column
+from .table import ARRIVAL, Column
 
 _CHANGES = pa.struct([("changes", pa.list_(pa.struct([("field", pa.string())])))])
 
@@ -37,6 +37,7 @@ class Batch:
         self._plain_meta = self._meta([])
         self._schema = pa.schema(
             [
+                (ARRIVAL, pa.int64()),
                 ("_AIRBYTE_EXTRACTED_AT", pa.string()),
                 ("_AIRBYTE_META", pa.string()),
                 *((column.name, column.arrow) for column in columns),
@@ -76,6 +77,7 @@ class Batch:
         constants = [_timestamp(emitted_at), self._plain_meta]
         return pa.Table.from_arrays(
             [
+                pa.array(range(self.rows, self.rows + len(record)), pa.int64()),
                 *(pa.repeat(pa.scalar(value), len(record)) for value in constants),
                 *(data.field(column.field) for column in self._columns),
             ],
@@ -95,6 +97,7 @@ class Batch:
                     changes.append(
                         {"field": column.field, "change": "NULLED", "reason": "DESTINATION_TYPECAST_ERROR"}
                     )
+            row[ARRIVAL] = self.rows + len(rows)
             row["_AIRBYTE_EXTRACTED_AT"] = _timestamp(record["emitted_at"])
             row["_AIRBYTE_META"] = self._meta(changes)
             rows.append(row)

@@ -66,6 +66,14 @@ class SnowflakeDestination:
                         },
                     ],
                 },
+                "cdc_deletion_mode": {
+                    "type": "string",
+                    "title": "CDC deletion mode",
+                    "enum": ["Hard delete", "Soft delete"],
+                    "default": "Hard delete",
+                    "description": "Whether a row that the source has deleted goes, or stays with its "
+                    "_AB_CDC_DELETED_AT set",
+                },
                 "jdbc_url_params": {
                     "type": "string",
                     "title": "JDBC URL params",

@@ -12,7 +12,7 @@ import snowflake.connector
 from cryptography.hazmat.primitives import serialization
 
 from ..protocol import ConnectorError, JsonObject, Stream, log
-from .table import META_COLUMNS, Table, quote
+from .table import HARD_DELETE, META_COLUMNS, Table, quote
 
 LOGIN_TIMEOUT_S = 60
 NETWORK_TIMEOUT_S = 600
@@ -76,6 +76,7 @@ class Warehouse:
 
     def __init__(self, config: JsonObject) -> None:
         self._arguments = connection_arguments(config)
+        self._deletion_mode = config.get("cdc_deletion_mode", HARD_DELETE)
 
     def __enter__(self) -> Self:
         try:
@@ -111,7 +112,7 @@ class Warehouse:
 
     def prepare(self, stream: Stream) -> Table:
         """Make or widen the stream's table, and sweep what killed syncs left."""
-        table = Table.of(stream, self._arguments["database"], self._arguments["schema"])
+        table = Table.of(stream, self._arguments["database"], self._arguments["schema"], self._deletion_mode)
         self._ensure_schema(table.database, table.schema)
         self.query(table.create())
         existing = [
@@ -144,7 +145,11 @@ class Warehouse:
         loaded = sum(int(row[3]) for row in result if len(row) > 3 and row[1] == "LOADED")
         if loaded != rows:
             raise ConnectorError(f"{table.qualified}: {rows} rows were staged but {loaded} copied: {result}")
-        self.query(table.load())
+        if table.dedup:
+            ((keys, known),) = self.query(table.overlap())
+            self.query(table.append() if (keys, known) == (rows, 0) else table.merge())
+        else:
+            self.query(table.append())
         log(f"loaded {rows} rows into {table.qualified}")
 
     def truncate_older(self, table: Table, stream: Stream) -> None:
