@@ -61,7 +61,7 @@ def free_port() -> int:
         return port
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 180) -> Any:
     """The first true answer of `what`; exceptions count as "not yet"."""
     deadline = time.monotonic() + seconds
     while True:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from retailflow_emulators.airbyte.source_postgres import connector as source_connector
+from retailflow_emulators.airbyte.source_postgres import standard
 
 from .conftest import Client, Postgres, Server, Snowflake, wait_for
 
@@ -167,7 +168,7 @@ def test_an_interrupted_first_sync_goes_on_where_it_stopped(
 
     from retailflow_emulators.airbyte.protocol import Stream
 
-    monkeypatch.setattr(source_connector, "CHECKPOINT_ROWS", 10)
+    monkeypatch.setattr(standard, "CHECKPOINT_ROWS", 10)
     journey.insert(35)
     source = source_connector.PostgresSource()
     config = journey.postgres.configuration

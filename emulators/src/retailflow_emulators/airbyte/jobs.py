@@ -27,7 +27,7 @@ import orjson
 from . import catalogs, store
 from .catalogs import Key
 from .protocol import REFRESH_REQUIRED, ConnectorError, JsonObject
-from .records import Header, blocks
+from .records import Header, blocks, widen
 from .settings import Settings
 from .store import Row, Store
 from .workers import Connectors, environment, write_json
@@ -283,6 +283,7 @@ class _Attempt:
             thread.start()
         try:
             assert destination.stdin
+            widen(destination.stdin)
             try:
                 if source:
                     self._pump(source, destination.stdin)
@@ -325,14 +326,13 @@ class _Attempt:
 
     def _pump(self, source: subprocess.Popen[bytes], out: IO[bytes]) -> None:
         assert source.stdout
+        widen(source.stdout)
         header: Header | None = None
         renamed = b""
         for block in blocks(source.stdout):
-            if header and header.covers(block):
-                rows = block.count(b"\n")
-                self.rows, self.bytes = self.rows + rows, self.bytes + len(block)
-                rest = block[len(header.text) :].replace(b"\n" + header.text, b"\n" + renamed)
-                out.write(renamed + rest)
+            if header and (rewritten := header.rewritten(block, renamed)):
+                self.rows, self.bytes = self.rows + block.count(b"\n"), self.bytes + len(block)
+                out.write(rewritten)
                 continue
             lines = []
             for line in block.splitlines(keepends=True):

@@ -15,7 +15,7 @@ from typing import IO
 from ..protocol import JsonObject, Stream
 from ..records import blocks
 
-_BLOCK_BYTES = 4 << 20
+_BLOCK_BYTES = 8 << 20
 
 
 class SnowflakeDestination:
@@ -98,7 +98,7 @@ class SnowflakeDestination:
 
         with Warehouse(config) as warehouse, tempfile.TemporaryDirectory() as folder:
             writer = Writer(warehouse, streams, Path(folder))
-            for block in blocks(stdin, _BLOCK_BYTES):
+            for block in blocks(stdin, _BLOCK_BYTES, full=True):
                 writer.take(block)
             writer.finish()
 

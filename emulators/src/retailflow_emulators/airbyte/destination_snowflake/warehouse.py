@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -139,6 +140,7 @@ class Warehouse:
 
     def load(self, table: Table, path: Path, rows: int) -> None:
         """Load one parquet file. When this returns, its rows are in the table for good."""
+        began = time.monotonic()
         self.query(table.create_staging())
         self.query(f"put 'file://{path}' @{table.stage} auto_compress = false overwrite = true")
         result = self.query(table.copy(path.name))
@@ -150,7 +152,7 @@ class Warehouse:
             self.query(table.append() if (keys, known) == (rows, 0) else table.merge())
         else:
             self.query(table.append())
-        log(f"loaded {rows} rows into {table.qualified}")
+        log(f"loaded {rows} rows into {table.qualified} in {time.monotonic() - began:.1f} s")
 
     def truncate_older(self, table: Table, stream: Stream) -> None:
         """After a whole refresh: remove the rows of the generations before it."""
