@@ -18,6 +18,7 @@ SYNC_MODES: Mapping[str, tuple[str, str]] = {
     "incremental_deduped_history": ("incremental", "append_dedup"),
 }
 OVERWRITING = frozenset({"full_refresh_overwrite", "full_refresh_overwrite_deduped"})
+INCREMENTAL = frozenset(mode for mode, (source_mode, _) in SYNC_MODES.items() if source_mode == "incremental")
 Key = tuple[str, str | None]
 
 

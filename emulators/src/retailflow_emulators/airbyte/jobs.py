@@ -230,15 +230,22 @@ class _Attempt:
         self._store.end_refreshes(connection["id"])
 
     def _prepare(self, connection: Row, source: Row) -> None:
-        """New generations where tables are written anew; a new catalog where schema changes propagate."""
+        """New generations where tables are written anew; a new catalog where schema changes propagate.
+
+        A stream without a state is read from its beginning: rows that an attempt loaded without saving its
+        state may be gone from the source by now, so they are of an older generation too.
+        """
         configurations = connection["settings"]["configurations"]
-        if self._number == 1:
-            anew = [
-                s
-                for s in configurations
-                if self._job["type"] != "sync" or s["syncMode"] in catalogs.OVERWRITING
-            ]
-            self._store.new_generations(connection["id"], map(catalogs.key, anew))
+        known = {(row["stream"], row["namespace"] or None) for row in self._store.states(connection["id"])}
+        asked = self._number == 1 and self._job["type"] != "sync"
+        anew = [
+            stream
+            for stream in configurations
+            if asked
+            or stream["syncMode"] in catalogs.OVERWRITING
+            or (stream["syncMode"] in catalogs.INCREMENTAL and catalogs.key(stream) not in known)
+        ]
+        self._store.new_generations(connection["id"], map(catalogs.key, anew))
         if str(connection["settings"]["nonBreakingSchemaUpdatesBehavior"]).startswith("propagate"):
             connectors = self._runner._connectors
             found = connectors.discover(

@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import jsonschema
 import orjson
 
+# Set by the platform, which has validated what it passes on and takes its connectors with it when it dies.
+STARTED_BY_PLATFORM = "EMBEDDED_AIRBYTE_JOB"
 JsonObject = dict[str, Any]
 FailureType = Literal["config_error", "system_error", "transient_error"]
 
@@ -93,6 +94,11 @@ class Stream:
         )
 
     @property
+    def replaces_all(self) -> bool:
+        """True where every row that is not of this sync's generation will go once the stream is complete."""
+        return 0 < self.generation_id == self.minimum_generation_id
+
+    @property
     def properties(self) -> dict[str, JsonObject]:
         properties: dict[str, JsonObject] = self.json_schema.get("properties", {})
         return properties
@@ -160,7 +166,8 @@ def main(connector: Connector, argv: Sequence[str]) -> int:
             emit({"type": "SPEC", "spec": connector.spec})
             return 0
         config = _load(args.config)
-        validate(config, connector.spec["connectionSpecification"])
+        if not (args.command in ("read", "write") and os.environ.get(STARTED_BY_PLATFORM)):
+            validate(config, connector.spec["connectionSpecification"])
         if args.command == "check":
             return _check(connector, config)
         command: Callable[..., None] = getattr(connector, args.command)
@@ -194,6 +201,8 @@ def main(connector: Connector, argv: Sequence[str]) -> int:
 
 def validate(config: JsonObject, schema: JsonObject) -> None:
     """Raise ConnectorError naming every field of `config` that breaks `schema`; values are never quoted."""
+    import jsonschema  # half of a connector's start-up
+
     errors = sorted(
         jsonschema.Draft7Validator(schema).iter_errors(config), key=lambda error: list(error.path)
     )
@@ -202,7 +211,8 @@ def validate(config: JsonObject, schema: JsonObject) -> None:
         raise ConnectorError(f"configuration is not valid: {problems}", "config_error")
 
 
-def _describe(error: jsonschema.ValidationError) -> str:
+def _describe(error: Any) -> str:
+    """A jsonschema.ValidationError in a line."""
     where = ".".join(str(part) for part in error.path) or "configuration"
     if error.validator == "required":
         return f"{where}: {error.message}"
@@ -223,5 +233,5 @@ def _load(path: str | None) -> Any:
 
 def _die_with_parent() -> None:
     """Ask Linux to end this process when the server that started it is killed."""
-    if sys.platform == "linux" and os.environ.get("EMBEDDED_AIRBYTE_JOB"):
+    if sys.platform == "linux" and os.environ.get(STARTED_BY_PLATFORM):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from ..protocol import JsonObject, Stream
+from ..protocol import ConnectorError, JsonObject, Stream
 from ..records import blocks
 
-_BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 8 << 20
 
 
 class SnowflakeDestination:
@@ -98,9 +98,12 @@ class SnowflakeDestination:
 
         with Warehouse(config) as warehouse, tempfile.TemporaryDirectory() as folder:
             writer = Writer(warehouse, streams, Path(folder))
-            for block in blocks(stdin, _BLOCK_BYTES, full=True):
-                writer.take(block)
-            writer.finish()
+            try:
+                for block in blocks(stdin, BLOCK_BYTES, full=True):
+                    writer.take(block)
+                writer.finish()
+            except OSError as error:  # pyarrow's too: no space, or no more than so much of it
+                raise ConnectorError(f"cannot stage rows in {folder}: {error}", "transient_error") from error
 
 
 def _start_lean() -> None:
@@ -110,5 +113,5 @@ def _start_lean() -> None:
 
 class _Hidden(importlib.abc.MetaPathFinder):
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
-        if fullname in ("pandas", "boto3"):
+        if fullname in ("pandas", "boto3", "keyring"):
             raise ModuleNotFoundError(f"{fullname} is hidden from this connector", name=fullname)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ _STRING_FORMATS = {
 }
 
 
+_TOLD = {"NUMBER(38,0)": "NUMBER", "VARCHAR": "TEXT"}  # how information_schema names these types
 CDC_DELETED_AT = "_AB_CDC_DELETED_AT"
 HARD_DELETE, SOFT_DELETE = "Hard delete", "Soft delete"
 ARRIVAL = "_AIRBYTE_TMP_ARRIVAL"  # numbers the staged rows in the order of their arrival
@@ -151,12 +152,28 @@ class Table:
         columns = ", ".join(f"{quote(name)} {type_}" for name, type_ in {**META_COLUMNS, **data}.items())
         return f"create table if not exists {self.qualified} ({columns})"
 
-    def add_columns(self, existing: Sequence[str]) -> list[str]:
+    def add_columns(self, existing: Container[str]) -> list[str]:
         """One statement for each column that the source has gained since the table was made."""
         return [
             f"alter table {self.qualified} add column if not exists {quote(column.name)} {column.type}"
             for column in self.columns
             if column.name not in existing
+        ]
+
+    def changed_columns(self, existing: Mapping[str, str]) -> list[Column]:
+        """Columns whose type (of information_schema) in the table is not the one that the source has now."""
+        return [
+            column
+            for column in self.columns
+            if existing.get(column.name, told := _TOLD.get(column.type, column.type)) != told
+        ]
+
+    def replace_column(self, column: Column) -> list[str]:
+        """Statements that give a column its new type, without its values."""
+        name = quote(column.name)
+        return [
+            f"alter table {self.qualified} drop column {name}",
+            f"alter table {self.qualified} add column {name} {column.type}",
         ]
 
     def create_staging(self) -> str:

@@ -116,19 +116,26 @@ class Warehouse:
         table = Table.of(stream, self._arguments["database"], self._arguments["schema"], self._deletion_mode)
         self._ensure_schema(table.database, table.schema)
         self.query(table.create())
-        existing = [
-            name
-            for (name,) in self._information(
-                "columns", "column_name", table, "and table_name = %s", table.name
-            )
-        ]
+        columns = self._information(
+            "columns", "column_name, data_type", table, "and table_name = %s", table.name
+        )
+        existing: dict[str, str] = dict(columns)
         if missing := [name for name in META_COLUMNS if name not in existing]:
             raise ConnectorError(
                 f"{table.qualified} exists but is no table of Airbyte's (it lacks {', '.join(missing)}): "
                 "rename or drop it",
                 "config_error",
             )
-        for statement in table.add_columns(existing):
+        statements = table.add_columns(existing)
+        for column in table.changed_columns(existing):
+            if not stream.replaces_all:
+                raise ConnectorError(
+                    f"column {column.name} of {table.qualified} is {existing[column.name]}, but the source now "
+                    f"gives {column.type}: change the source back, or refresh the connection",
+                    "config_error",
+                )
+            statements += table.replace_column(column)
+        for statement in statements:
             log(statement)
             self.query(statement)
         for (name,) in self._information("tables", "table_name", table):

@@ -45,7 +45,8 @@ select n.nspname, c.relname,
              where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attnum),
        array(select a.attname::text
              from unnest(i.indkey::int2[]) with ordinality as k (attnum, position)
-             join pg_attribute a on a.attrelid = c.oid and a.attnum = k.attnum order by k.position)
+             join pg_attribute a on a.attrelid = c.oid and a.attnum = k.attnum order by k.position),
+       c.oid::bigint
 from pg_class c
 join pg_namespace n on n.oid = c.relnamespace
 left join pg_index i on i.indrelid = c.oid and i.indisprimary
@@ -57,12 +58,13 @@ order by n.nspname, c.relname
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A table that this user may read: column name -> PostgreSQL type name, and the primary key."""
+    """A table that this user may read: column name -> PostgreSQL type name, the primary key, its identity."""
 
     schema: str
     name: str
     columns: Mapping[str, str]
     primary_key: Sequence[str]
+    oid: int
 
     def stream(self, cdc: bool) -> JsonObject:
         """The table as a stream of an AirbyteCatalog; under CDC with its own cursor and three more fields."""
@@ -87,6 +89,6 @@ def tables(connection: psycopg2.extensions.connection, schemas: Sequence[str]) -
     with connection.cursor() as cursor:
         cursor.execute(_TABLES, (list(schemas),))
         return [
-            SourceTable(schema, name, dict(zip(columns, types, strict=True)), keys)
-            for schema, name, columns, types, keys in cursor.fetchall()
+            SourceTable(schema, name, dict(zip(columns, types, strict=True)), keys, oid)
+            for schema, name, columns, types, keys, oid in cursor.fetchall()
         ]

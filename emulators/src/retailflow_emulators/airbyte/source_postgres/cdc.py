@@ -44,10 +44,11 @@ class CdcPosition:
 
     lsn: every change committed before it has been read. key: in a snapshot under way (`initial`), the primary
     key of the last row. horizon: a truncation committed before it is already in what the snapshot saw.
-    system: the identifier of the PostgreSQL cluster that all this is about.
+    system and table: the identity of the PostgreSQL cluster and of the table that all this is about.
     """
 
     system: str
+    table: int
     lsn: int
     initial: bool
     key: Mapping[str, Any] | None
@@ -63,7 +64,7 @@ class CdcPosition:
             return None
         if blob["key"] is not None and set(blob["key"]) != set(keys):
             return None
-        return cls(blob["system"], blob["lsn"], blob["initial"], blob["key"], blob["horizon"])
+        return cls(blob["system"], blob["table"], blob["lsn"], blob["initial"], blob["key"], blob["horizon"])
 
 
 class CdcReader:
@@ -145,7 +146,11 @@ class CdcReader:
         foreign, lost = [], []
         for table, stream in known:
             position = CdcPosition.of_state(saved[stream.name, stream.namespace], table.primary_key)
-            if position is None or position.system != system or position.lsn > now:
+            if (
+                position is None
+                or (position.system, position.table) != (system, table.oid)
+                or position.lsn > now
+            ):
                 foreign.append(stream)
             elif position.lsn < slot.confirmed:
                 lost.append(stream)
@@ -153,7 +158,7 @@ class CdcReader:
                 self._positions[_id(stream)] = position
         if foreign:
             raise RefreshRequiredError(
-                f"{_names(foreign)} was read by another method or from another server before: it is read anew",
+                f"{_names(foreign)} was read by another method, or from another server or table before: it is read anew",
                 foreign,
             )
         if lost:
@@ -164,8 +169,8 @@ class CdcReader:
             confirmed = max(slot.confirmed, self._settled())
         if confirmed > slot.confirmed:
             self._advance(confirmed)
-        for _, stream in pairs:
-            new = CdcPosition(system, confirmed, initial=True, key=None, horizon=0)
+        for table, stream in pairs:
+            new = CdcPosition(system, table.oid, confirmed, initial=True, key=None, horizon=0)
             self._positions.setdefault(_id(stream), new)
 
     def _usable_slot(self, known: Sequence[Stream]) -> Slot:
