@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,9 @@ import psycopg2
 import pytest
 import snowflake.connector
 import uvicorn
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from retailflow_emulators.airbyte.api import create_app
 from retailflow_emulators.airbyte.connectors import CATALOG, Connector
@@ -30,6 +34,11 @@ from retailflow_emulators.airbyte.workers import Connectors
 
 HERE = Path(__file__).parent
 SOURCE_PATH = str(HERE.parents[1] / "src")
+# Connectors are started again and again: their modules are compiled once, in a folder that goes with the session.
+_COMPILED = tempfile.TemporaryDirectory()
+os.environ["PYTHONPYCACHEPREFIX"] = _COMPILED.name
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 FAKES = (
     Connector(
         "source",
@@ -55,7 +64,7 @@ def free_port() -> int:
         return port
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 180) -> Any:
     """The first true answer of `what`; exceptions count as "not yet"."""
     deadline = time.monotonic() + seconds
     while True:
@@ -278,47 +287,93 @@ class Postgres:
         }
 
 
+class PostgresServer(Postgres):
+    """PostgreSQL's own programs on a free port, with TLS; the role `locked` needs its password."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        super().__init__(free_port())
+        self._programs, self._folder = programs, folder
+        self._user: dict[str, Any] = {"cwd": folder}
+        if os.geteuid() == 0:  # initdb refuses to run as root
+            os.chown(folder, 65534, 65534)
+            self._user |= {"user": 65534, "group": 65534, "extra_groups": []}
+        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
+        command = [programs / "initdb", "-D", folder / "data", *options]
+        subprocess.run(command, check=True, capture_output=True, **self._user)
+        rules = folder / "data/pg_hba.conf"
+        rules.write_text(f"host all locked 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+        self.certificate, key = self.certificate_and_key()
+        (folder / "data/server.crt").write_text(self.certificate)
+        path = folder / "data/server.key"
+        path.touch(mode=0o600)
+        path.write_text(key)
+        os.chown(path, self._user.get("user", -1), self._user.get("group", -1))
+        self.start()
+
+    @staticmethod
+    def certificate_and_key() -> tuple[str, str]:
+        """A certificate that signed itself, and its key, as PEM."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "postgres.test")])
+        now = datetime.now(UTC)
+        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        made = made.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        made = made.add_extension(address, critical=False)
+        text = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+        secret = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return text, secret.decode()
+
+    def start(self) -> None:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": str(self._folder),
+            "wal_level": "logical",
+            "max_replication_slots": "100",
+            "fsync": "off",
+            "ssl": "on",
+        }
+        arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        command = [self._programs / "postgres", "-D", self._folder / "data", "-p", str(self.port), *arguments]
+        with (self._folder / "log").open("a") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, **self._user)
+        wait_for(lambda: self.execute("select 1"))
+
+    def kill(self) -> None:
+        """SIGKILL for every process of the server, as when the machine dies."""
+        pids = [self._process.pid, *children(self._process.pid)]
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait()
+
+
+def children(pid: int) -> dict[int, str]:
+    """The command lines of a process's children."""
+    found: dict[int, str] = {}
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in path.read_text().split():
+                found[int(child)] = Path(f"/proc/{child}/cmdline").read_bytes().decode().replace("\0", " ")
+    return found
+
+
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres_server() -> Iterator[PostgresServer]:
     initdb = shutil.which("initdb") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), None)
     if initdb is None:
         pytest.skip("needs PostgreSQL's server programs (Debian: apt-get install postgresql-15)")
-    programs = Path(initdb).resolve().parent
-    folder = tmp_path_factory.mktemp("postgres")
-    user: dict[str, Any] = {}
-    if os.geteuid() == 0:  # initdb refuses to run as root
-        user = {"user": 65534, "group": 65534, "extra_groups": []}
-        os.chown(folder, 65534, 65534)
-        for parent in folder.parents[:3]:
-            parent.chmod(parent.stat().st_mode | 0o011)
-    port, data = free_port(), folder / "data"
-    options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
-    subprocess.run(
-        [programs / "initdb", "-D", data, *options], check=True, capture_output=True, cwd=folder, **user
-    )
-    settings = [
-        "-c",
-        "listen_addresses=127.0.0.1",
-        "-c",
-        "fsync=off",
-        "-c",
-        f"unix_socket_directories={folder}",
-    ]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [programs / "postgres", "-D", data, "-p", str(port), *settings],
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            **user,
-        )
-        try:
-            server = Postgres(port)
-            wait_for(lambda: server.execute("select 1"))
-            yield server
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait()
+    # Not in pytest's own folder: every session of pytest makes that one its user's alone again.
+    with tempfile.TemporaryDirectory() as folder:
+        server = PostgresServer(Path(initdb).resolve().parent, Path(folder))
+        yield server
+        server.stop()
 
 
 @pytest.fixture

@@ -137,9 +137,10 @@ def test_refresh_and_clear_begin_new_generations(client: Client, tmp_path: Path)
     assert client.sync(setup.connection, "refresh")["rowsSynced"] == 25
     assert client.sync(setup.connection, "clear")["rowsSynced"] == 0
     assert client.sync(setup.connection)["rowsSynced"] == 25
+    assert client.sync(setup.connection)["rowsSynced"] == 5  # from its state on, in the same generation
     told = [m["catalog"]["streams"][0] for m in setup.messages("CATALOG")]
     numbers = [(entry["generation_id"], entry["minimum_generation_id"]) for entry in told]
-    assert numbers == [(0, 0), (1, 1), (2, 2), (2, 0)]
+    assert numbers == [(1, 1), (2, 2), (3, 3), (4, 4), (4, 0)]
 
 
 def test_full_refresh_overwrites(client: Client, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -12,23 +13,31 @@ from typing import Any
 import orjson
 import pytest
 
-from .conftest import SOURCE_PATH, Postgres, Snowflake
+from .conftest import SOURCE_PATH, Postgres, PostgresServer, Snowflake
 
 models = pytest.importorskip("airbyte_cdk.models")
 
 
 def run(
-    connector: str, command: str, folder: Path, code: int = 0, stdin: bytes = b"", **files: Any
+    connector: str,
+    command: str,
+    folder: Path,
+    code: int = 0,
+    stdin: bytes = b"",
+    file_bytes: int | None = None,
+    **files: Any,
 ) -> list[Any]:
-    """Run a connector's command; returns its messages, parsed by the CDK."""
+    """Run a connector's command; returns its messages, parsed by the CDK. `file_bytes`: a disk that is full."""
     arguments = [sys.executable, "-m", f"retailflow_emulators.airbyte.{connector}", command]
     for name, content in files.items():
         path = folder / f"{name}.json"
         path.write_text(json.dumps(content))
         arguments += [f"--{name}", str(path)]
     environment = {**os.environ, "PYTHONPATH": SOURCE_PATH}
+    limit = f"ulimit -f {file_bytes // 1024} && " if file_bytes else ""
+    command_line = ["bash", "-c", f'{limit}exec "$0" "$@"', *arguments]
     done = subprocess.run(
-        arguments, input=stdin, capture_output=True, env=environment, check=False, timeout=120
+        command_line, input=stdin, capture_output=True, env=environment, check=False, timeout=120
     )
     assert done.returncode == code, done.stderr.decode() + done.stdout.decode()
     return [models.AirbyteMessageSerializer.load(orjson.loads(line)) for line in done.stdout.splitlines()]
@@ -87,6 +96,18 @@ def test_source_check_discover_read(postgres: Postgres, tmp_path: Path) -> None:
     assert of(again, "RECORD") == []
 
 
+def test_source_over_tls(postgres_server: PostgresServer, postgres: Postgres, tmp_path: Path) -> None:
+    postgres.execute("create table note (id bigint primary key)")
+    whole = {"mode": "verify-full", "ca_certificate": postgres_server.certificate}
+    config = {**postgres.configuration, "ssl_mode": whole}
+    (message,) = of(run("source_postgres", "check", tmp_path, config=config), "CONNECTION_STATUS")
+    assert message.connectionStatus.status.value == "SUCCEEDED", message
+    another = PostgresServer.certificate_and_key()[0]
+    config["ssl_mode"] = {**whole, "ca_certificate": another}
+    (message,) = of(run("source_postgres", "check", tmp_path, config=config), "CONNECTION_STATUS")
+    assert "certificate verify failed" in message.connectionStatus.message
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -94,7 +115,7 @@ def test_source_check_discover_read(postgres: Postgres, tmp_path: Path) -> None:
         ({"database": "nowhere"}, "nowhere"),
         ({"schemas": ["empty"]}, "finds no table to replicate in empty"),
         ({"port": "5432"}, "port: must satisfy type"),
-        ({"ssl_mode": {"mode": "require"}}, "SSL"),
+        ({"username": "locked", "password": "wrong"}, "password authentication failed"),
     ],
 )
 def test_source_check_names_what_is_wrong(
@@ -263,6 +284,36 @@ def test_destination_widens_and_keeps_what_is_dropped(warehouse: Snowflake, tmp_
     )
     found = warehouse.query('select "ID", "TEXT", "COLOUR" from RAW."WIDER"."THING" order by 1')
     assert found == [(1, ROW["text"], None), (2, None, "red")]
+
+
+def test_destination_on_a_full_disk(warehouse: Snowflake, tmp_path: Path) -> None:
+    config = warehouse.configuration("FULL")
+    rows = [ROW | {"id": number, "text": secrets.token_hex(500)} for number in range(2000)]
+    sent: dict[str, Any] = {"stdin": lines(rows), "config": config, "catalog": catalog()}
+    messages = run("destination_snowflake", "write", tmp_path, 1, file_bytes=64 * 1024, **sent)
+    error = of(messages, "TRACE")[-1].trace.error
+    assert "cannot stage rows in" in error.message and "File too large" in error.message
+    assert of(messages, "STATE") == []
+    run("destination_snowflake", "write", tmp_path, **sent)
+    assert warehouse.query('select count(*), count(distinct "TEXT") from RAW."FULL"."THING"') == [
+        (2000, 2000)
+    ]
+
+
+def test_destination_and_a_column_of_another_type(warehouse: Snowflake, tmp_path: Path) -> None:
+    config = warehouse.configuration("RETYPED")
+    run("destination_snowflake", "write", tmp_path, stdin=lines([ROW]), config=config, catalog=catalog())
+    properties: dict[str, Any] = {**SCHEMA["properties"], "amount": {"type": "string"}}  # type: ignore[dict-item]
+    schema = {"type": "object", "properties": properties}
+    sent: dict[str, Any] = {"stdin": lines([ROW | {"amount": "12 €"}]), "config": config}
+    messages = run("destination_snowflake", "write", tmp_path, 1, catalog=catalog(schema=schema), **sent)
+    error = of(messages, "TRACE")[-1].trace.error
+    assert (
+        'column AMOUNT of "RAW"."RETYPED"."THING" is FLOAT, but the source now gives VARCHAR' in error.message
+    )
+    refresh = catalog(schema=schema, generation=1, minimum=1)
+    run("destination_snowflake", "write", tmp_path, catalog=refresh, **sent)
+    assert warehouse.query('select "ID", "AMOUNT" from RAW."RETYPED"."THING"') == [(1, "12 €")]
 
 
 def test_destination_generations(warehouse: Snowflake, tmp_path: Path) -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import random
-import signal
-import subprocess
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from retailflow_emulators.airbyte.source_postgres import connector as source_connector
+from retailflow_emulators.airbyte.source_postgres import standard
 
-from .conftest import Client, Postgres, Server, Snowflake, wait_for
+from .conftest import Client, Postgres, Snowflake
 
 STREAM = {
     "name": "sales",
@@ -119,46 +115,6 @@ def test_cursor_of_nothing_and_of_equal_values(journey: Journey) -> None:
     assert journey.warehouse.query(f'select count(*) from RAW."{journey.schema}"."SALES"') == [(10,)]
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_kill_anything_any_time(
-    make_server: Callable[..., Server], postgres: Postgres, warehouse: Snowflake, seed: int
-) -> None:
-    chance = random.Random(seed)
-    client = make_server(max_attempts=1).client
-    journey = Journey(client, postgres, warehouse, f"KILL{seed}")
-    journey.insert(120_000)  # more than one checkpoint
-    for _ in range(2):
-        job = client.start(journey.connection)
-        victim = chance.choice(["source_postgres", "destination_snowflake"])
-        pid = wait_for(lambda victim=victim: _child(victim))
-        with contextlib.suppress(AssertionError):
-            wait_for(
-                lambda job=job: client.call("GET", f"/jobs/{job}")["status"] != "running",
-                chance.uniform(0.3, 6),
-            )
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        client.ended(job)
-        journey.postgres.execute(
-            "update sales set price = price + 1, updated_at = clock_timestamp() "
-            f"where order_id % 5000 = {chance.randrange(5000)}"
-        )
-    assert client.sync(journey.connection)["status"] == "succeeded"
-    journey.assert_equal()
-    journey.assert_no_orphans()
-
-
-def _child(module: str) -> int:
-    """The connector process of this test's own server."""
-    found = subprocess.run(
-        ["pgrep", "--parent", str(os.getpid()), "--full", f"airbyte.{module} (read|write)"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return int(found.stdout.split()[0])
-
-
 def test_an_interrupted_first_sync_goes_on_where_it_stopped(
     journey: Journey, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
@@ -167,7 +123,7 @@ def test_an_interrupted_first_sync_goes_on_where_it_stopped(
 
     from retailflow_emulators.airbyte.protocol import Stream
 
-    monkeypatch.setattr(source_connector, "CHECKPOINT_ROWS", 10)
+    monkeypatch.setattr(standard, "CHECKPOINT_ROWS", 10)
     journey.insert(35)
     source = source_connector.PostgresSource()
     config = journey.postgres.configuration

@@ -5,7 +5,7 @@ A stream is found by its source name and namespace; `mapped` gives its name and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from .protocol import JsonObject
@@ -18,6 +18,7 @@ SYNC_MODES: Mapping[str, tuple[str, str]] = {
     "incremental_deduped_history": ("incremental", "append_dedup"),
 }
 OVERWRITING = frozenset({"full_refresh_overwrite", "full_refresh_overwrite_deduped"})
+INCREMENTAL = frozenset(mode for mode, (source_mode, _) in SYNC_MODES.items() if source_mode == "incremental")
 Key = tuple[str, str | None]
 
 
@@ -64,7 +65,7 @@ def _configure(discovered: Sequence[JsonObject], want: Mapping[str, Any]) -> Jso
     source_mode, destination_mode = SYNC_MODES[mode]
     if source_mode not in stream["supported_sync_modes"]:
         raise CatalogError(f"{want['name']}: the source does not support {source_mode}")
-    cursor = want.get("cursorField") or stream.get("default_cursor_field") or []
+    cursor = _cursor(stream, want.get("cursorField"))
     primary_key = stream.get("source_defined_primary_key") or want.get("primaryKey") or []
     if source_mode == "incremental" and not cursor and not stream.get("source_defined_cursor"):
         raise CatalogError(f"{want['name']}: cursorField is required for {mode}")
@@ -97,10 +98,19 @@ def mapped(stream: Key, settings: Mapping[str, Any]) -> Key:
             return name, None
 
 
+def _cursor(stream: Mapping[str, Any], wanted: list[str] | None) -> list[str]:
+    """A cursor that the source defines is not for the user to choose."""
+    default: list[str] = stream.get("default_cursor_field") or []
+    return default if stream.get("source_defined_cursor") else wanted or default
+
+
 def protocol_catalogs(
-    connection: Mapping[str, Any], job_id: int, generations: Mapping[Key, int], refresh: bool
+    connection: Mapping[str, Any], job_id: int, generations: Mapping[Key, int], refreshing: Container[Key]
 ) -> tuple[JsonObject, JsonObject]:
-    """The configured catalogs for the source and for the destination of one job."""
+    """The configured catalogs for the source and for the destination of one job.
+
+    Streams that are `refreshing` lose the rows of older generations once they are complete.
+    """
     source, destination = [], []
     discovered = connection["catalog"]["streams"]
     for wanted in connection["settings"]["configurations"]:
@@ -111,11 +121,11 @@ def protocol_catalogs(
             "stream": stream,
             "sync_mode": sync_mode,
             "destination_sync_mode": destination_sync_mode,
-            "cursor_field": wanted["cursorField"],
+            "cursor_field": _cursor(stream, wanted["cursorField"]),
             "primary_key": wanted["primaryKey"],
             "sync_id": job_id,
             "generation_id": generation,
-            "minimum_generation_id": generation if refresh or wanted["syncMode"] in OVERWRITING else 0,
+            "minimum_generation_id": generation if key(wanted) in refreshing else 0,
         }
         name, namespace = mapped(key(wanted), connection["settings"])
         renamed = {**{k: v for k, v in stream.items() if k != "namespace"}, "name": name}

@@ -26,8 +26,8 @@ import orjson
 
 from . import catalogs, store
 from .catalogs import Key
-from .protocol import ConnectorError, JsonObject
-from .records import Header, blocks
+from .protocol import REFRESH_REQUIRED, ConnectorError, JsonObject
+from .records import Header, blocks, widen
 from .settings import Settings
 from .store import Row, Store
 from .workers import Connectors, environment, write_json
@@ -177,6 +177,7 @@ class _Attempt:
         self._cancelled = cancelled
         self._deadline = deadline
         self._failures: list[AttemptFailed] = []
+        self._lost: set[Key] = set()  # streams that the source can only read anew
         self._done = threading.Event()
         self._stopped: str | None = None
         self.rows = 0
@@ -191,10 +192,11 @@ class _Attempt:
         destination = self._store.get(store.actors, connection["destination_id"])
         assert source and destination
         self._prepare(connection, source)
-        refresh = self._job["type"] != "sync"
-        generations = self._store.generations(connection["id"])
         read_catalog, write_catalog = catalogs.protocol_catalogs(
-            connection, self._job["id"], generations, refresh
+            connection,
+            self._job["id"],
+            self._store.generations(connection["id"]),
+            self._store.refreshing(connection["id"]),
         )
         keys = [catalogs.key(stream) for stream in connection["settings"]["configurations"]]
         self._renamed = {key: catalogs.mapped(key, connection["settings"]) for key in keys}
@@ -219,18 +221,31 @@ class _Attempt:
                 *("--config", write_json(folder, "destination.json", destination["configuration"])),
                 *("--catalog", write_json(folder, "destination_catalog.json", write_catalog)),
             ]
-            self._execute(None if self._job["type"] in ("reset", "clear") else reading, writing)
+            try:
+                self._execute(None if self._job["type"] in ("reset", "clear") else reading, writing)
+            except AttemptFailed:
+                if self._lost:
+                    self._store.new_generations(connection["id"], self._lost)
+                raise
+        self._store.end_refreshes(connection["id"])
 
     def _prepare(self, connection: Row, source: Row) -> None:
-        """New generations where tables are written anew; a new catalog where schema changes propagate."""
+        """New generations where tables are written anew; a new catalog where schema changes propagate.
+
+        A stream without a state is read from its beginning: rows that an attempt loaded without saving its
+        state may be gone from the source by now, so they are of an older generation too.
+        """
         configurations = connection["settings"]["configurations"]
-        if self._number == 1:
-            anew = [
-                s
-                for s in configurations
-                if self._job["type"] != "sync" or s["syncMode"] in catalogs.OVERWRITING
-            ]
-            self._store.new_generations(connection["id"], map(catalogs.key, anew))
+        known = {(row["stream"], row["namespace"] or None) for row in self._store.states(connection["id"])}
+        asked = self._number == 1 and self._job["type"] != "sync"
+        anew = [
+            stream
+            for stream in configurations
+            if asked
+            or stream["syncMode"] in catalogs.OVERWRITING
+            or (stream["syncMode"] in catalogs.INCREMENTAL and catalogs.key(stream) not in known)
+        ]
+        self._store.new_generations(connection["id"], map(catalogs.key, anew))
         if str(connection["settings"]["nonBreakingSchemaUpdatesBehavior"]).startswith("propagate"):
             connectors = self._runner._connectors
             found = connectors.discover(
@@ -275,6 +290,7 @@ class _Attempt:
             thread.start()
         try:
             assert destination.stdin
+            widen(destination.stdin)
             try:
                 if source:
                     self._pump(source, destination.stdin)
@@ -317,14 +333,13 @@ class _Attempt:
 
     def _pump(self, source: subprocess.Popen[bytes], out: IO[bytes]) -> None:
         assert source.stdout
+        widen(source.stdout)
         header: Header | None = None
         renamed = b""
         for block in blocks(source.stdout):
-            if header and header.covers(block):
-                rows = block.count(b"\n")
-                self.rows, self.bytes = self.rows + rows, self.bytes + len(block)
-                rest = block[len(header.text) :].replace(b"\n" + header.text, b"\n" + renamed)
-                out.write(renamed + rest)
+            if header and (rewritten := header.rewritten(block, renamed)):
+                self.rows, self.bytes = self.rows + block.count(b"\n"), self.bytes + len(block)
+                out.write(rewritten)
                 continue
             lines = []
             for line in block.splitlines(keepends=True):
@@ -400,6 +415,8 @@ class _Attempt:
         elif message.get("type") == "TRACE" and message["trace"]["type"] == "ERROR":
             error = message["trace"]["error"]
             kind = error.get("failure_type") or "system_error"
+            if origin == "source" and error.get("internal_message") == REFRESH_REQUIRED:
+                self._lost.add(catalogs.key(error["stream_descriptor"]))
             self.log(origin, "ERROR", error.get("stack_trace") or error.get("internal_message") or "")
             self._failures.append(
                 AttemptFailed(origin, error["message"], kind, error.get("internal_message") or "")

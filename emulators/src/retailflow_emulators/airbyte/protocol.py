@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import jsonschema
 import orjson
 
+# Set by the platform, which has validated what it passes on and takes its connectors with it when it dies.
+STARTED_BY_PLATFORM = "EMBEDDED_AIRBYTE_JOB"
 JsonObject = dict[str, Any]
 FailureType = Literal["config_error", "system_error", "transient_error"]
 
@@ -36,6 +37,22 @@ class ConnectorError(Exception):
     def __init__(self, message: str, failure_type: FailureType = "system_error") -> None:
         super().__init__(message)
         self.failure_type = failure_type
+
+
+class RefreshRequiredError(ConnectorError):
+    """These streams cannot be continued from their states and must be read anew.
+
+    Told as an error of each stream whose `internal_message` is REFRESH_REQUIRED: the embedded platform then
+    begins a new generation of the stream, so that rows that are gone from the source go from the destination
+    too. To any other platform it is a failed attempt.
+    """
+
+    def __init__(self, message: str, streams: Sequence[Stream]) -> None:
+        super().__init__(message, "transient_error")
+        self.streams = streams
+
+
+REFRESH_REQUIRED = "refresh required"
 
 
 @dataclass(frozen=True)
@@ -75,6 +92,11 @@ class Stream:
             generation_id=entry.get("generation_id") or 0,
             minimum_generation_id=entry.get("minimum_generation_id") or 0,
         )
+
+    @property
+    def replaces_all(self) -> bool:
+        """True where every row that is not of this sync's generation will go once the stream is complete."""
+        return 0 < self.generation_id == self.minimum_generation_id
 
     @property
     def properties(self) -> dict[str, JsonObject]:
@@ -144,7 +166,8 @@ def main(connector: Connector, argv: Sequence[str]) -> int:
             emit({"type": "SPEC", "spec": connector.spec})
             return 0
         config = _load(args.config)
-        validate(config, connector.spec["connectionSpecification"])
+        if not (args.command in ("read", "write") and os.environ.get(STARTED_BY_PLATFORM)):
+            validate(config, connector.spec["connectionSpecification"])
         if args.command == "check":
             return _check(connector, config)
         command: Callable[..., None] = getattr(connector, args.command)
@@ -161,21 +184,25 @@ def main(connector: Connector, argv: Sequence[str]) -> int:
                 {"type": "CONNECTION_STATUS", "connectionStatus": {"status": "FAILED", "message": str(error)}}
             )
             return 0
-        failure = error.failure_type if isinstance(error, ConnectorError) else "system_error"
-        _trace(
-            "error",
-            {
-                "message": str(error),
-                "internal_message": repr(error),
-                "stack_trace": traceback.format_exc(),
-                "failure_type": failure,
-            },
-        )
+        failure: JsonObject = {
+            "message": str(error),
+            "internal_message": repr(error),
+            "stack_trace": traceback.format_exc(),
+            "failure_type": error.failure_type if isinstance(error, ConnectorError) else "system_error",
+        }
+        if isinstance(error, RefreshRequiredError):
+            for stream in error.streams:
+                told = {"internal_message": REFRESH_REQUIRED, "stream_descriptor": stream.descriptor}
+                _trace("error", {**failure, **told})
+        else:
+            _trace("error", failure)
         return 1
 
 
 def validate(config: JsonObject, schema: JsonObject) -> None:
     """Raise ConnectorError naming every field of `config` that breaks `schema`; values are never quoted."""
+    import jsonschema  # half of a connector's start-up
+
     errors = sorted(
         jsonschema.Draft7Validator(schema).iter_errors(config), key=lambda error: list(error.path)
     )
@@ -184,7 +211,8 @@ def validate(config: JsonObject, schema: JsonObject) -> None:
         raise ConnectorError(f"configuration is not valid: {problems}", "config_error")
 
 
-def _describe(error: jsonschema.ValidationError) -> str:
+def _describe(error: Any) -> str:
+    """A jsonschema.ValidationError in a line."""
     where = ".".join(str(part) for part in error.path) or "configuration"
     if error.validator == "required":
         return f"{where}: {error.message}"
@@ -205,5 +233,5 @@ def _load(path: str | None) -> Any:
 
 def _die_with_parent() -> None:
     """Ask Linux to end this process when the server that started it is killed."""
-    if sys.platform == "linux" and os.environ.get("EMBEDDED_AIRBYTE_JOB"):
+    if sys.platform == "linux" and os.environ.get(STARTED_BY_PLATFORM):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG

@@ -7,6 +7,8 @@ cannot occur inside JSON, so a match after a newline is always the start of a me
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
@@ -14,8 +16,10 @@ from typing import IO
 import orjson
 
 BLOCK_BYTES = 1 << 20
+PIPE_BYTES = 1 << 20  # what an unprivileged process may ask for
 _START = b'{"type":"RECORD","record":{'
 _DATA = b'"data":'
+_END = b"}}}\n"
 _KEYS = {"stream", "emitted_at", "data"}, {"stream", "emitted_at", "data", "namespace"}
 
 
@@ -43,6 +47,34 @@ class Header:
             return None
         return cls(line[: cut + len(_DATA)], record["stream"], record.get("namespace"), record["emitted_at"])
 
+    def data(self, block: bytes) -> bytes | None:
+        """The data objects of a block of whole lines, one a line; None unless all lines are this header's."""
+        if not (block.startswith(self.text) and block.endswith(_END)):
+            return None
+        between = _END + self.text
+        bare = block[len(self.text) : -3].replace(between, b"}\n")
+        # How much shorter it became says how many lines it was found in.
+        found = (len(block) - len(self.text) - 3 - len(bare)) // (len(between) - 2)
+        return bare if found == block.count(b"\n") - 1 else None
+
+    def rewritten(self, block: bytes, text: bytes) -> bytes | None:
+        """The block with `text` for this header on every line; None unless all lines are this header's."""
+        if not block.startswith(self.text):
+            return None
+        lines = block.count(b"\n")
+        if len(text) == len(self.text):
+            if block.count(b"\n" + self.text) != lines - 1:
+                return None
+            return (
+                block
+                if text == self.text
+                else text + block[len(text) :].replace(b"\n" + self.text, b"\n" + text)
+            )
+        rest = block[len(self.text) :]
+        changed = rest.replace(b"\n" + self.text, b"\n" + text)
+        found = (len(changed) - len(rest)) // (len(text) - len(self.text))
+        return text + changed if found == lines - 1 else None
+
     @property
     def key(self) -> tuple[str, str | None]:
         return self.stream, self.namespace
@@ -53,15 +85,21 @@ class Header:
         record = orjson.dumps({"stream": stream, **where, "emitted_at": self.emitted_at})
         return _START + record[1:-1] + b"," + _DATA
 
-    def covers(self, block: bytes) -> bool:
-        """True if every line of `block` (whole lines) starts with this header."""
-        return block.startswith(self.text) and block.count(b"\n" + self.text) == block.count(b"\n") - 1
+
+def widen(pipe: IO[bytes]) -> None:
+    """Let a pipe hold PIPE_BYTES where the system can do that: fewer wake-ups of either side."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with contextlib.suppress(OSError):  # the user's share of pipe memory is used up
+            fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
-def blocks(stream: IO[bytes], size: int = BLOCK_BYTES) -> Iterator[bytes]:
-    """Blocks of whole lines. An unfinished last line (its writer died) is dropped."""
+def blocks(stream: IO[bytes], size: int = BLOCK_BYTES, *, full: bool = False) -> Iterator[bytes]:
+    """Blocks of whole lines. An unfinished last line (its writer died) is dropped.
+
+    `full` waits for `size` bytes; else a block is what there is, so that nothing waits on its way.
+    """
     rest = b""
-    read = getattr(stream, "read1", stream.read)  # read1 gives what there is and does not wait for more
+    read = stream.read if full else getattr(stream, "read1", stream.read)
     while chunk := read(size):
         cut = chunk.rfind(b"\n") + 1
         if not cut:

@@ -64,6 +64,14 @@ generations = sa.Table(
     sa.Column("namespace", sa.String, primary_key=True),
     sa.Column("generation_id", sa.Integer, nullable=False),
 )
+# Streams whose new generation has begun and is not complete: the rows before it are still to be removed.
+refreshes = sa.Table(
+    "refreshes",
+    _metadata,
+    sa.Column("connection_id", sa.ForeignKey("connections.id"), primary_key=True),
+    sa.Column("stream", sa.String, primary_key=True),
+    sa.Column("namespace", sa.String, primary_key=True),
+)
 jobs = sa.Table(
     "jobs",
     _metadata,
@@ -155,7 +163,7 @@ class Store:
 
     def delete_connection(self, id_: str) -> None:
         with self._engine.begin() as connection:
-            for table in (states, generations):
+            for table in (states, generations, refreshes):
                 connection.execute(table.delete().where(table.c.connection_id == id_))
             connection.execute(connections.delete().where(connections.c.id == id_))
 
@@ -188,10 +196,21 @@ class Store:
                     .prefix_with("or replace")
                     .values(**key, generation_id=(generation or 0) + 1)
                 )
+                connection.execute(refreshes.insert().prefix_with("or replace").values(key))
 
     def generations(self, connection_id: str) -> dict[tuple[str, str | None], int]:
         rows = self._rows(sa.select(generations).where(generations.c.connection_id == connection_id))
         return {(row["stream"], row["namespace"] or None): row["generation_id"] for row in rows}
+
+    def refreshing(self, connection_id: str) -> set[tuple[str, str | None]]:
+        """The streams whose new generation is not complete."""
+        rows = self._rows(sa.select(refreshes).where(refreshes.c.connection_id == connection_id))
+        return {(row["stream"], row["namespace"] or None) for row in rows}
+
+    def end_refreshes(self, connection_id: str) -> None:
+        """What was being written anew is complete."""
+        with self._engine.begin() as connection:
+            connection.execute(refreshes.delete().where(refreshes.c.connection_id == connection_id))
 
     # Jobs
 

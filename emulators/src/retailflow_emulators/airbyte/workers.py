@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .connectors import CATALOG, Connector, Kind
-from .protocol import ConnectorError, JsonObject, validate
+from .protocol import STARTED_BY_PLATFORM, ConnectorError, JsonObject, validate
 
 MASK = "**********"
 COMMAND_TIMEOUT_S = 120
@@ -25,7 +25,7 @@ def environment() -> dict[str, str]:
         str(Path(__file__).parents[2]),
         *filter(None, [kept.get("PYTHONPATH")]),
     ]  # this package, wherever it is
-    return {**kept, "EMBEDDED_AIRBYTE_JOB": "1", "PYTHONPATH": os.pathsep.join(path)}
+    return {**kept, STARTED_BY_PLATFORM: "1", "PYTHONPATH": os.pathsep.join(path)}
 
 
 def write_json(folder: Path, name: str, content: Any) -> str:

@@ -7,23 +7,22 @@ noted in `_AIRBYTE_META`, as Airbyte does.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet
 
 from ..protocol import JsonObject, Stream
-from ..records import Header
-from .table import Column
+from .table import ARRIVAL, Column
 
-_CHANGES = pa.struct([("changes", pa.list_(pa.struct([("field", pa.string())])))])
+_PARSE_BYTES = 4 << 20  # of one thread at a time; a longer line takes the slow road
 
 
 class Batch:
@@ -37,19 +36,19 @@ class Batch:
         self._plain_meta = self._meta([])
         self._schema = pa.schema(
             [
+                (ARRIVAL, pa.int64()),
                 ("_AIRBYTE_EXTRACTED_AT", pa.string()),
                 ("_AIRBYTE_META", pa.string()),
                 *((column.name, column.arrow) for column in columns),
             ]
         )
-        data = pa.struct([(column.field, column.arrow) for column in columns])
-        self._lines_schema = pa.schema([("record", pa.struct([("data", data), ("meta", _CHANGES)]))])
+        self._data_schema = pa.schema([(column.field, column.arrow) for column in columns])
         self._fast = not any(column.semi_structured for column in columns)
         self._writer = pyarrow.parquet.ParquetWriter(path, self._schema, compression="zstd")
 
-    def add(self, lines: bytes, header: Header | None) -> None:
-        """Add whole RECORD lines; `header` is what they all start with, if it is known."""
-        table = self._parse(lines, header.emitted_at) if header and self._fast else None
+    def add(self, lines: bytes, data: bytes | None, emitted_at: int) -> None:
+        """Add whole RECORD lines; `data` are their data objects, a line each, if all have the same time."""
+        table = self._parse(data, emitted_at) if data and self._fast else None
         if table is None:
             table = self._parse_slowly(lines)
         self._writer.write_table(table)
@@ -58,32 +57,30 @@ class Batch:
     def close(self) -> None:
         self._writer.close()
 
-    def _parse(self, lines: bytes, emitted_at: int) -> pa.Table | None:
+    def _parse(self, data: bytes, emitted_at: int) -> pa.Table | None:
+        """Data objects, a line each, as a table; None where one does not fit the schema."""
         try:
-            records = pyarrow.json.read_json(
-                io.BytesIO(lines),
-                read_options=pyarrow.json.ReadOptions(block_size=max(1 << 20, len(lines) // 2)),
+            rows = pyarrow.json.read_json(
+                pa.BufferReader(data),
+                read_options=pyarrow.json.ReadOptions(block_size=_PARSE_BYTES),
                 parse_options=pyarrow.json.ParseOptions(
-                    explicit_schema=self._lines_schema, unexpected_field_behavior="ignore"
+                    explicit_schema=self._data_schema, unexpected_field_behavior="ignore"
                 ),
             )
         except pa.ArrowInvalid:
             return None
-        record = records.column("record").combine_chunks()
-        if record.field("meta").null_count != len(record):
-            return None
-        data = record.field("data")
         constants = [_timestamp(emitted_at), self._plain_meta]
         return pa.Table.from_arrays(
             [
-                *(pa.repeat(pa.scalar(value), len(record)) for value in constants),
-                *(data.field(column.field) for column in self._columns),
+                pa.array(np.arange(self.rows, self.rows + len(rows))),
+                *(pa.repeat(value, len(rows)) for value in constants),
+                *(rows.column(column.field) for column in self._columns),
             ],
             schema=self._schema,
         )
 
     def _parse_slowly(self, lines: bytes) -> pa.Table:
-        rows = []
+        rows: list[JsonObject] = []
         for line in lines.splitlines():
             record = orjson.loads(line)["record"]
             changes = list((record.get("meta") or {}).get("changes") or [])
@@ -95,6 +92,7 @@ class Batch:
                     changes.append(
                         {"field": column.field, "change": "NULLED", "reason": "DESTINATION_TYPECAST_ERROR"}
                     )
+            row[ARRIVAL] = self.rows + len(rows)
             row["_AIRBYTE_EXTRACTED_AT"] = _timestamp(record["emitted_at"])
             row["_AIRBYTE_META"] = self._meta(changes)
             rows.append(row)

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from ..protocol import JsonObject, Stream
+from ..protocol import ConnectorError, JsonObject, Stream
 from ..records import blocks
 
-_BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 8 << 20
 
 
 class SnowflakeDestination:
@@ -66,6 +66,14 @@ class SnowflakeDestination:
                         },
                     ],
                 },
+                "cdc_deletion_mode": {
+                    "type": "string",
+                    "title": "CDC deletion mode",
+                    "enum": ["Hard delete", "Soft delete"],
+                    "default": "Hard delete",
+                    "description": "Whether a row that the source has deleted goes, or stays with its "
+                    "_AB_CDC_DELETED_AT set",
+                },
                 "jdbc_url_params": {
                     "type": "string",
                     "title": "JDBC URL params",
@@ -90,9 +98,12 @@ class SnowflakeDestination:
 
         with Warehouse(config) as warehouse, tempfile.TemporaryDirectory() as folder:
             writer = Writer(warehouse, streams, Path(folder))
-            for block in blocks(stdin, _BLOCK_BYTES):
-                writer.take(block)
-            writer.finish()
+            try:
+                for block in blocks(stdin, BLOCK_BYTES, full=True):
+                    writer.take(block)
+                writer.finish()
+            except OSError as error:  # pyarrow's too: no space, or no more than so much of it
+                raise ConnectorError(f"cannot stage rows in {folder}: {error}", "transient_error") from error
 
 
 def _start_lean() -> None:
@@ -102,5 +113,5 @@ def _start_lean() -> None:
 
 class _Hidden(importlib.abc.MetaPathFinder):
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
-        if fullname in ("pandas", "boto3"):
+        if fullname in ("pandas", "boto3", "keyring"):
             raise ModuleNotFoundError(f"{fullname} is hidden from this connector", name=fullname)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,12 @@ _STRING_FORMATS = {
     "date-time": "TIMESTAMP_TZ",
     "time": "TIME",
 }
+
+
+_TOLD = {"NUMBER(38,0)": "NUMBER", "VARCHAR": "TEXT"}  # how information_schema names these types
+CDC_DELETED_AT = "_AB_CDC_DELETED_AT"
+HARD_DELETE, SOFT_DELETE = "Hard delete", "Soft delete"
+ARRIVAL = "_AIRBYTE_TMP_ARRIVAL"  # numbers the staged rows in the order of their arrival
 
 
 def quote(*names: str) -> str:
@@ -97,11 +103,13 @@ class Table:
     primary_key: Sequence[str]
     cursor: str | None
     dedup: bool
+    hard_delete: bool
     generation_id: int
     suffix: str
 
     @classmethod
-    def of(cls, stream: Stream, database: str, default_schema: str) -> Table:
+    def of(cls, stream: Stream, database: str, default_schema: str, deletion_mode: str) -> Table:
+        """Raises ConnectorError where two columns would have one name, or dedup has no key."""
         columns = [Column(field, snowflake_type(schema)) for field, schema in stream.properties.items()]
         names = [column.name for column in columns]
         if len(set(names)) != len(names):
@@ -118,6 +126,7 @@ class Table:
             primary_key=[field.upper() for field in stream.primary_key],
             cursor=stream.cursor_field.upper() if stream.cursor_field else None,
             dedup=stream.dedup,
+            hard_delete=stream.dedup and deletion_mode == HARD_DELETE and CDC_DELETED_AT in names,
             generation_id=stream.generation_id,
             suffix=secrets.token_hex(6).upper(),
         )
@@ -143,7 +152,7 @@ class Table:
         columns = ", ".join(f"{quote(name)} {type_}" for name, type_ in {**META_COLUMNS, **data}.items())
         return f"create table if not exists {self.qualified} ({columns})"
 
-    def add_columns(self, existing: Sequence[str]) -> list[str]:
+    def add_columns(self, existing: Container[str]) -> list[str]:
         """One statement for each column that the source has gained since the table was made."""
         return [
             f"alter table {self.qualified} add column if not exists {quote(column.name)} {column.type}"
@@ -151,10 +160,30 @@ class Table:
             if column.name not in existing
         ]
 
+    def changed_columns(self, existing: Mapping[str, str]) -> list[Column]:
+        """Columns whose type (of information_schema) in the table is not the one that the source has now."""
+        return [
+            column
+            for column in self.columns
+            if existing.get(column.name, told := _TOLD.get(column.type, column.type)) != told
+        ]
+
+    def replace_column(self, column: Column) -> list[str]:
+        """Statements that give a column its new type, without its values."""
+        name = quote(column.name)
+        return [
+            f"alter table {self.qualified} drop column {name}",
+            f"alter table {self.qualified} add column {name} {column.type}",
+        ]
+
     def create_staging(self) -> str:
-        meta = {"_AIRBYTE_EXTRACTED_AT": "TIMESTAMP_TZ", "_AIRBYTE_META": "VARCHAR"}
-        data = {column.name: column.staged_type for column in self.columns}
-        columns = ", ".join(f"{quote(name)} {type_}" for name, type_ in {**meta, **data}.items())
+        staged = {
+            ARRIVAL: "NUMBER(38,0)",
+            "_AIRBYTE_EXTRACTED_AT": "TIMESTAMP_TZ",
+            "_AIRBYTE_META": "VARCHAR",
+            **{column.name: column.staged_type for column in self.columns},
+        }
+        columns = ", ".join(f"{quote(name)} {type_}" for name, type_ in staged.items())
         return f"create or replace table {self.staging} ({columns})"
 
     def copy(self, file_name: str) -> str:
@@ -163,8 +192,8 @@ class Table:
             "match_by_column_name = case_insensitive purge = true"
         )
 
-    def _incoming(self) -> str:
-        """The staged rows in the shape of the table; under dedup the newest one of each key."""
+    def _incoming(self, newest_only: bool) -> str:
+        """The staged rows in the shape of the table, all of them or the newest one of each key."""
         data = (
             f"parse_json({quote(column.name)}) as {quote(column.name)}"
             if column.semi_structured
@@ -176,21 +205,33 @@ class Table:
             'parse_json("_AIRBYTE_META") as "_AIRBYTE_META", '
             f'{self.generation_id} as "_AIRBYTE_GENERATION_ID", {", ".join(data)} from {self.staging}'
         )
-        if not self.dedup:
+        if not newest_only:
             return select
         newest = ", ".join(
-            f"{quote(name)} desc nulls last" for name in [self.cursor, "_AIRBYTE_EXTRACTED_AT"] if name
+            f"{quote(name)} desc nulls last"
+            for name in [self.cursor, "_AIRBYTE_EXTRACTED_AT", ARRIVAL]
+            if name
         )
         keys = ", ".join(map(quote, self.primary_key))
         return f"{select} qualify row_number() over (partition by {keys} order by {newest}) = 1"
 
-    def load(self) -> str:
-        """Move the staged rows into the table: INSERT, or under dedup a MERGE that never goes back."""
-        names = [*META_COLUMNS, *(column.name for column in self.columns)]
-        columns = ", ".join(map(quote, names))
-        if not self.dedup:
-            return f"insert into {self.qualified} ({columns}) {self._incoming()}"
-        on = " and ".join(f"t.{quote(name)} = s.{quote(name)}" for name in self.primary_key)
+    def overlap(self) -> str:
+        """One row: how many keys are staged, and how many of the staged rows are in the table already."""
+        keys = ", ".join(map(quote, self.primary_key))
+        return (
+            f"select (select count(*) from (select {keys} from {self.staging} group by {keys})), "
+            f"(select count(*) from {self.staging} as s join {self.qualified} as t on {self._same_key()})"
+        )
+
+    def append(self) -> str:
+        """Add the staged rows as they are: for append modes, and for keys that are all new."""
+        columns = ", ".join(map(quote, self._names()))
+        gone = f" where {quote(CDC_DELETED_AT)} is null" if self.hard_delete else ""
+        return f"insert into {self.qualified} ({columns}) {self._incoming(newest_only=False)}{gone}"
+
+    def merge(self) -> str:
+        """Move the newest staged row of each key into the table, which never goes back."""
+        columns = ", ".join(map(quote, self._names()))
         newer = 't."_AIRBYTE_EXTRACTED_AT" <= s."_AIRBYTE_EXTRACTED_AT"'
         if self.cursor:
             cursor = quote(self.cursor)
@@ -199,14 +240,25 @@ class Table:
                 f"or ((t.{cursor} = s.{cursor} or (t.{cursor} is null and s.{cursor} is null)) and {newer}))"
             )
         changes = ", ".join(
-            f"t.{quote(name)} = s.{quote(name)}" for name in names if name not in self.primary_key
+            f"t.{quote(name)} = s.{quote(name)}" for name in self._names() if name not in self.primary_key
         )
-        values = ", ".join(f"s.{quote(name)}" for name in names)
+        values = ", ".join(f"s.{quote(name)}" for name in self._names())
+        delete, present = "", ""
+        if self.hard_delete:
+            delete = f"when matched and {newer} and s.{quote(CDC_DELETED_AT)} is not null then delete "
+            present = f"and s.{quote(CDC_DELETED_AT)} is null "
         return (
-            f"merge into {self.qualified} as t using ({self._incoming()}) as s on {on} "
+            f"merge into {self.qualified} as t using ({self._incoming(newest_only=True)}) as s "
+            f"on {self._same_key()} {delete}"
             f"when matched and {newer} then update set {changes} "
-            f"when not matched then insert ({columns}) values ({values})"
+            f"when not matched {present}then insert ({columns}) values ({values})"
         )
+
+    def _names(self) -> list[str]:
+        return [*META_COLUMNS, *(column.name for column in self.columns)]
+
+    def _same_key(self) -> str:
+        return " and ".join(f"t.{quote(name)} = s.{quote(name)}" for name in self.primary_key)
 
     def truncate_older(self, minimum_generation_id: int) -> str:
         return f'delete from {self.qualified} where "_AIRBYTE_GENERATION_ID" < {minimum_generation_id}'

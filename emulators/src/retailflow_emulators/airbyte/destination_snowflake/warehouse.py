@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +13,7 @@ import snowflake.connector
 from cryptography.hazmat.primitives import serialization
 
 from ..protocol import ConnectorError, JsonObject, Stream, log
-from .table import META_COLUMNS, Table, quote
+from .table import HARD_DELETE, META_COLUMNS, Table, quote
 
 LOGIN_TIMEOUT_S = 60
 NETWORK_TIMEOUT_S = 600
@@ -76,6 +77,7 @@ class Warehouse:
 
     def __init__(self, config: JsonObject) -> None:
         self._arguments = connection_arguments(config)
+        self._deletion_mode = config.get("cdc_deletion_mode", HARD_DELETE)
 
     def __enter__(self) -> Self:
         try:
@@ -111,22 +113,29 @@ class Warehouse:
 
     def prepare(self, stream: Stream) -> Table:
         """Make or widen the stream's table, and sweep what killed syncs left."""
-        table = Table.of(stream, self._arguments["database"], self._arguments["schema"])
+        table = Table.of(stream, self._arguments["database"], self._arguments["schema"], self._deletion_mode)
         self._ensure_schema(table.database, table.schema)
         self.query(table.create())
-        existing = [
-            name
-            for (name,) in self._information(
-                "columns", "column_name", table, "and table_name = %s", table.name
-            )
-        ]
+        columns = self._information(
+            "columns", "column_name, data_type", table, "and table_name = %s", table.name
+        )
+        existing: dict[str, str] = dict(columns)
         if missing := [name for name in META_COLUMNS if name not in existing]:
             raise ConnectorError(
                 f"{table.qualified} exists but is no table of Airbyte's (it lacks {', '.join(missing)}): "
                 "rename or drop it",
                 "config_error",
             )
-        for statement in table.add_columns(existing):
+        statements = table.add_columns(existing)
+        for column in table.changed_columns(existing):
+            if not stream.replaces_all:
+                raise ConnectorError(
+                    f"column {column.name} of {table.qualified} is {existing[column.name]}, but the source now "
+                    f"gives {column.type}: change the source back, or refresh the connection",
+                    "config_error",
+                )
+            statements += table.replace_column(column)
+        for statement in statements:
             log(statement)
             self.query(statement)
         for (name,) in self._information("tables", "table_name", table):
@@ -138,14 +147,19 @@ class Warehouse:
 
     def load(self, table: Table, path: Path, rows: int) -> None:
         """Load one parquet file. When this returns, its rows are in the table for good."""
+        began = time.monotonic()
         self.query(table.create_staging())
         self.query(f"put 'file://{path}' @{table.stage} auto_compress = false overwrite = true")
         result = self.query(table.copy(path.name))
         loaded = sum(int(row[3]) for row in result if len(row) > 3 and row[1] == "LOADED")
         if loaded != rows:
             raise ConnectorError(f"{table.qualified}: {rows} rows were staged but {loaded} copied: {result}")
-        self.query(table.load())
-        log(f"loaded {rows} rows into {table.qualified}")
+        if table.dedup:
+            ((keys, known),) = self.query(table.overlap())
+            self.query(table.append() if (keys, known) == (rows, 0) else table.merge())
+        else:
+            self.query(table.append())
+        log(f"loaded {rows} rows into {table.qualified} in {time.monotonic() - began:.1f} s")
 
     def truncate_older(self, table: Table, stream: Stream) -> None:
         """After a whole refresh: remove the rows of the generations before it."""

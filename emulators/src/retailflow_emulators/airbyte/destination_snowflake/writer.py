@@ -34,8 +34,8 @@ class Writer:
         self._loading: Future[None] | None = None
 
     def take(self, block: bytes) -> None:
-        if self._header and self._header.covers(block):
-            self._add(block, self._header.key, self._header)
+        if self._header and (data := self._header.data(block)):
+            self._add(block, self._header.key, data, self._header.emitted_at)
             return
         run: list[bytes] = []  # lines that share the header
         for line in block.splitlines(keepends=True):
@@ -60,7 +60,8 @@ class Writer:
 
     def _flush_run(self, run: list[bytes]) -> None:
         if run and self._header:
-            self._add(b"".join(run), self._header.key, self._header)
+            lines = b"".join(run)
+            self._add(lines, self._header.key, self._header.data(lines), self._header.emitted_at)
             run.clear()
 
     def _take_message(self, line: bytes) -> None:
@@ -89,14 +90,16 @@ class Writer:
             raise ConnectorError(f"stream {key[0]} of namespace {key[1]} is not in the catalog")
         return self._streams[key]
 
-    def _add(self, lines: bytes, key: tuple[str, str | None], header: Header | None = None) -> None:
+    def _add(
+        self, lines: bytes, key: tuple[str, str | None], data: bytes | None = None, emitted_at: int = 0
+    ) -> None:
         stream = self._stream(key)
         if key not in self._batches:
             self._made += 1
             # The name is unique for ever: Snowflake skips a file name that it has loaded before.
             path = self._folder / f"{self._tables[key].suffix}_{self._made:06d}.parquet"
             self._batches[key] = Batch(stream, self._tables[key].columns, path)
-        self._batches[key].add(lines, header)
+        self._batches[key].add(lines, data, emitted_at)
 
     def _submit(self) -> None:
         """Hand what has been read to the loader; at most one load runs while one batch is being filled."""

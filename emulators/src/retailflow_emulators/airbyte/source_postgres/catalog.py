@@ -28,6 +28,11 @@ JSON_TYPES: Mapping[str, JsonObject] = {
     "timestamptz": {**_STRING, "format": "date-time", "airbyte_type": "timestamp_with_timezone"},
 }
 
+# What CDC adds to every row, typed as Airbyte's source does: the place of the change in the log, its time, and
+# the time of the deletion of a row that is gone.
+CDC_LSN, CDC_UPDATED_AT, CDC_DELETED_AT = "_ab_cdc_lsn", "_ab_cdc_updated_at", "_ab_cdc_deleted_at"
+CDC_FIELDS: Mapping[str, JsonObject] = {CDC_LSN: _NUMBER, CDC_UPDATED_AT: _STRING, CDC_DELETED_AT: _STRING}
+
 # Only tables with a primary key: without one a row cannot be found again, so nothing could be merged.
 _TABLES = """
 select n.nspname, c.relname,
@@ -40,7 +45,8 @@ select n.nspname, c.relname,
              where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attnum),
        array(select a.attname::text
              from unnest(i.indkey::int2[]) with ordinality as k (attnum, position)
-             join pg_attribute a on a.attrelid = c.oid and a.attnum = k.attnum order by k.position)
+             join pg_attribute a on a.attrelid = c.oid and a.attnum = k.attnum order by k.position),
+       c.oid::bigint
 from pg_class c
 join pg_namespace n on n.oid = c.relnamespace
 left join pg_index i on i.indrelid = c.oid and i.indisprimary
@@ -52,23 +58,27 @@ order by n.nspname, c.relname
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A table that this user may read: column name -> PostgreSQL type name, and the primary key."""
+    """A table that this user may read: column name -> PostgreSQL type name, the primary key, its identity."""
 
     schema: str
     name: str
     columns: Mapping[str, str]
     primary_key: Sequence[str]
+    oid: int
 
-    def stream(self) -> JsonObject:
-        """The table as a stream of an AirbyteCatalog."""
+    def stream(self, cdc: bool) -> JsonObject:
+        """The table as a stream of an AirbyteCatalog; under CDC with its own cursor and three more fields."""
+        properties = {name: JSON_TYPES.get(type_, _STRING) for name, type_ in self.columns.items()}
+        cursor = {"source_defined_cursor": True, "default_cursor_field": [CDC_LSN]} if cdc else {}
         return {
             "name": self.name,
             "namespace": self.schema,
             "json_schema": {
                 "type": "object",
-                "properties": {name: JSON_TYPES.get(type_, _STRING) for name, type_ in self.columns.items()},
+                "properties": {**properties, **(CDC_FIELDS if cdc else {})},
             },
             "supported_sync_modes": ["full_refresh", "incremental"],
+            **cursor,
             "source_defined_primary_key": [[name] for name in self.primary_key],
             "is_resumable": True,
         }
@@ -79,6 +89,6 @@ def tables(connection: psycopg2.extensions.connection, schemas: Sequence[str]) -
     with connection.cursor() as cursor:
         cursor.execute(_TABLES, (list(schemas),))
         return [
-            SourceTable(schema, name, dict(zip(columns, types, strict=True)), keys)
-            for schema, name, columns, types, keys in cursor.fetchall()
+            SourceTable(schema, name, dict(zip(columns, types, strict=True)), keys, oid)
+            for schema, name, columns, types, keys, oid in cursor.fetchall()
         ]

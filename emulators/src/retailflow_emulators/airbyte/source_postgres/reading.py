@@ -73,8 +73,17 @@ class Position:
 class Reading:
     """The statements for one table. All values are inlined as literals, because COPY takes no parameters."""
 
-    def __init__(self, table: SourceTable, fields: Sequence[str], cursor: str | None, next_xid: int) -> None:
+    def __init__(
+        self,
+        table: SourceTable,
+        fields: Sequence[str],
+        cursor: str | None,
+        next_xid: int,
+        more: Sequence[sql.Composable] = (),
+    ) -> None:
+        """`more` are expressions that every row gets beside its own fields."""
         self._table = table
+        self._more = more
         self._cursor = cursor
         self._from = sql.SQL("{} as t").format(sql.Identifier(table.schema, table.name))
         self._fields = fields
@@ -148,7 +157,7 @@ class Reading:
 
     def _select(self, where: sql.Composable, order: Sequence[str]) -> sql.Composed:
         return sql.SQL("select {} from {} where {} order by {}").format(
-            sql.SQL(", ").join(self._field(name) for name in self._fields),
+            sql.SQL(", ").join([*(self._field(name) for name in self._fields), *self._more]),
             self._from,
             where,
             sql.SQL(", ").join(self._column(name) for name in order),

@@ -1,0 +1,368 @@
+"""Speed of embedded Airbyte: a first sync and an incremental one of `sales`, beside the direct road.
+
+The direct road is `COPY … TO` -> parquet -> PUT -> COPY INTO with no protocol between, into the same emulated
+Snowflake in the same run. PostgreSQL, emulated Snowflake and embedded Airbyte are processes of this benchmark's
+own, on free ports of the loopback, and end with it.
+
+    PYTHONPATH=emulators/src python bench/airbyte.py [rows]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg2
+import pyarrow.csv
+import pyarrow.parquet
+import snowflake.connector
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+ROOT = Path(__file__).resolve().parents[1]
+ROWS, CHANGED_ROWS = 1_000_000, 10_000
+TIMEOUT_S = 3600
+_FILL = """
+insert into public.sales (cust_name, product, product_category, quantity, price, discount, shipping_cost,
+    customer_id, product_id, purchased_at, order_date_at, city, state, country, created_at, updated_at)
+select 'Customer ' || i % 50000, 'Product ' || i % 997, (array['Books', 'Garden', 'Toys', 'Shoes'])[1 + i % 4],
+    1 + i % 9, 5 + i % 49500 / 100.0, i % 400 / 100.0, i % 2000 / 100.0, i % 50000, i % 997,
+    date '2025-01-01' + i % 365, date '2025-01-02' + i % 365, 'City ' || i % 5000, 'State ' || i % 50,
+    'Country ' || i % 7, now() - i % 1000000 * interval '1 second', now() - i % 1000000 * interval '1 second'
+from generate_series({first}, {last}) i
+"""
+
+
+class Bench:
+    """The three servers with `rows` rows of sales. Enter it, then measure."""
+
+    def __init__(self, rows: int = ROWS) -> None:
+        self.rows = rows
+        self._stack = contextlib.ExitStack()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Bench:
+        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        self._folder.chmod(0o711)
+        try:
+            self._start_postgres()
+            self._start_snowflake()
+            self._start_airbyte()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def first_sync(self) -> tuple[float, dict[str, int]]:
+        """Seconds from asking for the job to its end, and the peak memory in bytes of every process."""
+        return self._sync(self.rows)
+
+    def incremental_sync(self, changed: int = CHANGED_ROWS) -> float:
+        """Seconds of a sync of `changed` updated rows spread over the table."""
+        step = max(1, self.rows // changed)
+        self._execute(
+            f"update public.sales set quantity = quantity + 1 where order_id % {step} = 0 and order_id <= {step * changed}"
+        )
+        return self._sync(min(changed, self.rows))[0]
+
+    def direct(self) -> float:
+        """Seconds of COPY TO -> parquet -> PUT -> COPY INTO of the same rows into a new table."""
+        names = [
+            name
+            for (name,) in self._execute(
+                "select column_name from information_schema.columns where table_name = 'sales' order by ordinal_position"
+            )
+        ]
+        columns = ", ".join(f'"{name.upper()}" {_type(name)}' for name in names)
+        self._query("create or replace table RAW.RETAIL.DIRECT (" + columns + ")")
+        self._query("create or replace stage RAW.RETAIL.DIRECT_STAGE")
+        began = time.monotonic()
+        path = self._folder / "direct.parquet"
+        reading, writing = os.pipe()
+        select = ", ".join(f'{name} as "{name.upper()}"' for name in names)
+
+        def copy() -> None:
+            with os.fdopen(writing, "wb") as file, contextlib.closing(self._connect()) as connection:
+                connection.cursor().copy_expert(
+                    f"copy (select {select} from public.sales) to stdout (format csv, header)", file
+                )
+
+        thread = threading.Thread(target=copy)
+        thread.start()
+        strings = {n.upper(): "string" for n in names if _type(n) in ("DATE", "TIMESTAMP_TZ")}
+        convert = pyarrow.csv.ConvertOptions(column_types=strings)
+        with (
+            os.fdopen(reading, "rb") as file,
+            pyarrow.csv.open_csv(file, convert_options=convert) as batches,
+            pyarrow.parquet.ParquetWriter(path, batches.schema, compression="zstd") as parquet,
+        ):
+            for batch in batches:
+                parquet.write_batch(batch)
+        thread.join()
+        self._query(f"put 'file://{path}' @RAW.RETAIL.DIRECT_STAGE auto_compress = false overwrite = true")
+        self._query(
+            "copy into RAW.RETAIL.DIRECT from @RAW.RETAIL.DIRECT_STAGE/direct.parquet "
+            "file_format = (type = parquet) match_by_column_name = case_insensitive"
+        )
+        seconds = time.monotonic() - began
+        ((count,),) = self._query("select count(*) from RAW.RETAIL.DIRECT")
+        assert count == self.rows, f"{count} rows arrived by the direct road"
+        self._query("drop table RAW.RETAIL.DIRECT")
+        return seconds
+
+    # Servers
+
+    def _start(self, name: str, command: list[str], ready: Callable[[], Any], **options: Any) -> None:
+        log = self._stack.enter_context((self._folder / f"{name}.log").open("wb"))
+        process = subprocess.Popen(command, stdout=log, stderr=log, **options)
+        self._processes[name] = process
+        self._stack.callback(process.wait)
+        self._stack.callback(process.terminate)
+        deadline = time.monotonic() + 120
+        while True:
+            with contextlib.suppress(Exception):
+                ready()
+                return
+            if process.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"{name} did not start:\n{(self._folder / f'{name}.log').read_text()}")
+            time.sleep(0.1)
+
+    def _start_postgres(self) -> None:
+        initdb = shutil.which("initdb") or next(
+            map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), None
+        )
+        if not initdb:
+            sys.exit("PostgreSQL's server programs are needed (Debian: apt-get install postgresql-15)")
+        programs = Path(initdb).resolve().parent
+        home = self._folder / "postgres"
+        home.mkdir()
+        user: dict[str, Any] = {"cwd": home}
+        if os.geteuid() == 0:  # PostgreSQL does not run as root
+            os.chown(home, 65534, 65534)
+            user |= {"user": 65534, "group": 65534, "extra_groups": []}
+        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
+        subprocess.run(
+            [programs / "initdb", "-D", home / "data", *options], check=True, capture_output=True, **user
+        )
+        self._postgres_port = _free_port()
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": str(home),
+            "wal_level": "logical",
+            "max_wal_size": "4GB",
+            "shared_buffers": "256MB",
+        }
+        command = [str(programs / "postgres"), "-D", str(home / "data"), "-p", str(self._postgres_port)]
+        command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        self._start("postgres", command, lambda: self._execute("select 1"), **user)
+        self._execute("create role generator; create role auditor; create role airbyte login replication")
+        self._execute((ROOT / "lambda/schema/sales.sql").read_text(encoding="utf-8"))
+        self._execute(_FILL.format(first=1, last=self.rows))
+        self._execute("create publication retailflow for table public.sales")
+        self._execute("select pg_create_logical_replication_slot('airbyte', 'pgoutput')")
+        self._execute("vacuum analyze public.sales")
+
+    def _start_snowflake(self) -> None:
+        data = self._folder / "snowflake"
+        data.mkdir()
+        self._snowflake_port = _free_port()
+        environment = {
+            "EMULATED_SNOWFLAKE_PORT": str(self._snowflake_port),
+            "EMULATED_SNOWFLAKE_DATA": str(data),
+        }
+        self._module("snowflake", environment, f"http://127.0.0.1:{self._snowflake_port}/health")
+        self._query("create database RAW")
+        self._query("create schema RAW.RETAIL")
+
+    def _start_airbyte(self) -> None:
+        port = _free_port()
+        environment = {
+            "EMBEDDED_AIRBYTE_CLIENT_ID": "bench",
+            "EMBEDDED_AIRBYTE_CLIENT_SECRET": "the secret of the bench",
+            "EMBEDDED_AIRBYTE_HOST": "127.0.0.1",
+            "EMBEDDED_AIRBYTE_PORT": str(port),
+            "EMBEDDED_AIRBYTE_DATA_DIR": str(self._folder / "airbyte"),
+            "EMBEDDED_AIRBYTE_TOKEN_LIFETIME": "86400",
+        }
+        url = f"http://127.0.0.1:{port}/api/public/v1"
+        self._module("airbyte", environment, f"{url}/health")
+        self._api = self._stack.enter_context(httpx.Client(base_url=url, timeout=120))
+        credentials = {"client_id": "bench", "client_secret": "the secret of the bench"}
+        token = self._call("POST", "/applications/token", credentials)["access_token"]
+        self._api.headers["Authorization"] = f"Bearer {token}"
+        workspace = self._call("GET", "/workspaces")["data"][0]["workspaceId"]
+
+        def actor(kind: str, type_: str, configuration: dict[str, Any]) -> str:
+            body = {
+                "name": type_,
+                "workspaceId": workspace,
+                "configuration": {f"{kind}Type": type_, **configuration},
+            }
+            return str(self._call("POST", f"/{kind}s", body)[f"{kind}Id"])
+
+        method = {"method": "CDC", "publication": "retailflow", "replication_slot": "airbyte"}
+        source = actor(
+            "source",
+            "postgres",
+            {
+                "host": "127.0.0.1",
+                "port": self._postgres_port,
+                "database": "postgres",
+                "username": "airbyte",
+                "ssl_mode": {"mode": "prefer"},
+                "replication_method": method,
+            },
+        )
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        destination = actor(
+            "destination",
+            "snowflake",
+            {
+                "host": f"127.0.0.1:{self._snowflake_port}",
+                "jdbc_url_params": "ssl=off&account=bench",
+                "username": "AIRBYTE",
+                "role": "LOADER",
+                "warehouse": "LOADING",
+                "database": "RAW",
+                "schema": "RETAIL",
+                "credentials": {"auth_type": "Key Pair Authentication", "private_key": key.decode()},
+            },
+        )
+        stream = {"name": "sales", "namespace": "public", "syncMode": "incremental_deduped_history"}
+        body = {"sourceId": source, "destinationId": destination, "configurations": {"streams": [stream]}}
+        self._connection = self._call("POST", "/connections", body)["connectionId"]
+
+    def _module(self, name: str, environment: dict[str, str], health: str) -> None:
+        whole = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "emulators/src"),
+            "SNOWFLAKE_DISABLE_PLATFORM_DETECTION": "true",
+            **environment,
+        }
+        command = [sys.executable, "-m", f"retailflow_emulators.{name}"]
+        self._start(name, command, lambda: httpx.get(health).raise_for_status(), env=whole)
+
+    # What is asked of them
+
+    def _sync(self, rows: int) -> tuple[float, dict[str, int]]:
+        peaks: dict[str, int] = {}
+        began = time.monotonic()
+        job = self._call("POST", "/jobs", {"connectionId": self._connection, "jobType": "sync"})["jobId"]
+        while (found := self._call("GET", f"/jobs/{job}"))["status"] in ("pending", "running", "incomplete"):
+            for name, size in self._memory():
+                peaks[name] = max(size, peaks.get(name, 0))
+            if time.monotonic() - began > TIMEOUT_S:
+                sys.exit(f"the sync did not end within {TIMEOUT_S} s")
+            time.sleep(0.1)
+        seconds = time.monotonic() - began
+        if (found["status"], found["rowsSynced"]) != ("succeeded", rows):
+            sys.exit(
+                f"the sync of {rows} rows went wrong: {found}\n{(self._folder / 'airbyte.log').read_text()}"
+            )
+        return seconds, peaks
+
+    def _memory(self) -> Iterator[tuple[str, int]]:
+        """Peak resident bytes of the servers and of the connectors that run now."""
+        server = self._processes["airbyte"].pid
+        processes = {"airbyte": server, "snowflake": self._processes["snowflake"].pid}
+        with contextlib.suppress(OSError):
+            for pid in Path(f"/proc/{server}/task").glob("*/children"):
+                for child in pid.read_text().split():
+                    command = Path(f"/proc/{child}/cmdline").read_bytes().decode()
+                    processes[command.split("airbyte.")[-1].split("\0")[0]] = int(child)
+        for name, pid in processes.items():
+            with contextlib.suppress(OSError, StopIteration):
+                lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+                peak = next(line for line in lines if line.startswith("VmHWM:"))
+                yield name, int(peak.split()[1]) * 1024
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        answer = self._api.request(method, path, json=body)
+        if answer.is_error:
+            sys.exit(f"{method} {path}: {answer.text}")
+        return answer.json()
+
+    def _connect(self) -> Any:
+        return psycopg2.connect(
+            host="127.0.0.1", port=self._postgres_port, user="postgres", dbname="postgres"
+        )
+
+    def _execute(self, statement: str) -> Any:
+        with contextlib.closing(self._connect()) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                return cursor.fetchall() if cursor.description else None
+
+    def _query(self, statement: str) -> list[tuple[Any, ...]]:
+        with snowflake.connector.connect(
+            account="bench",
+            user="bench",
+            password="any",
+            host="127.0.0.1",
+            port=self._snowflake_port,
+            protocol="http",
+            database="RAW",
+            schema="RETAIL",
+            network_timeout=300,
+            session_parameters={"CLIENT_TELEMETRY_ENABLED": False},
+        ) as session:
+            return [tuple(row) for row in session.cursor().execute(statement).fetchall()]
+
+
+def measure(rows: int = ROWS) -> dict[str, float]:
+    """All figures of one run: rows/s, ratio, seconds, and peak bytes of each process of the first sync."""
+    with Bench(rows) as bench:
+        first, peaks = bench.first_sync()
+        direct = bench.direct()
+        incremental = bench.incremental_sync()
+    return {
+        "airbyte.rows_per_s": rows / first,
+        "airbyte.direct_rows_per_s": rows / direct,
+        "airbyte.vs_copy": direct / first,
+        "airbyte.incremental_s": incremental,
+        **{f"airbyte.peak_bytes.{name}": float(size) for name, size in sorted(peaks.items())},
+    }
+
+
+def _type(name: str) -> str:
+    """The type of a column of sales in Snowflake, as the destination makes it."""
+    if name in ("price", "discount", "shipping_cost"):
+        return "FLOAT"
+    if name.endswith("_id") or name == "quantity":
+        return "NUMBER(38,0)"
+    if name in ("created_at", "updated_at"):
+        return "TIMESTAMP_TZ"
+    return "DATE" if name in ("purchased_at", "order_date_at") else "VARCHAR"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> None:
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else ROWS
+    print(json.dumps(measure(rows), indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""RECORD lines on their way to stdout."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import BinaryIO
+
+from ..protocol import Stream
+
+WRITE_BYTES = 1 << 20
+
+
+def record_header(stream: Stream) -> str:
+    """What every RECORD line of a stream starts with, up to its data; "}}" closes the line."""
+    record = {"stream": stream.name, "namespace": stream.namespace, "emitted_at": time.time_ns() // 1_000_000}
+    head = json.dumps({"type": "RECORD", "record": record}, separators=(",", ":"))
+    return head.removesuffix("}}") + ',"data":'
+
+
+class CopiedLines:
+    """The file that COPY writes to, one call a row. Calls `on_rows` every `step` rows and at the end."""
+
+    def __init__(self, out: BinaryIO, on_rows: Callable[[bytes, int], None], step: int) -> None:
+        self._out = out
+        self._on_rows = on_rows
+        self._step = step
+        self._buffer: list[bytes] = []
+        self._size = 0
+        self._rows = 0
+
+    def write(self, line: bytes) -> None:
+        self._buffer.append(line)
+        self._size += len(line)
+        self._rows += 1
+        if self._rows == self._step:
+            self.close()
+        elif self._size >= WRITE_BYTES:
+            self._flush(keep=1)
+
+    def close(self) -> None:
+        """Write everything and report the rows since the last report with the last line of them."""
+        if self._rows:
+            last, rows = self._buffer[-1], self._rows
+            self._rows = 0
+            self._flush()
+            self._on_rows(last, rows)
+
+    def _flush(self, keep: int = 0) -> None:
+        """Write the buffer but for its last `keep` lines."""
+        cut = len(self._buffer) - keep
+        self._out.write(b"".join(self._buffer[:cut]))
+        self._out.flush()
+        self._buffer = self._buffer[cut:]
+        self._size = sum(map(len, self._buffer))

@@ -1,0 +1,414 @@
+"""CDC: what the write-ahead log says reaches Snowflake once, deletions too, whatever is lost on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from typing import Any
+
+import orjson
+import pytest
+
+from retailflow_emulators.airbyte.protocol import Stream
+from retailflow_emulators.airbyte.source_postgres import cdc
+from retailflow_emulators.airbyte.source_postgres.connector import PostgresSource
+
+from .conftest import Client, Postgres, Snowflake
+
+STREAM = {"name": "sales", "namespace": "public", "syncMode": "incremental_deduped_history"}
+COLUMNS = {  # PostgreSQL's type and text for comparison; Snowflake's
+    "order_id": ("bigint primary key", "order_id", '"ORDER_ID"'),
+    "city": ("text", "city", '"CITY"'),
+    "price": ("numeric(10,2)", "price::float8", '"PRICE"'),
+    "day": ("date", "day::text", '"DAY"::varchar'),
+    "at": ("timestamptz", "(extract(epoch from at) * 1000000)::bigint", 'date_part(epoch_microsecond, "AT")'),
+    "ok": ("boolean", "ok", '"OK"'),
+    "note": ("text", "md5(note)", 'md5("NOTE")'),
+}
+CITIES = ["", "Zürich", 'say "hi"', "two\nlines", "tab\tand \\", "'", "😀", None]
+
+
+class Shop:
+    """A table under CDC and its copy."""
+
+    def __init__(
+        self, client: Client, postgres: Postgres, warehouse: Snowflake, schema: str, **more: Any
+    ) -> None:
+        self.client, self.postgres, self.warehouse, self.schema = client, postgres, warehouse, schema
+        self.slot = f"slot_{postgres.database}"[:60]
+        self.soft = more.pop("soft", False)
+        columns = ", ".join(f"{name} {type_}" for name, (type_, _, _) in COLUMNS.items())
+        postgres.execute(f"create table sales ({columns})")
+        postgres.execute("create table heartbeat (id int primary key, at timestamptz)")
+        postgres.execute("insert into heartbeat values (1, now())")
+        postgres.execute("create publication shop for table sales, heartbeat")
+        postgres.execute(f"select pg_create_logical_replication_slot('{self.slot}', 'pgoutput')")
+        method = {
+            "method": "CDC",
+            "publication": "shop",
+            "replication_slot": self.slot,
+            "heartbeat_action_query": "update heartbeat set at = now()",
+            "invalid_cdc_cursor_position_behavior": "Re-sync data",
+            **more,
+        }
+        self.config = {**postgres.configuration, "replication_method": method}
+        self.source = client.actor("source", "postgres", self.config)
+        deletion = {"cdc_deletion_mode": "Soft delete" if self.soft else "Hard delete"}
+        target = {**warehouse.configuration(schema), **deletion}
+        destination = client.actor("destination", "snowflake", target)
+        behaviour = {"nonBreakingSchemaUpdatesBehavior": "propagate_columns"}
+        self.connection = client.connection(self.source, destination, [STREAM], **behaviour)
+
+    def insert(self, first: int, last: int) -> None:
+        self.postgres.execute(
+            "insert into sales select i, 'city ' || i, i % 1000 / 100.0, date '2026-01-01' + i % 300, "
+            f"now() - i * interval '1 second', i % 3 = 0, repeat('n', i % 50) from generate_series({first}, {last}) i"
+        )
+
+    def sync(self, type_: str = "sync") -> dict[str, Any]:
+        job = self.client.sync(self.connection, type_)
+        assert job["status"] == "succeeded", job
+        return job
+
+    def assert_equal(self) -> None:
+        """Row by row: the same ids, once each, with the same values."""
+        ours = ", ".join(ours for _, ours, _ in COLUMNS.values())
+        theirs = ", ".join(theirs for _, _, theirs in COLUMNS.values())
+        alive = 'where "_AB_CDC_DELETED_AT" is null' if self.soft else ""
+        source = self.postgres.execute(f"select {ours} from sales order by 1")
+        target = self.warehouse.query(f"select {theirs} from {self.table} {alive} order by 1")
+        different = {row[0] for row in {*source} ^ {*target}}
+        if different or len(source) != len(target):
+            ids = ", ".join(map(str, [*different][:5])) or "0"
+            meta = (
+                '"_AIRBYTE_EXTRACTED_AT"::varchar, "_AIRBYTE_META", "_AIRBYTE_GENERATION_ID", "_AB_CDC_LSN"'
+            )
+            shown = self.warehouse.query(
+                f'select {theirs}, {meta} from {self.table} where "ORDER_ID" in ({ids})'
+            )
+            there = [row for row in source if str(row[0]) in ids.split(", ")]
+            pytest.fail(
+                f"{len(source)} rows, {len(target)} in RAW, {len(different)} ids differ: {there}\n{shown}"
+            )
+
+    @property
+    def table(self) -> str:
+        return f'RAW."{self.schema}"."SALES"'
+
+    def deleted(self) -> list[int]:
+        found = self.warehouse.query(
+            f'select "ORDER_ID" from {self.table} where "_AB_CDC_DELETED_AT" is not null order by 1'
+        )
+        return [id_ for (id_,) in found]
+
+
+@pytest.fixture
+def shop(client: Client, postgres: Postgres, warehouse: Snowflake) -> Shop:
+    return Shop(client, postgres, warehouse, f"C{abs(hash(postgres.database)) % 10**8}")
+
+
+def test_inserts_updates_and_deletes_arrive(shop: Shop) -> None:
+    shop.insert(1, 1000)
+    assert shop.sync()["rowsSynced"] == 1000, "the snapshot alone: the log before it is left out"
+    shop.assert_equal()
+    assert shop.sync()["rowsSynced"] == 0
+    execute = shop.postgres.execute
+    execute("update sales set city = 'moved', price = 0.07 where order_id <= 10")
+    execute("delete from sales where order_id between 11 and 20")
+    execute("update sales set order_id = 5000 where order_id = 21")  # its key: a deletion and an insertion
+    shop.insert(2001, 2003)
+    assert shop.sync()["rowsSynced"] == 25
+    shop.assert_equal()
+    # In one transaction: only the end counts.
+    execute("begin; delete from sales where order_id = 1; insert into sales values (1, 'back'); commit")
+    execute("begin; insert into sales values (9000, 'x'); delete from sales where order_id = 9000; commit")
+    with contextlib.suppress(Exception):
+        execute("begin; delete from sales; select 1 / 0; commit")
+    shop.sync()
+    shop.assert_equal()
+    assert shop.warehouse.query(f'select count(distinct "_AB_CDC_LSN") > 3 from {shop.table}') == [(True,)]
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
+def test_a_thousand_random_changes(
+    client: Client, postgres: Postgres, warehouse: Snowflake, soft: bool
+) -> None:
+    shop = Shop(client, postgres, warehouse, f"RANDOM_{'SOFT' if soft else 'HARD'}", soft=soft)
+    chance = random.Random(soft)
+    shop.insert(1, 300)
+    shop.sync()
+    connection = postgres.connect()
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        for number in range(1000):
+            id_, price = chance.randrange(1, 500), chance.choice([None, 0.1, 1e7, -3.45])
+            values = (chance.choice(CITIES), price, chance.choice([None, "0044-03-15", "9999-12-31"]), id_)
+            match chance.randrange(4):
+                case 0:
+                    cursor.execute("delete from sales where order_id = %s", (id_,))
+                case 1:
+                    cursor.execute(
+                        "update sales set city = %s, price = %s, day = %s where order_id = %s", values
+                    )
+                case 2:
+                    cursor.execute(
+                        "insert into sales (city, price, day, order_id, at) values (%s, %s, %s, %s, now()) "
+                        "on conflict (order_id) do update set city = excluded.city, at = excluded.at",
+                        values,
+                    )
+                case _:
+                    other = (chance.randrange(1, 500), id_)
+                    cursor.execute(
+                        "update sales set order_id = %s where order_id = %s "
+                        "and not exists (select from sales where order_id = %s)",
+                        (*other, other[0]),
+                    )
+            if chance.random() < 0.2:
+                (connection.rollback if chance.random() < 0.2 else connection.commit)()
+            if number == 500:
+                shop.sync()  # while a transaction is open
+        connection.commit()
+    shop.sync()
+    shop.assert_equal()
+    (newest,) = shop.postgres.execute("select coalesce(max(order_id), 0) from sales")[0]
+    assert bool(shop.deleted()) is soft
+    assert newest > 0
+
+
+def test_large_values_that_an_update_leaves_alone(shop: Shop) -> None:
+    large = "(select string_agg(md5(i::text), '') from generate_series(1, 4000) i)"
+    shop.postgres.execute(
+        f"insert into sales (order_id, note) select i, {large} from generate_series(1, 3) i"
+    )
+    shop.sync()
+    shop.postgres.execute("update sales set city = 'moved'")  # the log does not carry note
+    shop.postgres.execute("update sales set order_id = 30 where order_id = 3")
+    shop.postgres.execute("update sales set city = 'and gone' where order_id = 2")
+    shop.postgres.execute("delete from sales where order_id = 2")
+    shop.sync()
+    shop.assert_equal()
+    assert shop.warehouse.query(f'select min(length("NOTE")) from {shop.table}') == [(32 * 4000,)]
+    shop.postgres.execute("alter table sales replica identity full")  # now it carries it with the old row
+    shop.postgres.execute("update sales set city = 'again'")
+    shop.sync()
+    shop.assert_equal()
+
+
+def lose(shop: Shop, how: str) -> None:
+    execute = shop.postgres.execute
+    if how == "dropped":
+        execute(f"select pg_drop_replication_slot('{shop.slot}')")
+    elif how == "dropped and made anew":
+        execute(f"select pg_drop_replication_slot('{shop.slot}')")
+        execute(f"select pg_create_logical_replication_slot('{shop.slot}', 'pgoutput')")
+    else:
+        execute("alter system set max_slot_wal_keep_size = '1MB'")
+        execute("select pg_reload_conf()")
+        for _ in range(4):
+            execute("select pg_logical_emit_message(true, 'fill', 'x')")
+            execute("select pg_switch_wal()")
+            execute("checkpoint")
+        execute("alter system reset max_slot_wal_keep_size")
+        execute("select pg_reload_conf()")
+        status = execute(f"select wal_status from pg_replication_slots where slot_name = '{shop.slot}'")
+        assert status == [("lost",)]
+
+
+@pytest.mark.parametrize("how", ["dropped", "dropped and made anew", "overrun"])
+def test_a_lost_slot_is_answered_with_a_refresh(shop: Shop, how: str) -> None:
+    shop.insert(1, 100)
+    shop.sync()
+    shop.postgres.execute("delete from sales where order_id <= 10")
+    if how != "overrun":  # what happened in between is in no log any more
+        lose(shop, how)
+        shop.postgres.execute("update sales set city = 'unseen' where order_id = 11")
+    else:
+        shop.postgres.execute("update sales set city = 'unseen' where order_id = 11")
+        lose(shop, how)
+    job = shop.sync()
+    assert len(job["failures"]) == 1 and "is read anew" in job["failures"][0]
+    shop.assert_equal()
+    assert shop.sync()["rowsSynced"] == 0, "the slot works again"
+
+
+def test_a_lost_slot_can_be_made_to_fail(client: Client, postgres: Postgres, warehouse: Snowflake) -> None:
+    more = {"invalid_cdc_cursor_position_behavior": "Fail sync"}
+    shop = Shop(client, postgres, warehouse, "LOST_FAILS", **more)
+    shop.insert(1, 10)
+    shop.sync()
+    lose(shop, "dropped and made anew")
+    shop.postgres.execute("delete from sales where order_id = 1")
+    job = client.sync(shop.connection)
+    assert job["status"] == "failed" and "changes are lost. Refresh the connection" in job["failures"][0]
+    shop.sync("refresh")
+    shop.assert_equal()
+
+
+def test_truncation_and_new_columns(shop: Shop) -> None:
+    shop.insert(1, 50)
+    shop.sync()
+    shop.postgres.execute("truncate sales")
+    shop.insert(3, 5)
+    shop.sync()
+    shop.assert_equal()
+    shop.postgres.execute("update sales set city = 'before the column' where order_id = 3")
+    shop.postgres.execute("alter table sales add colour text default 'red'")
+    shop.postgres.execute("alter table sales drop note")
+    shop.postgres.execute("update sales set city = 'after' where order_id = 4")
+    shop.sync()
+    found = shop.warehouse.query(f'select "ORDER_ID", "COLOUR" from {shop.table} order by 1')
+    assert found == [(3, "red"), (4, "red"), (5, None)], "a column that comes later is not filled backwards"
+    assert shop.warehouse.query(f'select count("NOTE") from {shop.table}') == [(3,)], "a dropped one is kept"
+
+
+def test_the_slot_waits_for_what_is_loaded(shop: Shop) -> None:
+    def passed(lsn: str) -> bool:
+        """Whether the slot has moved on past this place in the log."""
+        query = (
+            f"select confirmed_flush_lsn > '{lsn}' from pg_replication_slots where slot_name = '{shop.slot}'"
+        )
+        answer: bool = shop.postgres.execute(query)[0][0]
+        return answer
+
+    shop.insert(1, 10)
+    shop.sync()
+    shop.insert(11, 20)
+    (inserted,) = shop.postgres.execute("select pg_current_wal_insert_lsn()::text")[0]
+    assert shop.sync()["rowsSynced"] == 10
+    assert not passed(inserted), "the slot keeps what was loaded until a read begins with its state"
+    shop.postgres.execute("update heartbeat set at = now()")
+    shop.sync()
+    assert passed(inserted)
+    shop.insert(21, 30)
+    credentials = {"auth_type": "Key Pair Authentication", "private_key": "none"}
+    destination = shop.client.call("GET", f"/connections/{shop.connection}")["destinationId"]
+    good = shop.warehouse.configuration(shop.schema)
+    body = {"configuration": {**good, "credentials": credentials}}
+    shop.client.call("PATCH", f"/destinations/{destination}", body)
+    assert shop.client.sync(shop.connection)["status"] == "failed"
+    shop.client.call("PATCH", f"/destinations/{destination}", {"configuration": good})
+    assert shop.sync()["rowsSynced"] == 10, "what was read but not loaded is read again"
+    shop.assert_equal()
+
+
+def test_a_wrong_password_and_a_dropped_table_are_named_and_repaired(shop: Shop) -> None:
+    shop.insert(1, 10)
+    shop.sync()
+    execute = shop.postgres.execute
+    execute("do $$ begin create role locked login; exception when duplicate_object then null; end $$")
+    execute("alter role locked superuser password 'right'")
+
+    def log_in(password: str) -> None:
+        login = {"configuration": {"username": "locked", "password": password}}
+        shop.client.call("PATCH", f"/sources/{shop.source}", login)
+
+    log_in("wrong")
+    job = shop.client.sync(shop.connection)
+    assert job["status"] == "failed" and 'authentication failed for user "locked"' in job["failures"][0]
+    log_in("right")
+    shop.sync()
+    definition = "create table sales (like kept including all); alter publication shop add table sales"
+    execute("create table kept (like sales including all); drop table sales")
+    job = shop.client.sync(shop.connection)
+    assert job["status"] == "failed" and "no streams named public.sales" in job["failures"][0]
+    execute(definition)
+    shop.insert(5, 7)
+    assert "another server or table" in shop.sync()["failures"][0]
+    shop.assert_equal()
+
+
+def test_from_standard_to_cdc(shop: Shop) -> None:
+    standard = {"configuration": {"replication_method": {"method": "Standard"}}}
+    shop.client.call("PATCH", f"/sources/{shop.source}", standard)
+    stream = {**STREAM, "cursorField": ["at"]}
+    change = {"configurations": {"streams": [stream]}}
+    shop.client.call("PATCH", f"/connections/{shop.connection}", change)
+    shop.insert(1, 50)
+    assert shop.sync()["rowsSynced"] == 50
+    shop.postgres.execute("delete from sales where order_id = 7")
+    shop.client.call("PATCH", f"/sources/{shop.source}", {"configuration": shop.config})
+    assert "another method" in shop.sync()["failures"][0]
+    shop.assert_equal()
+    shop.postgres.execute("delete from sales where order_id = 8")
+    shop.sync()
+    shop.assert_equal()
+
+
+def test_an_interrupted_snapshot_goes_on(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """In process: a snapshot in steps of 10, of which only the first two states were saved."""
+    monkeypatch.setattr(cdc, "CHECKPOINT_ROWS", 10)
+    shop.insert(1, 35)
+    source = PostgresSource()
+    source.discover(shop.config)
+    streams = orjson.loads(capfdbinary.readouterr().out)["catalog"]["streams"]
+    found = next(stream for stream in streams if stream["name"] == "sales")
+    assert (found["default_cursor_field"], found["source_defined_cursor"]) == (["_ab_cdc_lsn"], True)
+    entry = {"stream": found, "sync_mode": "incremental", "destination_sync_mode": "append_dedup"}
+    stream = Stream.from_catalog_entry({**entry, "primary_key": [["order_id"]]})
+
+    def read(*saved: Any) -> tuple[list[dict[str, Any]], list[Any]]:
+        source.read(shop.config, [stream], saved)
+        messages = [orjson.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
+        rows = [message["record"]["data"] for message in messages if message["type"] == "RECORD"]
+        return rows, [message["state"] for message in messages if message["type"] == "STATE"]
+
+    rows, states = read()
+    assert [row["order_id"] for row in rows] == list(range(1, 36))
+    assert len(states) == 5  # three on the way, the end of the snapshot, the end of the log
+    assert {row["_ab_cdc_deleted_at"] for row in rows} == {None}
+    shop.postgres.execute("update sales set city = 'moved' where order_id in (3, 33)")
+    shop.postgres.execute("delete from sales where order_id = 4")
+    rows, states = read(states[1])
+    ids = [row["order_id"] for row in rows]
+    assert ids == [*range(21, 36), 3, 33, 4], "from the key of the second state on, then the log"
+    snapshot = max(row["_ab_cdc_lsn"] for row in rows[:15])
+    assert all(row["_ab_cdc_lsn"] > snapshot for row in rows[15:])
+    assert rows[-1]["_ab_cdc_deleted_at"] == rows[-1]["_ab_cdc_updated_at"]
+    same = {name: rows[12][name] for name in rows[12] if name in COLUMNS}
+    assert same == {name: rows[16][name] for name in same}, "the log spells a row as the snapshot does"
+    assert read(states[-1])[0] == []
+    assert read(states[-1])[0] == []
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ("drop publication shop", "create publication shop"),
+        ("alter publication shop set (publish = 'insert')", "must publish insert, update and delete"),
+        ("alter role {role} noreplication", "alter role {role} replication"),
+        ("select pg_drop_replication_slot('{slot}')", "pg_create_logical_replication_slot('{slot}'"),
+        ("create table keyless (a int); alter publication shop add table keyless", "public.keyless is in"),
+        ("alter table sales replica identity nothing", "replica identity default"),
+        ("alter publication shop set table sales (order_id, city)", "filters rows or columns"),
+        ("revoke select on sales from {role}", "finds no table"),
+        ("alter publication shop set table heartbeat", "carries no table"),
+        ("", ""),
+    ],
+)
+def test_check_says_what_is_missing(shop: Shop, broken: str, words: str) -> None:
+    names = {"role": f"role_{shop.slot}", "slot": shop.slot}
+    shop.postgres.execute(
+        "create role {role} login replication; grant select on sales to {role}".format(**names)
+    )
+    shop.postgres.execute(broken.format(**names) or "select 1")
+    config = {"configuration": {**shop.config, "username": names["role"]}}
+    shop.client.call("PATCH", f"/sources/{shop.source}", config)
+    url = f"{shop.client.url}/api/v1/sources/check_connection"
+    answer = shop.client.http.post(url, json={"sourceId": shop.source}).json()
+    assert answer["status"] == ("failed" if words else "succeeded"), answer
+    assert words.format(**names) in answer.get("message", "")
+
+
+def test_least_privileges_and_heartbeat(shop: Shop) -> None:
+    role = f"role_{shop.slot}"
+    shop.postgres.execute(f"create role {role} login replication; grant select on sales to {role}")
+    shop.client.call("PATCH", f"/sources/{shop.source}", {"configuration": {"username": role}})
+    shop.insert(1, 5)
+    job = shop.client.sync(shop.connection)
+    assert job["status"] == "failed" and "heartbeat_action_query `update heartbeat" in job["failures"][0]
+    shop.postgres.execute(f"grant select, update on heartbeat to {role}")
+    (before,) = shop.postgres.execute("select at from heartbeat")[0]
+    shop.sync()
+    shop.assert_equal()
+    assert shop.postgres.execute("select at from heartbeat")[0][0] > before
