@@ -97,7 +97,9 @@ def test_rows_survive_the_death_of_a_host(
     """The postgres host is killed and stays down; the play names it, the next `make up` brings it back."""
     before = int(sql("select count(*) from sales"))
     subprocess.run(["docker", "kill", "retailflow-postgres"], check=True, capture_output=True)
-    down = playbook("playbooks/configure.yml", "--limit", "control,postgres", "-e", "ansible_timeout=5")
+    down = playbook(
+        "playbooks/configure.yml", "--limit", "control,postgres", "-e", "retailflow_boot_timeout=5"
+    )
     assert down.returncode != 0
     assert "retailflow-postgres" in down.stdout
     assert playbook("playbooks/provision.yml").returncode == 0

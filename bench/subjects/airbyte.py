@@ -3,16 +3,12 @@
 The direct road is `COPY … TO` -> parquet -> PUT -> COPY INTO with no protocol between, into the same emulated
 Snowflake in the same run. PostgreSQL, emulated Snowflake and embedded Airbyte are processes of this benchmark's
 own, on free ports of the loopback, and end with it.
-
-    PYTHONPATH=emulators/src python bench/airbyte.py [rows]
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -31,10 +27,17 @@ import snowflake.connector
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-ROOT = Path(__file__).resolve().parents[1]
+from bench.measurement import Measurement
+from bench.postgres import ADMIN, server
+
+ROOT = Path(__file__).parents[2]
 ROWS, CHANGED_ROWS = 1_000_000, 10_000
 TIMEOUT_S = 3600
 _FILL = """
+insert into public.customers (customer_id, cust_name, city, state, country)
+select i, 'Customer ' || i, 'City', 'State', 'Country' from generate_series(0, 49999) i;
+insert into public.products (product_id, product, product_category, price)
+select i, 'Product ' || i, 'Books', 5 from generate_series(0, 996) i;
 insert into public.sales (cust_name, product, product_category, quantity, price, discount, shipping_cost,
     customer_id, product_id, purchased_at, order_date_at, city, state, country, created_at, updated_at)
 select 'Customer ' || i % 50000, 'Product ' || i % 997, (array['Books', 'Garden', 'Toys', 'Shoes'])[1 + i % 4],
@@ -143,34 +146,8 @@ class Bench:
             time.sleep(0.1)
 
     def _start_postgres(self) -> None:
-        initdb = shutil.which("initdb") or next(
-            map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), None
-        )
-        if not initdb:
-            sys.exit("PostgreSQL's server programs are needed (Debian: apt-get install postgresql-15)")
-        programs = Path(initdb).resolve().parent
-        home = self._folder / "postgres"
-        home.mkdir()
-        user: dict[str, Any] = {"cwd": home}
-        if os.geteuid() == 0:  # PostgreSQL does not run as root
-            os.chown(home, 65534, 65534)
-            user |= {"user": 65534, "group": 65534, "extra_groups": []}
-        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
-        subprocess.run(
-            [programs / "initdb", "-D", home / "data", *options], check=True, capture_output=True, **user
-        )
-        self._postgres_port = _free_port()
-        settings = {
-            "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": str(home),
-            "wal_level": "logical",
-            "max_wal_size": "4GB",
-            "shared_buffers": "256MB",
-        }
-        command = [str(programs / "postgres"), "-D", str(home / "data"), "-p", str(self._postgres_port)]
-        command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        self._start("postgres", command, lambda: self._execute("select 1"), **user)
-        self._execute("create role generator; create role auditor; create role airbyte login replication")
+        self._postgres_port = self._stack.enter_context(server("generator", "auditor", "airbyte"))
+        self._execute("alter role airbyte replication")
         self._execute((ROOT / "lambda/schema/sales.sql").read_text(encoding="utf-8"))
         self._execute(_FILL.format(first=1, last=self.rows))
         self._execute("create publication retailflow for table public.sales")
@@ -283,8 +260,8 @@ class Bench:
         server = self._processes["airbyte"].pid
         processes = {"airbyte": server, "snowflake": self._processes["snowflake"].pid}
         with contextlib.suppress(OSError):
-            for pid in Path(f"/proc/{server}/task").glob("*/children"):
-                for child in pid.read_text().split():
+            for children in Path(f"/proc/{server}/task").glob("*/children"):
+                for child in children.read_text().split():
                     command = Path(f"/proc/{child}/cmdline").read_bytes().decode()
                     processes[command.split("airbyte.")[-1].split("\0")[0]] = int(child)
         for name, pid in processes.items():
@@ -300,9 +277,7 @@ class Bench:
         return answer.json()
 
     def _connect(self) -> Any:
-        return psycopg2.connect(
-            host="127.0.0.1", port=self._postgres_port, user="postgres", dbname="postgres"
-        )
+        return psycopg2.connect(host="127.0.0.1", port=self._postgres_port, user=ADMIN, dbname="postgres")
 
     def _execute(self, statement: str) -> Any:
         with contextlib.closing(self._connect()) as connection:
@@ -324,22 +299,36 @@ class Bench:
             network_timeout=300,
             session_parameters={"CLIENT_TELEMETRY_ENABLED": False},
         ) as session:
-            return [tuple(row) for row in session.cursor().execute(statement).fetchall()]
+            cursor = session.cursor()
+            cursor.execute(statement)
+            return [tuple(row) for row in cursor.fetchall()]
 
 
-def measure(rows: int = ROWS) -> dict[str, float]:
-    """All figures of one run: rows/s, ratio, seconds, and peak bytes of each process of the first sync."""
+def measure(rows: int = ROWS) -> Iterator[Measurement]:
+    """Measure a first sync of `rows` rows, the direct road, and an incremental sync of CHANGED_ROWS of them."""
     with Bench(rows) as bench:
         first, peaks = bench.first_sync()
         direct = bench.direct()
         incremental = bench.incremental_sync()
-    return {
-        "airbyte.rows_per_s": rows / first,
-        "airbyte.direct_rows_per_s": rows / direct,
-        "airbyte.vs_copy": direct / first,
-        "airbyte.incremental_s": incremental,
-        **{f"airbyte.peak_bytes.{name}": float(size) for name, size in sorted(peaks.items())},
-    }
+    largest = max(peaks.values()) / 1e6
+    note = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in sorted(peaks.items()))
+    yield Measurement("airbyte.rows_per_s", rows / first, "rows/s", 100_000, peak_mb=largest, note=note)
+    yield Measurement(
+        "airbyte.vs_copy",
+        rows / first,
+        "rows/s",
+        0.6,
+        beside=rows / direct,
+        note="COPY TO, parquet, PUT, COPY INTO",
+    )
+    yield Measurement(
+        "airbyte.incremental_s",
+        incremental,
+        "s",
+        10,
+        at_most=True,
+        note=f"{CHANGED_ROWS:,} rows changed of {rows:,}",
+    )
 
 
 def _type(name: str) -> str:
@@ -357,12 +346,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def main() -> None:
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else ROWS
-    print(json.dumps(measure(rows), indent=2))
-
-
-if __name__ == "__main__":
-    main()
