@@ -1,0 +1,256 @@
+"""The bash installers of Airbyte, against stand-ins of curl, abctl and kubectl that write down how they were called.
+
+This shows what the script does and says; it does not show that Airbyte comes up, which takes the real abctl.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+import yaml
+from ansible.plugins.filter.core import FilterModule
+
+ROLE = Path(__file__).parents[2] / "roles/airbyte-bash-installer"
+DEFAULTS: dict[str, Any] = yaml.safe_load((ROLE / "defaults/main.yml").read_text(encoding="utf-8"))
+VERSION = DEFAULTS["airbyte_bash_installer_abctl_version"]
+
+RECORD = '#!/usr/bin/env bash\nprintf "%s\\n" "${0##*/} $*" >> "$CALLS"\n'
+ABCTL = (
+    RECORD
+    + """
+case "$1 ${2:-}" in
+  "version ") echo "version: ${STUB_ABCTL_VERSION}" ;;
+  "local install") exit "${STUB_ABCTL_RC:-0}" ;;
+esac
+"""
+)
+STUBS = {
+    "nproc": '#!/usr/bin/env bash\necho "${STUB_CPUS:-2}"\n',
+    # get.airbyte.com answers with a script that installs the release RELEASE_TAG.
+    "curl": RECORD
+    + """
+[ "${STUB_CURL_RC:-0}" -eq 0 ] || exit "$STUB_CURL_RC"
+cat <<'SCRIPT'
+echo "release $RELEASE_TAG" >> "$CALLS"
+cp "$STUBS/kept/abctl" "$STUBS/abctl"
+SCRIPT
+""",
+    "docker": RECORD
+    + """
+case "$*" in
+  info) exit "${STUB_DOCKER_RC:-0}" ;;
+  *"get events"*) echo "Warning FailedScheduling airbyte-server" ;;
+  *client-id*) printf 'the-id' | base64 ;;
+  *client-secret*) printf 'the-secret' | base64 ;;
+esac
+""",
+}
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def executable(path: Path, text: str) -> Path:
+    """Write a program."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def render(distribution: str, folder: Path, **changed: Any) -> Path:
+    """Write the installer of a distribution as the role would, with small needs, into a folder."""
+    loader = jinja2.FileSystemLoader(ROLE / "templates")
+    environment = jinja2.Environment(
+        loader=loader, trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters |= FilterModule().filters()
+    script = environment.get_template(f"{distribution}/install.sh.j2").render(
+        DEFAULTS
+        | {
+            "ansible_managed": "Ansible managed",
+            "airbyte_bash_installer_dir": str(folder / "opt"),
+            "airbyte_bash_installer_state_dir": str(folder / "state"),
+            "__airbyte_bash_installer_need": {"cpus": 2, "memory_mb": 1, "disk_mb": 1},
+        }
+        | changed
+    )
+    (folder / "state").mkdir(exist_ok=True)
+    return executable(folder / "opt/install.sh", script)
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Callable[[], list[str]]:
+    """What was called, in order, without the questions after the engine."""
+
+    def read() -> list[str]:
+        path = tmp_path / "calls"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return [line for line in lines if line not in ("docker info", "abctl version")]
+
+    return read
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run the abctl installer among the stand-ins; keywords become environment variables."""
+    stubs = tmp_path / "stubs"
+    for name, text in STUBS.items():
+        executable(stubs / name, text)
+    executable(stubs / "kept/abctl", ABCTL)
+    render("abctl", tmp_path)
+
+    def call(action: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [tmp_path / "opt/install.sh", action],
+            env={
+                "PATH": f"{stubs}:/usr/bin:/bin",
+                "CALLS": str(tmp_path / "calls"),
+                "STUBS": str(stubs),
+                "STUB_ABCTL_VERSION": VERSION,
+            }
+            | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return call
+
+
+def install_call(folder: Path, *more: str) -> str:
+    """Return how abctl is told to install."""
+    chart = DEFAULTS["airbyte_bash_installer_chart_version"]
+    options = f"--no-browser --insecure-cookies --port 8000 --chart-version {chart}"
+    return " ".join(
+        [f"abctl local install {options} --values {folder}/opt/values.yml --host localhost", *more]
+    )
+
+
+@pytest.mark.parametrize("distribution", ["abctl", "embedded"])
+def test_shellcheck_finds_nothing(distribution: str, tmp_path: Path) -> None:
+    shellcheck = shutil.which("shellcheck")
+    assert shellcheck, "shellcheck is missing: run `make bootstrap`"
+    found = subprocess.run(
+        [shellcheck, render(distribution, tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stdout
+
+
+def test_install_fetches_the_pinned_release_and_leaves_the_stamp_that_the_role_looks_for(
+    run: Run, calls: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    result = run("install")
+    assert result.returncode == 0, result.stderr
+    assert calls() == [
+        "curl -LsfS https://get.airbyte.com",
+        f"release {VERSION}",
+        install_call(tmp_path, "--low-resource-mode"),
+    ]
+    script = (tmp_path / "opt/install.sh").read_bytes()
+    assert [path.name for path in (tmp_path / "state").iterdir()] == [
+        f"installed-{hashlib.sha256(script).hexdigest()}"
+    ]
+    values = yaml.safe_load((tmp_path / "opt/values.yml").read_text(encoding="utf-8"))
+    assert values == DEFAULTS["airbyte_bash_installer_values"]
+
+
+def test_again_keeps_the_release_and_lets_abctl_decide(
+    run: Run, calls: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    run("install")
+    before = len(calls())
+    assert run("install").returncode == 0
+    assert calls()[before:] == [install_call(tmp_path, "--low-resource-mode")]
+
+
+def test_another_release_is_replaced(run: Run, calls: Callable[[], list[str]]) -> None:
+    run("install")
+    before = len(calls())
+    assert run("install", STUB_ABCTL_VERSION="v0.1.0").returncode == 0
+    assert calls()[before:][:2] == ["curl -LsfS https://get.airbyte.com", f"release {VERSION}"]
+
+
+def test_a_large_host_gets_the_full_mode(run: Run, calls: Callable[[], list[str]], tmp_path: Path) -> None:
+    render(
+        "abctl",
+        tmp_path,
+        airbyte_bash_installer_full_mode_cpus=2,
+        airbyte_bash_installer_full_mode_memory_mb=1,
+    )
+    assert run("install").returncode == 0
+    assert calls()[-1] == install_call(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("environment", "word"),
+    [({"STUB_CPUS": "1"}, "2 processors (it has 1)"), ({"STUB_DOCKER_RC": "1"}, "systemctl start docker")],
+)
+def test_a_host_that_is_too_small_is_left_as_it_was(
+    environment: dict[str, str], word: str, run: Run, calls: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    result = run("install", **environment)
+    assert result.returncode == 1
+    assert "nothing was installed" in result.stderr
+    assert word in result.stderr
+    assert calls() == []
+    assert not (tmp_path / "opt/values.yml").exists()
+
+
+def test_without_the_way_to_the_release_it_says_so(run: Run, tmp_path: Path) -> None:
+    assert run("install", STUB_CURL_RC="6").returncode == 1
+    assert "must reach get.airbyte.com" in (tmp_path / "opt/install.sh.log").read_text(encoding="utf-8")
+
+
+def test_a_failed_install_collects_events_and_the_next_one_completes(run: Run, tmp_path: Path) -> None:
+    result = run("install", STUB_ABCTL_RC="1")
+    assert result.returncode == 1
+    assert f"see {tmp_path}/opt/install.sh.log" in result.stderr
+    assert "FailedScheduling" in (tmp_path / "opt/install.sh.log").read_text(encoding="utf-8")
+    assert list((tmp_path / "state").iterdir()) == []
+    assert run("install").returncode == 0
+    assert len(list((tmp_path / "state").iterdir())) == 1
+
+
+def test_credentials_come_from_the_cluster_s_secret(run: Run) -> None:
+    result = run("credentials")
+    assert json.loads(result.stdout) == {"client_id": "the-id", "client_secret": "the-secret"}
+
+
+def test_credentials_of_nothing_are_an_error(run: Run, tmp_path: Path) -> None:
+    executable(tmp_path / "stubs/docker", "#!/usr/bin/env bash\nexit 1\n")
+    result = run("credentials")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "is Airbyte installed?" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("action", "call"),
+    [("uninstall", "abctl local uninstall"), ("purge", "abctl local uninstall --persisted")],
+)
+def test_install_uninstall_install(
+    action: str, call: str, run: Run, calls: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    run("install")
+    assert run(action).returncode == 0
+    assert calls()[-1].strip() == call
+    assert not (tmp_path / "stubs/abctl").exists()
+    assert list((tmp_path / "state").iterdir()) == []
+    assert run(action).returncode == 0  # nothing is there any more
+    assert run("install").returncode == 0
+    assert os.access(tmp_path / "stubs/abctl", os.X_OK)
+
+
+def test_an_unknown_action_is_explained(run: Run) -> None:
+    result = run("instal")
+    assert result.returncode == 1
+    assert "usage: " in result.stderr
