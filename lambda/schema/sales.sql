@@ -158,6 +158,23 @@ create table if not exists public.generator_batches (
 
 comment on table public.generator_batches is 'Committed batches of the generator, keyed by the event that asked for them';
 
+-- Change data capture: what Airbyte reads from the write-ahead log. The heartbeat is a row that every sync touches,
+-- so that its replication slot moves on while the shop rests.
+create table if not exists public.airbyte_heartbeat (
+    heartbeat_id smallint primary key,
+    beaten_at timestamptz not null
+);
+
+comment on table public.airbyte_heartbeat is 'One row: when Airbyte last began to read changes';
+
+do $$
+begin
+    if not exists (select from pg_publication where pubname = 'retailflow') then
+        create publication retailflow for table public.sales, public.customers, public.products, public.airbyte_heartbeat;
+    end if;
+end
+$$;
+
 grant usage on schema public to generator, airbyte, auditor;
 grant select, insert, update, delete on public.sales to generator;
 grant select, insert on public.customers, public.products to generator;
@@ -167,6 +184,7 @@ grant set on parameter session_replication_role to generator;
 grant usage, select on sequence public.sales_order_id_seq to generator;
 grant select, insert on public.generator_batches to generator;
 grant select on public.sales, public.customers, public.products to airbyte;
+grant select, insert, update on public.airbyte_heartbeat to airbyte;
 grant select on public.sales, public.customers, public.products, public.generator_batches to auditor;
 
 commit;

@@ -29,7 +29,8 @@ create table RAW.RETAIL.SALES (
     _AIRBYTE_GENERATION_ID number(38, 0), ORDER_ID number(38, 0), CUST_NAME varchar, PRODUCT varchar,
     PRODUCT_CATEGORY varchar, QUANTITY number(38, 0), PRICE float, DISCOUNT float, SHIPPING_COST float,
     CUSTOMER_ID number(38, 0), PRODUCT_ID number(38, 0), PURCHASED_AT date, ORDER_DATE_AT date, CITY varchar,
-    STATE varchar, COUNTRY varchar, CREATED_AT timestamp_tz, UPDATED_AT timestamp_tz
+    STATE varchar, COUNTRY varchar, CREATED_AT timestamp_tz, UPDATED_AT timestamp_tz,
+    _AB_CDC_LSN number(38, 0), _AB_CDC_UPDATED_AT varchar, _AB_CDC_DELETED_AT varchar
 )
 """
 LOAD = """
@@ -38,7 +39,7 @@ select
     'r' || i, '{at}'::timestamp_tz, null, 0, i, 'n', 'p', 'c', mod(i, 9), mod(i * 37, 9973) / 100.0::float,
     mod(mod(i * 37, 9973), 100) / 100.0::float, 1.0::float, mod(i, 5), mod(i, 3), '2026-01-01', '2026-01-02',
     'city ' || mod(i, 20), 'state ' || mod(i, 4), 'country ' || mod(i, 2), '{at}'::timestamp_tz,
-    '{at}'::timestamp_tz
+    '{at}'::timestamp_tz, i, '2026-01-01T00:00:00.000000Z', null
 from (select row_number() over (order by seq4()) + {after} as i from table(generator(rowcount => {rows})))
 """
 MARTS = ("fct_sales", "net_revenue_by_city", "net_revenue_by_state", "net_revenue_by_country")
@@ -54,7 +55,7 @@ def models() -> dict[str, Any]:
 
 
 def test_every_model_and_column_is_described() -> None:
-    assert set(models()) == {"stg_sales", *MARTS}
+    assert set(models()) == {"stg_sales", "stg_sales_deleted", *MARTS}
     for name, model in models().items():
         assert model.description, name
         assert not [column for column in model.columns.values() if not column.description], name
@@ -73,7 +74,7 @@ def test_every_model_has_a_key_test() -> None:
 
 def test_only_staging_reads_raw() -> None:
     readers = {name for name, model in models().items() if model.sources}
-    assert readers == {"stg_sales"}
+    assert readers == {"stg_sales", "stg_sales_deleted"}
 
 
 MACROS = """
@@ -191,7 +192,7 @@ def connected(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 @pytest.mark.timeout(300)
 def test_build_after_build_equals_a_full_refresh(connected: Warehouse) -> None:
-    """An empty warehouse with unit tests, a first load, then new rows and late changes of old ones."""
+    """An empty warehouse with unit tests, a first load, then new rows, late changes of old ones and deletions."""
     dbt("build")
     assert connected.mart("net_revenue_by_country") == []
 
@@ -202,10 +203,16 @@ def test_build_after_build_equals_a_full_refresh(connected: Warehouse) -> None:
         "update RAW.RETAIL.SALES set quantity = quantity + 1, city = 'Moved', price = price + 0.1,"
         " _airbyte_extracted_at = '2026-01-02 00:00:00+00'::timestamp_tz where mod(order_id, 100) = 7"
     )
+    connected.query(
+        "update RAW.RETAIL.SALES set _ab_cdc_deleted_at = '2026-01-02T00:00:00.000000Z',"
+        " _airbyte_extracted_at = '2026-01-02 00:00:00+00'::timestamp_tz where mod(order_id, 100) = 9"
+    )
     dbt("build", "--exclude-resource-type", "unit_test")
 
-    source = connected.query("select quantity, price, discount, country from RAW.RETAIL.SALES")
-    assert len(source) == 520
+    source = connected.query(
+        "select quantity, price, discount, country from RAW.RETAIL.SALES where _ab_cdc_deleted_at is null"
+    )
+    assert len(source) == 520 - 6
     for country in ("country 0", "country 1"):
         ours = [(q, cents(p), cents(d)) for q, p, d, c in source if c == country]
         ((_, orders, revenue, discount, net),) = (

@@ -4,6 +4,7 @@
         incremental_strategy='merge',
         unique_key='order_id',
         on_schema_change='append_new_columns',
+        pre_hook="{{ take_out(ref('stg_sales_deleted')) }}",
     )
 }}
 

@@ -36,6 +36,8 @@ renamed as (
         _airbyte_extracted_at as loaded_at
 
     from source
+    -- Airbyte keeps a deleted row and marks it.
+    where _ab_cdc_deleted_at is null
 
 )
 

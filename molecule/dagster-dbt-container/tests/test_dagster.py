@@ -93,6 +93,14 @@ def test_a_late_change_of_an_old_order_arrives(host: Any) -> None:
     assert warehouse(host, "select total_revenue from ANALYTICS.MARTS.fct_sales where order_id = 7") == "0.00"
 
 
+def test_a_deleted_order_leaves_the_marts(host: Any) -> None:
+    count = "select count(*) from ANALYTICS.MARTS.fct_sales where order_id = 9"
+    assert warehouse(host, count) == "1"
+    shop(host, "delete from sales where order_id = 9")
+    assert ended(host, launch(host))["status"] == "SUCCESS"
+    assert warehouse(host, count) == "0"
+
+
 def test_two_cycles_never_run_at_once(host: Any) -> None:
     first, second = launch(host), launch(host)
     one, two = ended(host, first), ended(host, second)

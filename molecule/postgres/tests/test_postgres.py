@@ -79,6 +79,15 @@ def test_each_login_may_do_its_work_and_no_more(host: Any) -> None:
     assert "must be superuser or replication role" in refused.stderr
 
 
+def test_changes_wait_in_the_slot_for_airbyte(host: Any) -> None:
+    peek = "select count(*) from pg_logical_slot_peek_binary_changes('airbyte', null, null, 'proto_version', '1', 'publication_names', 'retailflow')"
+    before = int(psql(host, "airbyte", peek).stdout)
+    assert psql(host, "generator", INSERT).rc == 0
+    assert int(psql(host, "airbyte", peek).stdout) > before
+    refused = psql(host, "airbyte", "delete from airbyte_heartbeat")
+    assert "permission denied" in refused.stderr
+
+
 def test_only_root_reaches_the_socket(host: Any) -> None:
     socket_dir = "/var/lib/retailflow/postgres/run"
     as_root = f"psql -w -h {socket_dir} -U retailflow_admin -d retailflow_db -c 'select 1'"

@@ -60,6 +60,15 @@ options:
       database: {description: Where it is applied., type: str, required: true}
       name: {description: Its name in messages., type: str, required: true}
       sql: {description: Its text., type: str, required: true}
+  slots:
+    description: Logical replication slots. One that is missing is made; nothing else of it is touched.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      database: {description: Where it is made., type: str, required: true}
+      name: {description: Name., type: str, required: true}
+      plugin: {description: Its output plugin., type: str, default: pgoutput}
 requirements: [python3-psycopg2]
 author: RetailFlow
 attributes:
@@ -218,10 +227,11 @@ class Setup:
         self.actions += [
             f"apply {schema['name']} to {schema['database']}" for schema in self.params["schemas"]
         ]
+        self.actions += [f"create slot {slot['name']}" for slot in self.params["slots"]]
         self.after = list(self.actions)
 
     def run(self) -> None:
-        """Reconcile logins, then databases, then schemas."""
+        """Reconcile logins, then databases, then schemas, then slots."""
         with self.connect("postgres") as connection, connection.cursor() as cursor:
             admin = {
                 "name": self.params["admin_user"],
@@ -234,6 +244,8 @@ class Setup:
                 self.reconcile_database(cursor, database)
         for schema in self.params["schemas"]:
             self.reconcile_schema(schema)
+        for slot in self.params["slots"]:
+            self.reconcile_slot(slot)
 
     def reconcile_role(self, cursor: Any, role: dict[str, Any]) -> None:
         """Make a login, or its password, attributes and memberships, as wanted."""
@@ -351,6 +363,25 @@ class Setup:
             self.before.extend(sorted(before - after))
             self.after.extend(sorted(after - before))
 
+    def reconcile_slot(self, slot: dict[str, Any]) -> None:
+        """Make a replication slot where there is none of its name."""
+        name, database = slot["name"], slot["database"]
+        if self.check_mode and database in self.missing_databases:
+            self.actions.append(f"create slot {name}")
+            return
+        with self.connect(database) as connection, connection.cursor() as cursor:
+            cursor.execute("select database, plugin from pg_replication_slots where slot_name = %s", (name,))
+            found = cursor.fetchone()
+            if found is None:
+                arguments = (sql.Literal(name), sql.Literal(slot["plugin"]))
+                statement = sql.SQL("select pg_create_logical_replication_slot({}, {})").format(*arguments)
+                self.act(cursor, f"create slot {name}", statement)
+            elif found != (database, slot["plugin"]):
+                raise SetupError(
+                    f"The replication slot {name} is there, but for the plugin {found[1]} in {found[0]}: drop it,"
+                    " or choose another name."
+                )
+
 
 def main() -> None:
     """Entry point of the module."""
@@ -373,6 +404,7 @@ def main() -> None:
             ),
             "databases": records(name=text, owner=text, connect=names),
             "schemas": records(database=text, name=text, sql=text),
+            "slots": records(database=text, name=text, plugin={"type": "str", "default": "pgoutput"}),
         },
         supports_check_mode=True,
     )

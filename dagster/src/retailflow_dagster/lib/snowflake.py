@@ -14,7 +14,7 @@ from retailflow_dagster.lib.reconcile import Totals
 #: Snowflake takes at most 16,384 expressions in a list.
 IN_LIST = 10_000
 
-# Every sum casts its argument: that keeps money exact, on the emulated Snowflake too, which adds bare
+# Airbyte keeps a deleted row in RAW and marks it. Every sum casts its argument: that keeps money exact, on the emulated Snowflake too, which adds bare
 # columns as DOUBLE.
 RAW_TOTALS = """
 select
@@ -22,7 +22,7 @@ select
     coalesce(sum(cast(quantity * cast(price as number(10, 2)) as number(38, 2))), 0),
     coalesce(sum(cast(quantity * cast(discount as number(10, 2)) as number(38, 2))), 0)
 from {table}
-where order_id <= {max_order_id} {only}
+where _ab_cdc_deleted_at is null and order_id <= {max_order_id} {only}
 """
 FACT_TOTALS = """
 select
@@ -124,9 +124,10 @@ class Session:
         return rows
 
     def raw_state(self) -> tuple[int, int]:
-        """RAW's highest order id and its number of rows; zeros when empty."""
+        """RAW's highest order id and its number of rows that are not deleted; zeros when empty."""
         ((max_order_id, rows),) = self._rows(
             f"select coalesce(max(order_id), 0), count(*) from {self.names.raw_sales}"
+            " where _ab_cdc_deleted_at is null"
         )
         return int(max_order_id), int(rows)
 
