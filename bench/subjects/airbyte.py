@@ -150,7 +150,6 @@ class Bench:
         self._execute("alter role airbyte replication")
         self._execute((ROOT / "lambda/schema/sales.sql").read_text(encoding="utf-8"))
         self._execute(_FILL.format(first=1, last=self.rows))
-        self._execute("create publication retailflow for table public.sales")
         self._execute("select pg_create_logical_replication_slot('airbyte', 'pgoutput')")
         self._execute("vacuum analyze public.sales")
 
