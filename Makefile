@@ -97,6 +97,17 @@ test: bootstrap ## everything that can fail (STAGES="lint unit stack molecule")
 bench: bootstrap ## ratios measured in one run (FORMAT=json for machines; SUBJECTS="generator")
 	@FORMAT=$(FORMAT) python -m bench $(SUBJECTS)
 
+# Pins stay as they are where they fit (UPGRADE=--upgrade raises them); the images take their versions from the first.
+COMPILE = uv pip compile --quiet --generate-hashes --no-header $(UPGRADE)
+.PHONY: requirements
+requirements: ## write requirements.txt and its kin anew from the .in files (UPGRADE=--upgrade)
+	$(COMPILE) --python-version 3.11 requirements.in -o requirements.txt
+	$(COMPILE) --python-version 3.11 requirements-lint.in -o requirements-lint.txt
+	(cd emulators && $(COMPILE) --python-version 3.11 -c ../requirements.txt requirements.in -o requirements.txt)
+	(cd dagster && $(COMPILE) --python-version 3.11 -c ../requirements.txt requirements.in -o requirements.txt)
+	(cd lambda && $(COMPILE) --no-annotate --python-version 3.11 --python-platform x86_64-manylinux2014 --only-binary :all: \
+	  --no-emit-package greenlet requirements.in -o requirements.txt)
+
 .PHONY: down
 down: ## leaves nothing (caches inside the clone stay; make clean takes those)
 	@if [ -x $(BIN)/ansible-playbook ] && docker info >/dev/null 2>&1; then $(PLAYBOOK) teardown.yml; fi

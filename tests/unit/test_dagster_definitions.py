@@ -51,7 +51,9 @@ def test_lineage_runs_from_the_shop_to_the_countries(defs: dg.Definitions) -> No
         "shop/sales": [],
         "retail/sales": ["shop/sales"],
         "STAGING/stg_sales": ["retail/sales"],
-        "MARTS/fct_sales": ["STAGING/stg_sales"],
+        "STAGING/stg_sales_deleted": ["retail/sales"],
+        "MARTS/fct_sales": ["STAGING/stg_sales", "STAGING/stg_sales_deleted"],
+        "MARTS/daily_revenue_by_category": ["MARTS/fct_sales"],
         "MARTS/net_revenue_by_city": ["MARTS/fct_sales"],
         "MARTS/net_revenue_by_state": ["MARTS/net_revenue_by_city"],
         "MARTS/net_revenue_by_country": ["MARTS/net_revenue_by_state"],
@@ -66,7 +68,13 @@ def test_dbt_tests_are_asset_checks_and_reconcile_comes_last(defs: dg.Definition
     (spec,) = reconcile.check_specs
     assert spec.blocking
     waits_for = {dep.asset_key.path[-1] for dep in spec.additional_deps}
-    assert waits_for == {"sales", "net_revenue_by_city", "net_revenue_by_state", "net_revenue_by_country"}
+    assert waits_for == {
+        "sales",
+        "daily_revenue_by_category",
+        "net_revenue_by_city",
+        "net_revenue_by_state",
+        "net_revenue_by_country",
+    }
 
 
 def test_every_step_that_writes_or_checks_waits_for_the_one_slot(defs: dg.Definitions) -> None:

@@ -42,7 +42,13 @@ select
     '{at}'::timestamp_tz, i, '2026-01-01T00:00:00.000000Z', null
 from (select row_number() over (order by seq4()) + {after} as i from table(generator(rowcount => {rows})))
 """
-MARTS = ("fct_sales", "net_revenue_by_city", "net_revenue_by_state", "net_revenue_by_country")
+MARTS = (
+    "fct_sales",
+    "daily_revenue_by_category",
+    "net_revenue_by_city",
+    "net_revenue_by_state",
+    "net_revenue_by_country",
+)
 
 
 def cents(money: float) -> Decimal:

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from retailflow_emulators.dashboards import vault
 from retailflow_emulators.dashboards.app import build_app
-from retailflow_emulators.dashboards.charts import draw, format_value
+from retailflow_emulators.dashboards.charts import NOTHING, draw, format_value
 from retailflow_emulators.dashboards.settings import Settings
 from retailflow_emulators.dashboards.store import Store
 from retailflow_emulators.dashboards.warehouse import Column, Result, WarehouseError, private_key_der
@@ -435,6 +435,23 @@ def test_a_dashboard_shows_what_is_wrong_beside_what_works(
 )
 def test_numbers_are_written_for_people(value: Any, options: dict[str, Any], text: str) -> None:
     assert format_value(value, Column("X", "type/Decimal"), options) == text
+
+
+def test_a_line_is_plotted_without_style_or_script_and_told_as_a_table() -> None:
+    days = Result(
+        [Column("DAY", "type/Text"), Column("NET", "type/Decimal")],
+        [["<b>1</b>", 10.5], ["2", None], ["3", 30.0]],
+    )
+    settings = {"graph.dimensions": ["DAY"], "graph.metrics": ["NET"]}
+    drawing = draw({"display": "line", "visualization_settings": settings}, days)
+    assert (drawing.kind, [row[1].text for row in drawing.rows]) == ("line", ["10.50", NOTHING, "30.00"])
+    assert drawing.plot
+    assert drawing.plot.startswith("<svg")
+    assert "<title>Net by day</title>" in drawing.plot
+    for unwanted in ("<style", "<script", "<b>"):
+        assert unwanted not in drawing.plot
+    fallback = draw({"display": "line", "visualization_settings": {}}, days)
+    assert (fallback.kind, fallback.plot) == ("table", None)
 
 
 def test_bars_are_shares_of_the_largest_and_a_missing_column_falls_back_to_a_table() -> None:

@@ -1,4 +1,4 @@
-"""The three marts, with a few rows, in the emulated Snowflake of this container."""
+"""The marts, with a few rows, in the emulated Snowflake of this container."""
 
 import os
 
@@ -38,3 +38,11 @@ with connection, connection.cursor() as cursor:
         cursor.execute(
             f"create or replace table NET_REVENUE_BY_{name} as select {keys}, {SUMS} from NET_REVENUE_BY_CITY group by {keys}"
         )
+    cursor.execute(
+        "create or replace table DAILY_REVENUE_BY_CATEGORY as select date '2026-01-01' PURCHASE_DATE,"
+        f" 'Books' PRODUCT_CATEGORY, {SUMS} from NET_REVENUE_BY_CITY"
+    )
+    cursor.execute(
+        "create or replace table FCT_SALES as select 'Pen' PRODUCT_NAME, 'Books' PRODUCT_CATEGORY, ORDERS QUANTITY,"
+        " NET_REVENUE, current_timestamp() CREATED_AT, current_timestamp() LOADED_AT from NET_REVENUE_BY_CITY"
+    )

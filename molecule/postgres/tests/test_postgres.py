@@ -80,7 +80,10 @@ def test_each_login_may_do_its_work_and_no_more(host: Any) -> None:
 
 
 def test_changes_wait_in_the_slot_for_airbyte(host: Any) -> None:
-    peek = "select count(*) from pg_logical_slot_peek_binary_changes('airbyte', null, null, 'proto_version', '1', 'publication_names', 'retailflow')"
+    peek = (
+        "select count(*) from pg_logical_slot_peek_binary_changes('airbyte', null, null,"
+        " 'proto_version', '1', 'publication_names', 'retailflow')"
+    )
     before = int(psql(host, "airbyte", peek).stdout)
     assert psql(host, "generator", INSERT).rc == 0
     assert int(psql(host, "airbyte", peek).stdout) > before

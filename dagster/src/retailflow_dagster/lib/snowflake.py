@@ -14,8 +14,8 @@ from retailflow_dagster.lib.reconcile import Totals
 #: Snowflake takes at most 16,384 expressions in a list.
 IN_LIST = 10_000
 
-# Airbyte keeps a deleted row in RAW and marks it. Every sum casts its argument: that keeps money exact, on the emulated Snowflake too, which adds bare
-# columns as DOUBLE.
+# Airbyte keeps a deleted row in RAW and marks it. Every sum casts its argument: that keeps money exact, on
+# the emulated Snowflake too, which adds bare columns as DOUBLE.
 RAW_TOTALS = """
 select
     count(*),

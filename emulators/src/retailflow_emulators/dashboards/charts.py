@@ -1,11 +1,15 @@
-"""A query's result as something to draw: numbers formatted, bars measured. No markup here."""
+"""A query's result as something to draw: numbers formatted, bars measured, lines plotted."""
 
 from __future__ import annotations
 
 import json
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import pygal
+from markupsafe import Markup
 
 from retailflow_emulators.dashboards.warehouse import Column, Result, Value
 
@@ -33,11 +37,12 @@ class Heading:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What a template draws: ``kind`` is table, bars or scalar."""
+    """What a template draws: ``kind`` is table, bars, scalar or line, which also has a ``plot``."""
 
     kind: str
     headings: list[Heading]
     rows: list[list[Cell]]
+    plot: Markup | None = None
 
 
 def draw(card: Document, result: Result) -> Drawing:
@@ -107,18 +112,61 @@ def _table(settings: Document, result: Result) -> Drawing:
     return Drawing("table", headings, [list(row) for row in zip(*cells, strict=True)])
 
 
-def _bars(settings: Document, result: Result) -> Drawing:
+def _graph_columns(settings: Document, result: Result) -> Result | None:
+    """The dimension and the metric of a graph; None where the result does not have both."""
     wanted = [*settings.get("graph.dimensions", [])[:1], *settings.get("graph.metrics", [])[:1]]
     names = [column.name for column in result.columns]
     if len(wanted) != 2 or not set(wanted) <= set(names):
-        return _table(settings, result)
+        return None
     picked = [names.index(name) for name in wanted]
-    slim = Result([result.columns[i] for i in picked], [[row[i] for i in picked] for row in result.rows])
+    return Result([result.columns[i] for i in picked], [[row[i] for i in picked] for row in result.rows])
+
+
+def _bars(settings: Document, result: Result) -> Drawing:
+    slim = _graph_columns(settings, result)
+    if slim is None:
+        return _table(settings, result)
     cells = _columns_of_cells(settings, slim, lambda column, options: True)
     headings = [
         Heading(_title(column, _options(settings, column)), column.is_number) for column in slim.columns
     ]
     return Drawing("bars", headings, [list(row) for row in zip(*cells, strict=True)])
+
+
+def _line(settings: Document, result: Result) -> Drawing:
+    """The points in the order of the rows, as a plot and, for those who do not see it, as a table."""
+    slim = _graph_columns(settings, result)
+    if slim is None:
+        return _table(settings, result)
+    drawing = _table(settings, slim)
+    dimension, metric = drawing.headings
+    options = dict(_options(settings, slim.columns[1]), decimals=0)
+    chart = pygal.Line(
+        width=960,
+        height=300,
+        margin=12,
+        js=[],
+        disable_xml_declaration=True,
+        fill=True,
+        show_dots=len(slim.rows) == 1,
+        show_legend=False,
+        truncate_label=-1,
+        x_labels_major_count=6,
+        show_minor_x_labels=False,
+        max_scale=6,
+        include_x_axis=True,
+        formatter=lambda value: format_value(value, slim.columns[1], options),
+    )
+    chart.x_labels = [format_value(row[0], slim.columns[0], {}) for row in slim.rows]
+    chart.add(metric.title, [None if row[1] is None else _number(row[1]) for row in slim.rows])
+    svg = chart.render_tree()
+    # Its own style sheet and script are not wanted: the page's style sheet draws it, and pages have no scripts.
+    for definitions in svg.iter("defs"):
+        definitions.clear()
+    svg.find("title").text = f"{metric.title} by {dimension.title.lower()}"
+    svg.set("role", "img")
+    plot = Markup(ElementTree.tostring(svg, encoding="unicode"))  # escaped by ElementTree
+    return Drawing("line", drawing.headings, drawing.rows, plot)
 
 
 def _scalar(settings: Document, result: Result) -> Drawing:
@@ -130,5 +178,6 @@ _DISPLAYS: dict[str, Callable[[Document, Result], Drawing]] = {
     "table": _table,
     "bar": _bars,
     "row": _bars,
+    "line": _line,
     "scalar": _scalar,
 }
