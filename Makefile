@@ -89,6 +89,11 @@ open-dagster open-airbyte open-metabase: made
 made:
 	@[ "$(RETAILFLOW_TARGET)" = "$(TARGET)" ] || { echo "error: .env says nothing of the target $(TARGET): run make up TARGET=$(TARGET)" >&2; exit 1; }
 
+.PHONY: screenshots
+screenshots: made ## pictures of the dashboards for the documentation, in docs/images
+	@tools/machine browser
+	@python tools/pages.py docs/images
+
 .PHONY: test
 test: bootstrap ## everything that can fail (STAGES="lint unit stack molecule")
 	@tools/test $(STAGES)

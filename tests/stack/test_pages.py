@@ -1,0 +1,64 @@
+"""What a person reads in a browser, compared with what PostgreSQL holds."""
+
+from __future__ import annotations
+
+import html
+import importlib.util
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+_spec = importlib.util.spec_from_file_location("pages", Path(__file__).parents[2] / "tools/pages.py")
+assert _spec
+assert _spec.loader
+pages = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(pages)
+
+ATTEMPTS = 4  # a cycle may rebuild the marts between two cards of one page
+
+
+def tiles(document: str) -> dict[str, list[str]]:
+    """Name of a card -> the texts of its cells."""
+    found = {}
+    for section in document.split('<section class="card"')[1:]:
+        name = re.findall(r"<h2>(.*?)</h2>", section)[0]
+        cells = re.findall(r'<(?:td|div class="scalar")[^>]*>(.*?)</(?:td|div)>', section, re.DOTALL)
+        found[html.unescape(name)] = [html.unescape(re.sub(r"<[^>]*>", "", cell)).strip() for cell in cells]
+    return found
+
+
+def in_postgresql(sql: Callable[[str], str], orders: int) -> dict[str, list[str]]:
+    """The same figures, of the first so many orders."""
+    money = "to_char(sum(quantity * {}), 'FM$999,999,999,990.00')"
+    shown = f"(select * from sales order by order_id limit {orders}) as shown"
+    totals = {"Net revenue": "(price - discount)", "Revenue": "price", "Discount": "discount"}
+    by_country = (
+        f"select country, {money.format('(price - discount)')} from {shown} group by country"
+        " order by sum(quantity * (price - discount)) desc, country"
+    )
+    return {
+        **{name: [sql(f"select {money.format(what)} from {shown}")] for name, what in totals.items()},
+        "Orders": [f"{orders:,}"],
+        "Net revenue by country": re.split(r"[|\n]", sql(by_country)),
+    }
+
+
+def test_the_figures_in_the_page_are_those_of_postgresql(sql: Callable[[str], str]) -> None:
+    for _ in range(ATTEMPTS):
+        found = tiles(pages.dom("Net revenue"))
+        expected = in_postgresql(sql, int(found["Orders"][0].replace(",", "")))
+        # A bar has no text, so a row of the chart is country, nothing, money.
+        shown = {name: [text for text in found[name] if text] for name in expected}
+        if shown == expected:
+            break
+        time.sleep(15)
+    assert shown == expected
+    assert int(found["Orders"][0].replace(",", "")) > 0
+
+
+def test_the_pipeline_page_shows_when_rows_last_came() -> None:
+    found = tiles(pages.dom("Pipeline health"))
+    assert int(found["Minutes since the last load"][0].replace(",", "")) >= 0
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", found["Newest order"][0])
+    assert found["Orders by hour"]
