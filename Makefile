@@ -52,6 +52,13 @@ HISTORY = {"days": $(DAYS), "rows": $(ROWS), "batch_id": "backfill-$(DAYS)-$(ROW
 backfill: made ## a history for a demo (DAYS=365 ROWS=100000); again goes on where it stopped
 	@$(PLAYBOOK) playbooks/backfill.yml -e '{"retailflow_history": $(HISTORY)}'
 
+.PHONY: pause
+pause: made ## stops generator and hosts, with their data, to save money
+	@$(PLAYBOOK) playbooks/pause.yml
+
+.PHONY: resume
+resume: up ## goes on after a pause; make up does the same
+
 .PHONY: status
 status: ## hosts, services, freshness, row counts, slot lag, last runs (FORMAT=json for machines)
 	@[ -x $(BIN)/ansible-playbook ] || { echo "error: nothing is installed here yet: run make up" >&2; exit 1; }
