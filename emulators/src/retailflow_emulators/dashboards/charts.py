@@ -143,8 +143,9 @@ def _line(settings: Document, result: Result) -> Drawing:
     options = dict(_options(settings, slim.columns[1]), decimals=0)
     chart = pygal.Line(
         width=960,
-        height=300,
+        height=330,
         margin=12,
+        margin_right=60,
         js=[],
         disable_xml_declaration=True,
         fill=True,
@@ -155,7 +156,7 @@ def _line(settings: Document, result: Result) -> Drawing:
         show_minor_x_labels=False,
         max_scale=6,
         include_x_axis=True,
-        formatter=lambda value: format_value(value, slim.columns[1], options),
+        value_formatter=lambda value: format_value(value, slim.columns[1], options),
     )
     chart.x_labels = [format_value(row[0], slim.columns[0], {}) for row in slim.rows]
     chart.add(metric.title, [None if row[1] is None else _number(row[1]) for row in slim.rows])
