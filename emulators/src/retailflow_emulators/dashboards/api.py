@@ -372,7 +372,7 @@ def routes(service: Service) -> list[Route]:
             "GET",
             "/dashboard",
             readers,
-            lambda call: [found for found in service.dashboards() if call.sees(found)],
+            lambda call: [found for found in service.dashboards(_archived(call)) if call.sees(found)],
         ),
         route("GET", "/dashboard/{id:int}", readers, lambda call: call.seen(service.dashboard(call.id))),
         route("GET", "/dashboard/{id:int}/params/{parameter}/values", readers, _filter_values),

@@ -8,7 +8,10 @@ from typing import Any
 from retailflow_emulators.dashboards.store import Document, Store
 
 ALL_USERS, ADMINISTRATORS = 1, 2
-_BUILT_IN = ({"name": "All Users"}, {"name": "Administrators"})
+_BUILT_IN = (
+    {"name": "All Users", "magic_group_type": "all-internal-users"},
+    {"name": "Administrators", "magic_group_type": "admin"},
+)
 # What a group that no graph names may: as in Metabase everybody sees everything until an administrator says otherwise.
 _OF_ALL_USERS: Document = {"view-data": "unrestricted", "create-queries": "query-builder-and-native"}
 _OF_OTHERS: Document = {"view-data": "unrestricted"}

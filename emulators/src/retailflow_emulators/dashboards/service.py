@@ -392,9 +392,9 @@ class Service:
 
     # Dashboards
 
-    def dashboards(self) -> list[Document]:
-        """All dashboards that are not archived."""
-        return [found for found in self._store.all("dashboard") if not found["archived"]]
+    def dashboards(self, archived: bool = False) -> list[Document]:
+        """All dashboards that are, or are not, archived."""
+        return [found for found in self._store.all("dashboard") if found["archived"] == archived]
 
     def dashboard(self, identity: int) -> Document:
         """A dashboard with its cards."""
