@@ -54,9 +54,8 @@ options:
     type: str
     default: RetailFlow
   database:
-    description: The Snowflake connection that every card reads.
+    description: The Snowflake connection that every card reads. Needed unless O(state=set_up).
     type: dict
-    required: true
     suboptions:
       name: {description: Name in Metabase., type: str, required: true}
       details: {description: Connection details without secrets., type: dict, required: true}
@@ -68,9 +67,10 @@ options:
     type: str
     default: ""
   content:
-    description: File name to parsed content, with the maps C(collections), C(cards) and C(dashboards).
+    description: >-
+      File name to parsed content, with the maps C(collections), C(cards) and C(dashboards). Needed
+      unless O(state=set_up).
     type: dict
-    required: true
   state:
     description: >-
       V(present) makes the content match; V(queried) only runs every card and returns its rows; V(set_up) only
@@ -835,9 +835,14 @@ class Reconciler:
             )
 
     def set_up(self) -> None:
-        """The first-run set-up alone."""
-        self.log_in()
-        self.log_out()
+        """The first-run set-up alone; a server that has an administrator is left as it is."""
+        try:
+            done = self.api("GET", "/api/session/properties").get("has-user-setup")
+        except Unreachable:
+            done = False  # to be told by the log-in
+        if not done:
+            self.log_in()
+            self.log_out()
 
     def apply(self) -> None:
         """Everything, in the order in which things refer to each other."""
@@ -927,7 +932,6 @@ def main() -> None:
             "site_name": {"type": "str", "default": "RetailFlow"},
             "database": {
                 "type": "dict",
-                "required": True,
                 "options": {
                     "name": text,
                     "details": {"type": "dict", "required": True},
@@ -935,17 +939,18 @@ def main() -> None:
                 },
             },
             "group": {"type": "str", "default": ""},
-            "content": {"type": "dict", "required": True},
+            "content": {"type": "dict"},
             "state": {"type": "str", "choices": ["present", "queried", "set_up"], "default": "present"},
             "state_file": {"type": "path", "required": True},
             "timeout": {"type": "int", "default": 120},
             "sync_timeout": {"type": "int", "default": 300},
         },
+        required_if=[("state", state, ("database", "content")) for state in ("present", "queried")],
         supports_check_mode=True,
     )
     params = module.params
     try:
-        content = load(params["content"])
+        content = load(params["content"] or {})
         work = Reconciler(Api(params["url"], params["timeout"]), params, content, module.check_mode)
         if params["state"] == "queried":
             module.exit_json(changed=False, actions=[], cards=work.query(), dashboards={})
