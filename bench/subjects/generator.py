@@ -51,7 +51,12 @@ def measure(rows: int) -> Iterator[Measurement]:
     )
     yield Measurement("generator.peak_mb", peak, "MB", 512, at_most=True, note=f"a batch of {rows:,}")
     yield Measurement(
-        "generator.scheduled_s", fast["small_s"], "s", 1, at_most=True, note=f"a batch of {SMALL}, warm"
+        "generator.scheduled_s",
+        fast["small_s"],
+        "s",
+        1,
+        at_most=True,
+        note=f"a batch of {SMALL}, warm, on {rows:,} rows",
     )
     yield Measurement("generator.cold_s", fast["cold_s"], "s", note=f"the first batch of {SMALL}")
     yield Measurement("generator.import_s", fast["import_s"], "s", note="of the handler")
@@ -98,8 +103,9 @@ def _handler(rows: int) -> dict[str, float]:
     import_s = time.perf_counter() - started
     logging.getLogger("retailflow_generator").addHandler(logging.NullHandler())  # keeps the log quiet
     cold_s = _seconds(lambda: module.handler({"rows": SMALL}))
-    small_s = statistics.median(_seconds(lambda: module.handler({"rows": SMALL})) for _ in range(9))
     large_s = _seconds(lambda: module.handler({"rows": rows, "seed": 1, "as_of": "2026-11-22"}))
+    # On a table that is full, where as many earlier orders move on as an invocation lets.
+    small_s = statistics.median(_seconds(lambda: module.handler({"rows": SMALL})) for _ in range(9))
     return {"import_s": import_s, "cold_s": cold_s, "small_s": small_s, "rows_per_s": rows / large_s}
 
 

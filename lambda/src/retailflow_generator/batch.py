@@ -51,17 +51,26 @@ def history(shop: Shop, request: BatchRequest) -> Iterator[BatchRequest]:
             )
 
 
+def in_season(shop: Shop, request: BatchRequest) -> BatchRequest:
+    """Give a scheduled batch the rows that its moment sees: more in the evening, in December, in a promotion."""
+    rows = round(request.rows * shop.demand_at(request.as_of - dt.timedelta(minutes=shop.schedule_minutes)))
+    return dataclasses.replace(request, rows=min(max(rows, 1), MAX_ROWS))
+
+
 def _write_batch(settings: Settings, request: BatchRequest, *, alive: bool) -> tuple[Result, bool]:
     """Write one batch; ``alive`` lets earlier orders live on. Returns its result, and whether it is an old one."""
     shop = default_shop()
     life = shop.life
+    minutes = shop.schedule_minutes if request.scheduled else None
     if settings.delete_share is not None:
         life = dataclasses.replace(life, delete=settings.delete_share)
 
     def write(connection: Connection) -> Result:
         # The server draws the ids while the rows are drawn here.
         with ThreadPoolExecutor(1) as worker:
-            drawing = worker.submit(draw, shop, request.rows, request.seed, request.as_of, request.age_days)
+            drawing = worker.submit(
+                draw, shop, request.rows, request.seed, request.as_of, request.age_days, minutes
+            )
             ids = draw_order_ids(connection, request.rows)
             draws = drawing.result()
         stock(connection, shop, draws)
@@ -118,6 +127,8 @@ def generate(
     """
     try:
         if request.days is None:
+            if request.scheduled:
+                request = in_season(default_shop(), request)
             return _write_batch(settings, request, alive=True)
         return _write_history(settings, request, progress)
     except OperationalError as error:

@@ -107,6 +107,14 @@ _MOVE_ON = text(
     where sales.order_id = moving.order_id and sales.order_id >= :first and sales.order_id < :end
     """
 )
+# The lock makes a sync that begins now wait for the end of this batch, so that it sees what goes.
+_LAST_SYNC = text(
+    """
+    select beaten_at < clock_timestamp() - make_interval(secs => :seconds)
+    from public.airbyte_heartbeat
+    for share
+    """
+)
 _DELETE = text(
     """
     with doomed as materialized (
@@ -215,11 +223,20 @@ def copy_rows(connection: Connection, chunks: Iterable[bytes]) -> None:
     connection.execute(_REPLICATION_ROLE, {"role": "origin"})
 
 
+def _may_delete(connection: Connection, life: Life) -> bool:
+    """Whether the last sync by change data capture, if there was any, began long enough ago.
+
+    Until then its cycle may still compare PostgreSQL with what the sync has read.
+    """
+    return all(connection.execute(_LAST_SYNC, {"seconds": life.delete_after}).scalars())
+
+
 def live_on(connection: Connection, life: Life, seed: int, first_order_id: int) -> tuple[int, int]:
     """Let earlier orders live on: move some one step, delete some cancelled ones; returns how many of each.
 
     Only the ``life.window`` order ids before ``first_order_id`` are read, by the primary key, and at most
-    ``life.limit`` of them change in each way. Rows that another batch holds are left to it.
+    ``life.limit`` of them change in each way. Rows that another batch holds are left to it. Nothing is deleted
+    in the ``life.delete_after`` seconds after the beginning of a sync.
     """
     orders = {
         "first": first_order_id - life.window,
@@ -227,7 +244,9 @@ def live_on(connection: Connection, life: Life, seed: int, first_order_id: int) 
         "seed": seed,
         "limit": life.limit,
     }
-    deleted = connection.execute(_DELETE, orders | {"share": life.delete}).rowcount if life.delete else 0
+    deleted = 0
+    if life.delete and _may_delete(connection, life):
+        deleted = connection.execute(_DELETE, orders | {"share": life.delete}).rowcount
     moves = orders | {"pace": life.pace, "cancelled": life.cancelled, "returned": life.returned}
     return connection.execute(_MOVE_ON, moves).rowcount, deleted
 
