@@ -121,13 +121,13 @@ def _copy(rows: int) -> dict[str, float]:
 
     from retailflow_generator.binary import default_encoder
     from retailflow_generator.config import Settings
-    from retailflow_generator.database import engine_for, stock
+    from retailflow_generator.database import Stock, engine_for, stock
     from retailflow_generator.rows import COLUMNS, draw
     from retailflow_generator.shop import default_shop
 
     draws = draw(default_shop(), rows, 1, dt.datetime(2026, 11, 22, tzinfo=dt.UTC))
     with engine_for(Settings.from_env(os.environ)).begin() as connection:
-        stock(connection, default_shop(), draws)
+        stock(connection, default_shop(), draws, Stock())
     data = io.BytesIO(b"".join(default_encoder().chunks(draws, np.arange(1, rows + 1))))
     connection = psycopg2.connect(
         host=os.environ["DB_HOST"], port=os.environ["DB_PORT"], user=os.environ["DB_USER"], dbname="postgres"

@@ -254,6 +254,9 @@ def test_a_history_is_spread_over_its_days(database: Sql) -> None:
         *(dt.date(2026, 11, 11), dt.date(2026, 11, 30), 20),
     )
     assert (result["batches_written"], result["repeated"]) == (20, False)
+    assert database("select count(*) from customers") == database(
+        "select count(distinct customer_id) from sales"
+    )
     by_age = "select distinct order_status from sales where order_date_at = %s order by 1"
     assert database(by_age, "2026-11-30") == [("placed",)]
     assert database(by_age, "2026-11-12") == [("cancelled",), ("returned",), ("shipped",)]

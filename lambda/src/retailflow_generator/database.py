@@ -10,6 +10,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -181,29 +182,46 @@ def draw_order_ids(connection: Connection, rows: int) -> Ints:
     return np.array(connection.execute(_DRAW_LIST, {"rows": rows}).scalar_one(), dtype=np.int64)
 
 
-def stock(connection: Connection, shop: Shop, draws: Draws) -> None:
-    """See that customers and products hold everybody and everything of these rows, as the shop knows them."""
-    people = [shop.customers[i] for i in np.unique(draws.customer).tolist()]
-    connection.execute(
-        _STOCK_CUSTOMERS,
-        {
-            "ids": [c.customer_id for c in people],
-            "names": [c.name for c in people],
-            "cities": [c.city for c in people],
-            "states": [c.state for c in people],
-            "countries": [c.country for c in people],
-        },
-    )
-    goods = [shop.products[i] for i in np.unique(draws.product).tolist()]
-    connection.execute(
-        _STOCK_PRODUCTS,
-        {
-            "ids": [p.product_id for p in goods],
-            "names": [p.name for p in goods],
-            "categories": [p.category for p in goods],
-            "prices": [money(p.price) for p in goods],
-        },
-    )
+@dataclass
+class Stock:
+    """Indices of the shop's customers and products that earlier batches of a history have put there."""
+
+    customers: set[int] = field(default_factory=set)
+    products: set[int] = field(default_factory=set)
+
+
+def stock(connection: Connection, shop: Shop, draws: Draws, known: Stock) -> None:
+    """See that customers and products hold everybody and everything of these rows, as the shop knows them.
+
+    What is ``known`` is not looked at again; whatever is new is added to it.
+    """
+    people = set(np.unique(draws.customer).tolist()) - known.customers
+    if people:
+        customers = [shop.customers[i] for i in people]
+        connection.execute(
+            _STOCK_CUSTOMERS,
+            {
+                "ids": [c.customer_id for c in customers],
+                "names": [c.name for c in customers],
+                "cities": [c.city for c in customers],
+                "states": [c.state for c in customers],
+                "countries": [c.country for c in customers],
+            },
+        )
+    goods = set(np.unique(draws.product).tolist()) - known.products
+    if goods:
+        products = [shop.products[i] for i in goods]
+        connection.execute(
+            _STOCK_PRODUCTS,
+            {
+                "ids": [p.product_id for p in products],
+                "names": [p.name for p in products],
+                "categories": [p.category for p in products],
+                "prices": [money(p.price) for p in products],
+            },
+        )
+    known.customers |= people
+    known.products |= goods
 
 
 def copy_rows(connection: Connection, chunks: Iterable[bytes]) -> None:
