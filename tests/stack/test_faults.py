@@ -71,7 +71,8 @@ def test_a_killed_warehouse_comes_back_with_its_rows(playbook: Playbook) -> None
     os.kill(int(docker("inspect", "--format", "{{.State.Pid}}", "retailflow-snowflake")), 9)
     found = playbook("playbooks/verify.yml")
     assert found.returncode == 0, found.stdout[-6000:]
-    assert status(playbook)["warehouse"]["mart_orders"] >= before + 500
+    # An invocation adds 500 orders, and may delete a few that were cancelled.
+    assert status(playbook)["warehouse"]["mart_orders"] >= before + 400
 
 
 def test_a_taken_port_is_named_before_anything_changes(playbook: Playbook) -> None:
