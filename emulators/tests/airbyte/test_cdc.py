@@ -409,6 +409,27 @@ def test_a_wrong_password_and_a_dropped_table_are_named_and_repaired(shop: Shop)
     shop.assert_equal()
 
 
+def test_a_type_that_changes_is_named_and_repaired(shop: Shop) -> None:
+    shop.insert(1, 10)
+    shop.sync()
+    there = "alter table sales alter price type text using 'price ' || price"
+    shop.postgres.execute(there)
+    shop.insert(11, 20)
+    job = shop.client.sync(shop.connection)
+    words = "column PRICE of {} is FLOAT, but the source now gives VARCHAR".format(
+        ".".join(f'"{name}"' for name in ("RAW", shop.schema, "SALES"))
+    )
+    assert job["status"] == "failed" and words in job["failures"][0]
+    back = "alter table sales alter price type numeric(10,2) using replace(price, 'price ', '')::numeric"
+    shop.postgres.execute(back)
+    shop.sync()
+    shop.assert_equal()
+    shop.postgres.execute(there)
+    shop.sync("refresh")
+    texts = shop.warehouse.query(f'select "ORDER_ID", "PRICE" from {shop.table} order by 1')
+    assert texts == shop.postgres.execute("select order_id, price from sales order by 1")
+
+
 def test_from_standard_to_cdc(shop: Shop) -> None:
     standard = {"configuration": {"replication_method": {"method": "Standard"}}}
     shop.client.call("PATCH", f"/sources/{shop.source}", standard)
@@ -499,3 +520,87 @@ def test_least_privileges_and_heartbeat(shop: Shop) -> None:
     shop.sync()
     shop.assert_equal()
     assert shop.postgres.execute("select at from heartbeat")[0][0] > before
+
+
+# A column of each kind: PostgreSQL's type, an ordinary value, how RAW shows it, and values that Snowflake has no word for.
+TYPES: dict[str, tuple[str, str, Any, list[str]]] = {
+    "small": ("smallint", "-7", -7, []),
+    "big": ("bigint", "9223372036854775807", 9223372036854775807, []),
+    "amount": ("numeric(12,2)", "1234567890.07", 1234567890.07, ["NaN"]),
+    "wide": ("numeric", "0.1", 0.1, ["Infinity", "1e400"]),
+    "float": ("double precision", "1.5e-300", 1.5e-300, ["-Infinity"]),
+    "yes": ("boolean", "true", True, []),
+    "day": ("date", "2024-02-29", "2024-02-29", ["infinity", "0044-03-15 BC", "10000-01-01"]),
+    "clock": ("time", "23:59:59.999999", "23:59:59.999999", ["24:00:00"]),
+    "zoned_clock": ("timetz", "10:00:00+02", "10:00:00+02", []),
+    "naive": (
+        "timestamp",
+        "2024-02-29 01:02:03.000004",
+        "2024-02-29 01:02:03.000004",
+        ["-infinity", "0001-01-01 BC"],
+    ),
+    "moment": (
+        "timestamptz",
+        "2024-02-29 01:02:03.000004+05",
+        "2024-02-28 20:02:03.000004",
+        ["infinity", "12345-01-01"],
+    ),
+    "text": ("text", "é😀 \"'\\ \n\t\u2028", "é😀 \"'\\ \n\t\u2028", []),
+    "empty": ("text", "", "", []),
+    "padded": ("char(5)", "ab", "ab   ", []),
+    "json": ("jsonb", '{"a": [1, null, "ü\\n"]}', '{"a": [1, null, "ü\\n"]}', []),
+    "words": ("text[]", '{a,"b c",NULL}', '{a,"b c",NULL}', []),
+    "bytes": ("bytea", "\\x00ff", "\\x00ff", []),
+    "span": ("interval", "1 day 02:00", "1 day 02:00:00", []),
+    "id_": ("uuid", "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000a", []),
+    "mood": ("mood", "so so", "so so", []),
+    "few": ("few", "3", 3, []),
+}
+
+
+def test_every_type_arrives_by_the_snapshot_and_by_the_log(shop: Shop) -> None:
+    """Ordinary values exactly, NULL as NULL; what Snowflake cannot hold as NULL, with a note."""
+    execute = shop.postgres.execute
+    execute("create type mood as enum ('well', 'so so'); create domain few as int check (value < 9)")
+    execute("drop table sales cascade")
+    columns = ", ".join(f'"{name}" {type_}' for name, (type_, _, _, _) in TYPES.items())
+    execute(
+        f"create table sales (order_id int primary key, {columns}); alter publication shop add table sales"
+    )
+    odd = max(len(values) for *_, values in TYPES.values())
+
+    def insert(first: int) -> None:
+        with contextlib.closing(shop.postgres.connect()) as connection, connection.cursor() as cursor:
+            rows = [[value for _, value, _, _ in TYPES.values()], [None] * len(TYPES)]
+            rows += [[dict(enumerate(values)).get(n) for *_, values in TYPES.values()] for n in range(odd)]
+            for number, row in enumerate(rows, first):
+                holes = ", ".join(["%s"] * (1 + len(row)))
+                cursor.execute(f"insert into sales values ({holes})", (number, *row))
+            connection.commit()
+
+    def shown(first: int) -> list[tuple[Any, ...]]:
+        spelled = {"DAY", "CLOCK", "NAIVE", "MOMENT"}
+        names = [name.upper() for name in TYPES]
+        data = ", ".join(f'"{name}"::varchar' if name in spelled else f'"{name}"' for name in names)
+        where = f'"ORDER_ID" between {first} and {first + 1 + odd}'
+        return shop.warehouse.query(
+            f'select {data}, "_AIRBYTE_META" from {shop.table} where {where} order by "ORDER_ID"'
+        )
+
+    insert(1)
+    shop.sync()
+    insert(101)
+    shop.sync()
+    snapshot, changes = shown(1), shown(101)
+    assert len(snapshot) == 2 + odd
+    for by in (snapshot, changes):
+        ordinary = [
+            value.split("+00")[0] if name == "moment" else value
+            for name, value in zip(TYPES, by[0][:-1], strict=True)
+        ]
+        assert ordinary == [expected for _, _, expected, _ in TYPES.values()]
+        assert set(by[1][:-1]) == {None}
+        for number, row in enumerate(by[2:]):
+            assert set(row[:-1]) == {None}, row
+            nulled = {change["field"] for change in orjson.loads(row[-1])["changes"]}
+            assert nulled == {name for name, (*_, values) in TYPES.items() if len(values) > number}
