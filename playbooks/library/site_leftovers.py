@@ -126,7 +126,9 @@ def main() -> None:
     module = AnsibleAWSModule(
         argument_spec={"site": {"type": "str", "required": True}}, supports_check_mode=True
     )
-    clients = {service: module.client(service) for service in ("ec2", "iam", "ecs", "resourcegroupstaggingapi")}
+    clients = {
+        service: module.client(service) for service in ("ec2", "iam", "ecs", "resourcegroupstaggingapi")
+    }
     try:
         module.exit_json(changed=False, found=found(clients, module.params["site"]))
     except (BotoCoreError, ClientError) as error:
