@@ -215,7 +215,7 @@ class Account:
             self.problems.append(
                 f"quota: AWS keeps {LAMBDA_KEPT} concurrent Lambda invocations for functions that reserve none, which leaves "
                 f"{max(free, 0)} of {answer['AccountLimit']['ConcurrentExecutions']} to reserve; ask for more at Service "
-                "Quotas (lambda, L-B99A9384), or set lambda_generator_concurrency to -1"
+                "Quotas (lambda, L-B99A9384), or set retailflow_generator_concurrency to -1"
             )
 
     def strangers(self) -> None:

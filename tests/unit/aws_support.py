@@ -1,4 +1,4 @@
-"""The aws target for tests: the project in a folder of its own, the stock moto server and an emulated Snowflake as processes."""
+"""The aws target for tests: the project in a folder of its own, the stock moto server and an emulated Snowflake."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ CREDENTIALS = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+BUCKET = "retailflow-terraform-state"
 # An address that AWS would see; nothing is ever sent there.
 OPERATOR = "52.94.76.9/32"
 
@@ -201,6 +202,14 @@ snowflake_access: false # the emulated one keeps no users
 snowflake_admin_user: admin
 snowflake_admin_password: accepts-anything
 ecs_agent_package_checksum: sha256:{"0" * 64}
+retailflow_terraform_backend: s3
+retailflow_terraform_backend_config:
+  bucket: {BUCKET}
+  key: retailflow.tfstate
+  region: us-east-1
+  encrypt: "true"
+  use_lockfile: "true"
+  use_path_style: "true" # the emulated API has no names for buckets
 lambda_generator_requirements: {folder}/requirements.txt
 lambda_generator_cache_dir: {os.environ.get("UV_CACHE_DIR", ROOT / ".cache/uv")}
 retailflow_left_retries: 0 # the emulated API forgets at once

@@ -1,10 +1,12 @@
-"""The aws target's own control-plane tasks against the emulated API: preflight, two runs, what they made, and teardown.
+"""The aws target's own control-plane tasks against the emulated API, with Terraform's state in S3: made, made again, torn down.
 
-The tests of this file stand on one site and run in order: making it takes most of the time.
+The tests of this file stand on one site and run in order, for making it takes most of the time: two applies, a clean plan and
+a destroy to nothing are among them.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections.abc import Iterator
@@ -15,6 +17,14 @@ import pytest
 
 # What `make up TARGET=aws` does from the control node; the rest of site.yml needs hosts that answer ssh.
 MAKE = ("playbooks/provision.yml", "playbooks/wire.yml", "--limit", "control")
+ROLES = ("postgres", "airbyte", "dagster_dbt", "metabase")
+
+_spec = importlib.util.spec_from_file_location(
+    "site_leftovers", aws_support.ROOT / "playbooks/library/site_leftovers.py"
+)
+assert _spec and _spec.loader
+site_leftovers = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(site_leftovers)
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +32,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[aws_support.Site]
     folder = tmp_path_factory.mktemp("aws")
     (folder / "site").mkdir()
     with aws_support.moto(folder) as url, aws_support.snowflake(folder) as port:
-        yield aws_support.clone(folder / "site", url, port)
+        cloned = aws_support.clone(folder / "site", url, port)
+        s3 = cloned.client("s3")
+        s3.create_bucket(Bucket=aws_support.BUCKET)
+        s3.put_bucket_versioning(Bucket=aws_support.BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        yield cloned
 
 
 @pytest.fixture(scope="module")
@@ -33,30 +47,27 @@ def made(site: aws_support.Site) -> aws_support.Run:
     return run
 
 
+def leftovers(site: aws_support.Site) -> list[str]:
+    """Everything that the API shows with our tag, as the teardown lists it."""
+    services = ("ec2", "iam", "ecs", "resourcegroupstaggingapi")
+    found: list[str] = site_leftovers.found({one: site.client(one) for one in services}, "retailflow")
+    return found
+
+
+def state_of(site: aws_support.Site) -> dict[str, Any]:
+    """Terraform's state, from the bucket."""
+    body = site.client("s3").get_object(Bucket=aws_support.BUCKET, Key="retailflow.tfstate")["Body"].read()
+    found: dict[str, Any] = json.loads(body)
+    return found
+
+
 def test_nothing_is_made_without_a_yes(site: aws_support.Site) -> None:
     run = site.play("playbooks/preflight.yml", CONFIRM="")
     assert not run.ok
-    assert "Say yes, or set CONFIRM=yes" in run.text
+    assert "Say yes, or set CONFIRM=yes" in run.text, run.text
     assert "To be made: the hosts postgres, airbyte, dagster_dbt, metabase" in run.text
     assert re.search(r"\d+\.\d\d  together", run.text), "the monthly cost is said before the question"
-    assert site.client("ec2").describe_instances()["Reservations"] == []
-
-
-def test_the_preflight_names_everything_that_stands_in_the_way(site: aws_support.Site) -> None:
-    ec2 = site.client("ec2")
-    ec2.create_key_pair(KeyName="retailflow")
-    vpcs = [ec2.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"] for _ in range(4)]
-    run = site.play("playbooks/preflight.yml", "-e", "retailflow_operator_cidr=192.168.1.0/24")
-    ec2.delete_key_pair(KeyName="retailflow")
-    for vpc in vpcs:
-        ec2.delete_vpc(VpcId=vpc)
-    assert not run.ok
-    for words in (
-        "192.168.1.0/24 is private",
-        "the key pair retailflow exist",
-        "1 more VPCs are needed, 5 of 5",
-    ):
-        assert words in " ".join(run.text.split()), run.text
+    assert leftovers(site) == []
 
 
 def test_a_second_run_changes_nothing(site: aws_support.Site, made: aws_support.Run) -> None:
@@ -66,22 +77,24 @@ def test_a_second_run_changes_nothing(site: aws_support.Site, made: aws_support.
     assert run.changed == 0, run.text
 
 
-def test_terraform_has_nothing_to_do(site: aws_support.Site, made: aws_support.Run) -> None:
+def test_the_state_is_in_the_bucket_and_nothing_is_to_do(
+    site: aws_support.Site, made: aws_support.Run
+) -> None:
     key = (site.root / ".secrets/aws/id_ed25519.pub").read_text().strip()
-    plan = site.terraform(
-        "plan",
-        "-detailed-exitcode",
-        "-input=false",
-        f"-var=operator_cidr={aws_support.OPERATOR}",
-        f"-var=public_key={key}",
-    )
+    variables = [f"-var=operator_cidr={aws_support.OPERATOR}", f"-var=public_key={key}"]
+    plan = site.terraform("plan", "-detailed-exitcode", "-input=false", *variables)
     assert plan.ok, plan.text
+    assert "Acquiring state lock" in plan.text or "No changes" in plan.text
+    objects = site.client("s3").list_objects_v2(Bucket=aws_support.BUCKET)["Contents"]
+    assert [one["Key"] for one in objects] == ["retailflow.tfstate"], "no lock is left behind"
+    assert not (site.root / ".state/aws/terraform.tfstate").exists()
+    secrets = [path.read_text().strip() for path in (site.root / ".secrets/aws").glob("db_*")]
+    assert len(secrets) > 3 and not [one for one in secrets if one in json.dumps(state_of(site))]
 
 
 def test_no_host_lacks_a_variable(site: aws_support.Site, made: aws_support.Run) -> None:
     """Everything that the aws inventory says of a host can be resolved, so a first run meets no undefined variable."""
-    playbook = site.root / "resolve.yml"
-    playbook.write_text(
+    (site.root / "resolve.yml").write_text(
         """---
 - hosts: hosts
   connection: local
@@ -92,7 +105,7 @@ def test_no_host_lacks_a_variable(site: aws_support.Site, made: aws_support.Run)
     )
     run = site.play("resolve.yml")
     assert run.ok, run.text
-    assert run.text.count("ok=1") == 4, run.text
+    assert len(re.findall(r"retailflow-\S+ +: ok=1 ", run.text)) == len(ROLES), run.text
 
 
 def test_the_function_is_limited_watched_and_inside_the_vpc(
@@ -116,116 +129,89 @@ def test_the_function_is_limited_watched_and_inside_the_vpc(
     ):
         assert words in text, text
     assert (site.root / ".secrets/aws/db_generator").read_text().strip() not in text + run.text
-    policy = site.client("iam").get_role_policy(RoleName="retailflow-generator", PolicyName="generator")
-    statements = policy["PolicyDocument"]["Statement"]
-    assert [one["Sid"] for one in statements if one["Resource"] == "*"] == ["JoinItsNetwork"]
-    attached = site.client("iam").list_attached_role_policies(RoleName="retailflow-generator")
-    assert attached["AttachedPolicies"] == []
+    iam = site.client("iam")
+    policy = iam.get_role_policy(RoleName="retailflow-generator", PolicyName="generator")["PolicyDocument"]
+    assert [one["Sid"] for one in policy["Statement"] if one["Resource"] == "*"] == ["JoinItsNetwork"]
+    assert iam.list_attached_role_policies(RoleName="retailflow-generator")["AttachedPolicies"] == []
 
 
-def leftovers(site: aws_support.Site) -> list[str]:
-    """Everything that the API shows with our tag, by the module that the teardown uses."""
-    run = site.play("leftovers.yml")
-    assert run.ok, run.text
-    found: list[str] = json.loads((site.root / "leftovers.json").read_text())
-    return found
-
-
-@pytest.fixture(scope="module")
-def lister(site: aws_support.Site) -> None:
-    (site.root / "leftovers.yml").write_text(
-        """---
-- hosts: control
-  environment: "{{ retailflow_aws_environment }}"
-  tasks:
-    - site_leftovers: {site: retailflow}
-      register: left
-    - ansible.builtin.copy: {content: "{{ left.found | to_json }}", dest: leftovers.json, mode: "0600"}
-"""
-    )
-    library = site.root / "library"
-    if not library.exists():
-        library.symlink_to("playbooks/library")
-
-
-def test_everything_carries_our_tag(site: aws_support.Site, made: aws_support.Run, lister: None) -> None:
+def test_everything_carries_our_tag(site: aws_support.Site, made: aws_support.Run) -> None:
     found = leftovers(site)
-    kinds = {" ".join(one.split()[:2]).split("/")[0].split(":")[0] for one in found}
+    kinds = {re.split(r"[/: ]", one)[0] + " " + re.split(r"[/: ]", one)[1] for one in found}
     for kind in (
         "ec2 instance",
-        "ec2 volume",
-        "ec2 vpc",
-        "ec2 subnet",
-        "ec2 route-table",
         "ec2 internet-gateway",
+        "ec2 key-pair",
         "ec2 network-interface",
+        "ec2 route-table",
         "ec2 security-group",
         "ec2 security-group-rule",
-        "ec2 key-pair",
-        "iam role",
-        "iam instance-profile",
-        "lambda function",
-        "events rule",
-        "logs log-group",
+        "ec2 subnet",
+        "ec2 volume",
+        "ec2 vpc",
         "ecs cluster",
+        "events rule",
+        "iam instance-profile",
+        "iam role",
+        "lambda function",
+        "logs log-group",
     ):
         assert kind in kinds, found
-    assert sum(one.startswith("ec2 instance ") for one in found) == 4
-    assert sum(one.startswith("iam role ") for one in found) == 5, "one a host and the generator's"
-    state: dict[str, Any] = json.loads((site.root / ".state/aws/terraform.tfstate").read_text())
-    for resource in state["resources"]:
+    assert sum(one.startswith("ec2 instance ") for one in found) == len(ROLES)
+    assert sum(one.startswith("iam role ") for one in found) == len(ROLES) + 1, (
+        "a host each, and the generator"
+    )
+    managed = [one for one in state_of(site)["resources"] if one["mode"] == "managed"]
+    for resource in managed:
         for one in resource["instances"]:
             tags = one["attributes"].get("tags_all", {"Project": "retailflow"})
-            if resource["mode"] == "managed":
-                assert tags["Project"] == "retailflow", resource["type"]
+            assert tags["Project"] == "retailflow", resource["type"]
 
 
-def test_teardown_refuses_what_lacks_our_tag(site: aws_support.Site, made: aws_support.Run) -> None:
-    client = site.client("lambda")
-    arn = client.get_function(FunctionName="retailflow-generator")["Configuration"]["FunctionArn"]
-    client.untag_resource(Resource=arn, TagKeys=["Project"])
-    run = site.play("teardown.yml")
-    client.tag_resource(Resource=arn, Tags={"Project": "retailflow"})
-    assert not run.ok
-    assert "the function retailflow-generator lack the tag Project=retailflow" in " ".join(run.text.split())
-    assert client.get_function(FunctionName="retailflow-generator"), "it is still there"
-    assert site.client("ec2").describe_vpcs(Filters=[{"Name": "tag:Project", "Values": ["retailflow"]}])[
-        "Vpcs"
-    ]
+def test_hosts_may_do_what_their_role_needs(site: aws_support.Site, made: aws_support.Run) -> None:
+    iam = site.client("iam")
+    pulls = {}
+    for role in ROLES:
+        name = f"retailflow-{role.replace('_', '-')}"
+        assert iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"] == []
+        policy = iam.get_role_policy(RoleName=name, PolicyName="host")["PolicyDocument"]
+        pulls[role] = [one["Resource"] for one in policy["Statement"] if one["Sid"] == "PullItsImage"]
+        assert f"/retailflow/{role}/*" in json.dumps(policy)
+    assert [role for role, found in pulls.items() if found] == ["dagster_dbt"]
 
 
-def test_teardown_takes_a_half_made_site_and_works_twice(
-    site: aws_support.Site, made: aws_support.Run, lister: None
+def test_teardown_takes_a_half_made_site_and_lists_what_it_cannot_know(
+    site: aws_support.Site, made: aws_support.Run
 ) -> None:
-    # The cluster went with the last test; some more parts go by hand, a stranger stays.
-    site.client("events").remove_targets(Rule="retailflow-generator-schedule", Ids=["generator"])
-    site.client("events").delete_rule(Name="retailflow-generator-schedule")
-    ec2 = site.client("ec2")
-    host = ec2.describe_instances(Filters=[{"Name": "tag:Role", "Values": ["metabase"]}])["Reservations"][0]
-    ec2.terminate_instances(InstanceIds=[host["Instances"][0]["InstanceId"]])
-    stranger = ec2.create_vpc(CidrBlock="10.7.0.0/16")["Vpc"]["VpcId"]
+    # Parts that are already gone: a rule, a host, a key. A stranger, and something of ours that no state knows.
+    events, ec2 = site.client("events"), site.client("ec2")
+    events.remove_targets(Rule="retailflow-generator-schedule", Ids=["generator"])
+    events.delete_rule(Name="retailflow-generator-schedule")
+    filters = [
+        {"Name": "tag:Role", "Values": ["metabase"]},
+        {"Name": "instance-state-name", "Values": ["running"]},
+    ]
+    host = ec2.describe_instances(Filters=filters)["Reservations"][0]["Instances"][0]
+    ec2.terminate_instances(InstanceIds=[host["InstanceId"]])
     (site.root / ".secrets/aws/id_ed25519.pub").unlink()
+    stranger = ec2.create_vpc(CidrBlock="10.7.0.0/16")["Vpc"]["VpcId"]
+    tags = [{"ResourceType": "volume", "Tags": [{"Key": "Project", "Value": "retailflow"}]}]
+    lost = ec2.create_volume(AvailabilityZone="us-east-1a", Size=8, TagSpecifications=tags)["VolumeId"]
 
+    run = site.play("teardown.yml")
+    assert not run.ok, "something is left"
+    assert f"Still there with the tag Project=retailflow: ec2 volume {lost}." in " ".join(run.text.split()), (
+        run.text
+    )
+    assert leftovers(site) == [f"ec2 volume {lost}"]
+    assert stranger in [vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"]], "what is not ours stays"
+    ec2.delete_volume(VolumeId=lost)
+
+
+def test_teardown_works_a_second_time(site: aws_support.Site, made: aws_support.Run) -> None:
     run = site.play("teardown.yml")
     assert run.ok, run.text
     assert leftovers(site) == []
-    assert not (site.root / ".state/aws").exists() and not (site.root / ".env").exists()
-    assert stranger in [vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"]], "what is not ours stays"
-
-    again = site.play("teardown.yml")
-    assert again.ok, again.text
-    assert again.changed == 0, again.text
-
-
-def test_teardown_says_what_it_cannot_know(
-    site: aws_support.Site, made: aws_support.Run, lister: None
-) -> None:
-    """Something with our tag that no state knows, as after a lost state: listed, not passed over."""
-    ec2 = site.client("ec2")
-    tags = [{"ResourceType": "volume", "Tags": [{"Key": "Project", "Value": "retailflow"}]}]
-    volume = ec2.create_volume(AvailabilityZone="us-east-1a", Size=8, TagSpecifications=tags)["VolumeId"]
-    run = site.play("teardown.yml")
-    ec2.delete_volume(VolumeId=volume)
-    assert not run.ok
-    assert f"ec2 volume {volume}" in run.text
-    assert site.play("teardown.yml").ok
+    assert state_of(site)["resources"] == []
+    for path in (".state/aws", ".env", "terraform/backend_override.tf"):
+        assert not (site.root / path).exists(), path
