@@ -210,6 +210,8 @@ retailflow_terraform_backend_config:
   encrypt: "true"
   use_lockfile: "true"
   use_path_style: "true" # the emulated API has no names for buckets
+retailflow_build_images: false # an engine is another test's business, and the emulated ECR takes no image
+dagster_dbt_container_image: 123456789012.dkr.ecr.us-east-1.amazonaws.com/retailflow/dagster-dbt:1
 lambda_generator_requirements: {folder}/requirements.txt
 lambda_generator_cache_dir: {os.environ.get("UV_CACHE_DIR", ROOT / ".cache/uv")}
 retailflow_left_retries: 0 # the emulated API forgets at once
