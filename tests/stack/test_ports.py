@@ -18,7 +18,7 @@ NETWORK = yaml.safe_load((ROOT / "inventory/group_vars/all/network.yml").read_te
 HOSTS = {role: host["private_ip"] for role, host in NETWORK["network_hosts"].items()}
 FLOWS = {(flow["from"], flow["to"], flow["port"]) for flow in NETWORK["network_flows"]}
 # What listens somewhere, and the engine's own port, which must not.
-PORTS = sorted({flow["port"] for flow in NETWORK["network_flows"]} | {2375, 3000})
+PORTS = sorted({flow["port"] for flow in NETWORK["network_flows"]} | {2375, 3000, 3001})
 
 # Prints the (address, port) pairs of its argument that a connection reaches; all at once, 2 s each.
 PROBE = """

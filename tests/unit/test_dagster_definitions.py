@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import subprocess
@@ -9,9 +10,9 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
-import jinja2
 import pytest
 import yaml
 from dagster._core.instance.ref import InstanceRef
@@ -19,12 +20,13 @@ from dagster._core.instance.ref import InstanceRef
 sys.path.insert(0, str(Path(__file__).parent))  # pytest imports by file, and leaves neighbours unseen
 import dbt_support
 
+SNAPSHOT = Path(__file__).parent / "snapshots/dagster_definitions.json"
 SETTINGS = ("AIRBYTE_", "SHOP_PG_", "SNOWFLAKE_", "DAGSTER_")
 
 
-@dg.job(name="sales_job")
+@dg.job(name="sales_job", tags={"retailflow/pipeline": "sales"})
 def namesake() -> None:
-    """Has a name and nothing that needs settings."""
+    """Has name and tag of a cycle, and nothing that needs settings."""
 
 
 @pytest.fixture(scope="module")
@@ -41,23 +43,81 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield made
 
 
-def test_lineage_runs_from_the_shop_to_the_countries(defs: dg.Definitions) -> None:
+def described(defs: dg.Definitions) -> dict[str, Any]:
+    """What the code location defines, as a reviewer wants to see it change."""
     graph = defs.resolve_asset_graph()
-    lineage = {
-        key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
-        for key in graph.get_all_asset_keys()
+    repository = defs.get_repository_def()
+    assets = {}
+    for key in sorted(graph.get_all_asset_keys()):
+        node = graph.get(key)
+        policy = node.freshness_policy_or_from_metadata
+        assets[key.to_user_string()] = {
+            "from": sorted(parent.to_user_string() for parent in node.parent_keys),
+            "group": node.group_name,
+            "kinds": sorted(node.kinds),
+            "made_by": node.assets_def.node_def.name if node.is_executable else None,
+            "stale_after_s": policy and policy.fail_window.to_timedelta().total_seconds(),
+            "checks": sorted(check.name for check in node.check_keys),
+        }
+    return {
+        "assets": assets,
+        "jobs": {
+            job.name: {"steps": sorted(node.name for node in job.graph.nodes), "tags": dict(job.tags)}
+            for job in repository.get_all_jobs()
+            if not job.name.startswith("__")
+        },
+        "schedules": {
+            one.name: {"cron": one.cron_schedule, "job": one.job_name, "on": one.default_status.value}
+            for one in repository.schedule_defs
+        },
+        "sensors": {
+            one.name: {
+                "every_s": one.minimum_interval_seconds,
+                "jobs": sorted(target.job_name for target in one.targets),
+                "on": one.default_status.value,
+            }
+            for one in repository.sensor_defs
+        },
     }
-    assert lineage == {
-        "shop/sales": [],
-        "retail/sales": ["shop/sales"],
-        "STAGING/stg_sales": ["retail/sales"],
-        "STAGING/stg_sales_deleted": ["retail/sales"],
-        "MARTS/fct_sales": ["STAGING/stg_sales", "STAGING/stg_sales_deleted"],
-        "MARTS/daily_revenue_by_category": ["MARTS/fct_sales"],
-        "MARTS/net_revenue_by_city": ["MARTS/fct_sales"],
-        "MARTS/net_revenue_by_state": ["MARTS/net_revenue_by_city"],
-        "MARTS/net_revenue_by_country": ["MARTS/net_revenue_by_state"],
+
+
+def test_what_is_defined_is_what_was_reviewed(defs: dg.Definitions) -> None:
+    assert described(defs) == json.loads(SNAPSHOT.read_text()), (
+        f"If the change is meant, write {SNAPSHOT.name} anew: python {Path(__file__).name}"
+    )
+
+
+def test_lineage_runs_from_the_generator_to_the_countries(defs: dg.Definitions) -> None:
+    graph = defs.resolve_asset_graph()
+    way, key = [], dg.AssetKey(["MARTS", "net_revenue_by_country"])
+    while parents := sorted(graph.get(key).parent_keys):
+        way.append(key.path[-1])
+        key = parents[0]
+    assert (way[0], way[-2:], key) == (
+        "net_revenue_by_country",
+        ["sales", "sales"],
+        dg.AssetKey("generator"),
+    )
+    for stream in ("sales", "customers", "products"):
+        node = graph.get(dg.AssetKey(["retail", stream]))
+        assert node.parent_keys == {dg.AssetKey(["shop", stream])}
+        assert node.execution_set_asset_keys >= {dg.AssetKey(["retail", "sales"])}, "one sync brings all"
+
+
+def test_exposures_are_the_end_of_the_lineage(defs: dg.Definitions) -> None:
+    from retailflow_dagster.defs.dashboards.assets import dashboards
+    from retailflow_dagster.defs.dbt.assets import manifest, translator
+
+    models = ["model.retailflow.net_revenue_by_city", "source.retailflow.retail.sales"]
+    exposure = {"name": "revenue", "type": "dashboard", "label": "Revenue", "description": ""}
+    exposure |= {"url": "http://localhost/1", "depends_on": {"nodes": models}}
+    (spec,) = dashboards({**manifest, "exposures": {"exposure.retailflow.revenue": exposure}}, translator)
+    assert spec.key == dg.AssetKey(["dashboards", "revenue"])
+    assert {dep.asset_key.to_user_string() for dep in spec.deps} == {
+        "MARTS/net_revenue_by_city",
+        "retail/sales",
     }
+    assert (spec.description, spec.metadata["url"].value) == ("Revenue", "http://localhost/1")
 
 
 def test_dbt_tests_are_asset_checks_and_reconcile_comes_last(defs: dg.Definitions) -> None:
@@ -68,7 +128,7 @@ def test_dbt_tests_are_asset_checks_and_reconcile_comes_last(defs: dg.Definition
     (spec,) = reconcile.check_specs
     assert spec.blocking
     waits_for = {dep.asset_key.path[-1] for dep in spec.additional_deps}
-    assert waits_for == {
+    assert waits_for >= {
         "sales",
         "daily_revenue_by_category",
         "net_revenue_by_city",
@@ -78,9 +138,10 @@ def test_dbt_tests_are_asset_checks_and_reconcile_comes_last(defs: dg.Definition
 
 
 def test_every_step_that_writes_or_checks_waits_for_the_one_slot(defs: dg.Definitions) -> None:
-    job = defs.resolve_job_def("sales_job")
-    assert [node.definition.pools for node in job.graph.nodes] == [{"sales"}] * 3
-    assert job.tags["retailflow/pipeline"] == "sales"
+    for name, steps in {"sales_job": 3, "transform_job": 2}.items():
+        job = defs.resolve_job_def(name)
+        assert [node.definition.pools for node in job.graph.nodes] == [{"sales"}] * steps
+        assert job.tags["retailflow/pipeline"] == "sales"
 
 
 def test_definitions_load_with_the_network_off_and_no_settings() -> None:
@@ -97,7 +158,7 @@ def test_definitions_load_with_the_network_off_and_no_settings() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120
     )
-    assert done.stdout.strip() == "['prune_runs_job', 'sales_job']", done.stderr
+    assert done.stdout.strip() == "['prune_runs_job', 'sales_job', 'transform_job']", done.stderr
 
 
 def test_the_file_that_people_execute_holds_exactly_one_job(defs: dg.Definitions) -> None:
@@ -117,13 +178,13 @@ def test_a_missing_manifest_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_a_missing_setting_is_named(defs: dg.Definitions, monkeypatch: pytest.MonkeyPatch) -> None:
-    from retailflow_dagster.defs.airbyte.assets import sync_sales
+    from retailflow_dagster.defs.airbyte.assets import airbyte_sync
     from retailflow_dagster.resources import resources_from_env
 
     for name in [name for name in os.environ if name.startswith(SETTINGS)]:
         monkeypatch.delenv(name)
     with pytest.raises(dg.DagsterInvalidConfigError) as caught:
-        dg.materialize([sync_sales], resources=resources_from_env())
+        dg.materialize([airbyte_sync], resources=resources_from_env())
     assert "AIRBYTE_URL" in str(caught.value)
 
 
@@ -133,14 +194,16 @@ def test_the_schedule_is_on_and_starts_a_run(defs: dg.Definitions, instance: dg.
     assert schedule.cron_schedule == "*/5 * * * *"
     context = dg.build_schedule_context(instance, scheduled_execution_time=datetime(2026, 1, 1, tzinfo=UTC))
     tick = schedule.evaluate_tick(context)
-    assert len(tick.run_requests or []) == 1
+    (request,) = tick.run_requests or []
+    assert request.tags["retailflow/source"] == "schedule"
+    assert request.tags["retailflow/cycle"] == "2026-01-01T00:00+00:00"
 
 
 @pytest.mark.parametrize("status", ["NOT_STARTED", "STARTED", "CANCELING"])
 def test_the_schedule_skips_while_a_cycle_is_unfinished(
     defs: dg.Definitions, instance: dg.DagsterInstance, status: str
 ) -> None:
-    run = instance.create_run_for_job(namesake, status=dg.DagsterRunStatus[status])
+    run = instance.create_run_for_job(namesake, status=dg.DagsterRunStatus[status], tags=namesake.tags)
     context = dg.build_schedule_context(instance, scheduled_execution_time=datetime(2026, 1, 1, tzinfo=UTC))
     tick = defs.resolve_schedule_def("sales_schedule").evaluate_tick(context)
     assert not tick.run_requests
@@ -191,18 +254,85 @@ def test_a_database_that_never_answers_ends_the_container(
         entrypoint.wait_for_database(seconds=0)
 
 
+def rendered(folder: Path, **variables: Any) -> InstanceRef:
+    """The role's configuration, rendered by Ansible and read by Dagster."""
+    role = dbt_support.ROOT / "roles/dagster-dbt-container"
+    tasks = [
+        {
+            "ansible.builtin.template": {
+                "src": f"{role}/templates/{name}.j2",
+                "dest": f"{folder}/{name}",
+                "mode": "0600",
+            }
+        }
+        for name in ("dagster.yaml", "workspace.yaml")
+    ]
+    files = [f"{role}/{part}/main.yml" for part in ("defaults", "vars")]
+    play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "vars_files": files}
+    (folder / "play.yml").write_text(yaml.safe_dump([play | {"tasks": tasks}]))
+    (folder / "variables.json").write_text(json.dumps(variables))
+    done = subprocess.run(
+        ["ansible-playbook", "-i", "localhost,", "-e", "@variables.json", "play.yml"],
+        cwd=folder,
+        env=os.environ
+        | {
+            "ANSIBLE_CONFIG": str(dbt_support.ROOT / "ansible.cfg"),
+            "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return InstanceRef.from_dir(str(folder))
+
+
 def test_the_rendered_configuration_is_one_that_dagster_accepts(tmp_path: Path) -> None:
-    role = dbt_support.ROOT / "roles" / "dagster-dbt-container"
-    variables = yaml.safe_load((role / "defaults/main.yml").read_text())
-    variables |= {"__dagster_dbt_container_code_port": 4000, "__dagster_dbt_container_location": "retailflow"}
-    for name in ("dagster.yaml", "workspace.yaml"):
-        template = jinja2.Template(
-            (role / f"templates/{name}.j2").read_text(), undefined=jinja2.StrictUndefined
-        )
-        (tmp_path / name).write_text(template.render(variables, ansible_managed="managed"))
-    ref = InstanceRef.from_dir(str(tmp_path))
+    ref = rendered(tmp_path)
     assert ref.settings["telemetry"] == {"enabled": False}
     limits = dict(ref.settings)["concurrency"]["runs"]["tag_concurrency_limits"]  # type: ignore[index]
     assert limits == [{"key": "retailflow/pipeline", "value": "sales", "limit": 1}]
+    assert type(ref.run_launcher).__name__ == "DefaultRunLauncher"
     (server,) = yaml.safe_load((tmp_path / "workspace.yaml").read_text())["load_from"]
     assert server["grpc_server"] == {"host": "dagster-dbt", "port": 4000, "location_name": "retailflow"}
+
+
+def test_runs_on_ecs_are_configured_as_dagster_aws_wants_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "none")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    secrets = {"SHOP_PG_PASSWORD": "arn:shop", "DAGSTER_PG_PASSWORD": "arn:dagster"}
+    options = {
+        "cluster": "retailflow",
+        "subnets": ["subnet-1"],
+        "security_groups": ["sg-1"],
+        "execution_role_arn": "arn:role",
+        "log_group": "/retailflow/runs",
+        "secrets": secrets,
+    }
+    ref = rendered(
+        tmp_path,
+        dagster_dbt_container_run_launcher="ecs",
+        dagster_dbt_container_shop_host='db "1".example.com',
+        dagster_dbt_container_shop_password="hidden-password",
+        **{f"dagster_dbt_container_ecs_{name}": value for name, value in options.items()},
+    )
+    # Made by dagster-aws, which judges the configuration by its schema and the API's. No call is sent.
+    launcher: Any = ref.run_launcher
+    assert type(launcher).__name__ == "EcsRunLauncher"
+    assert launcher.execution_role_arn == "arn:role"
+    assert {one["name"]: one["valueFrom"] for one in launcher.secrets} == secrets
+    assert launcher.secrets_tags == []
+    assert 'SHOP_PG_HOST=db "1".example.com' in launcher.env_vars
+    assert launcher.run_task_kwargs["cluster"] == "retailflow"
+    assert launcher.run_task_kwargs["networkConfiguration"]["awsvpcConfiguration"]["subnets"] == ["subnet-1"]
+    assert "hidden-password" not in (tmp_path / "dagster.yaml").read_text()
+
+
+if __name__ == "__main__":
+    dbt_support.manifest()
+    from retailflow_dagster.definitions import defs as current
+
+    SNAPSHOT.write_text(json.dumps(described(current), indent=1) + "\n")

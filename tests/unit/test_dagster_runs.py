@@ -117,8 +117,10 @@ def airbyte() -> Iterator[tuple[Airbyte, AirbyteSync]]:
 
 def test_a_sync_is_started_and_waited_for(airbyte: tuple[Airbyte, AirbyteSync]) -> None:
     fake, sync = airbyte
-    result = sync.run()
+    told: list[tuple[int, str]] = []
+    result = sync.run(lambda job_id: told.append((job_id, fake.jobs[job_id]["status"])))
     assert (result.job_id, result.rows, result.bytes, fake.started) == (101, 7, 70, 1)
+    assert told == [(101, "running")], "the run learns the job's id when it starts"
 
 
 def test_a_job_under_way_is_waited_for_and_ours_is_started_then(airbyte: tuple[Airbyte, AirbyteSync]) -> None:
@@ -171,6 +173,25 @@ def test_a_name_that_is_missing_or_borne_twice_is_refused(airbyte: tuple[Airbyte
     fake.names = ["shop to lake", "shop to lake"]
     with pytest.raises(dg.Failure, match="2 Airbyte connections"):
         sync.run()
+
+
+def test_the_latest_syncs_are_told_newest_first(airbyte: tuple[Airbyte, AirbyteSync]) -> None:
+    fake, sync = airbyte
+    for job_id, status in {5: "succeeded", 7: "running", 6: "failed"}.items():
+        fake.add(job_id, "succeeded", 10**9)
+        fake.jobs[job_id] |= {"status": status, "lastUpdatedAt": "2026-01-01T00:00:05Z"}
+    fake.add(8, "succeeded", 10**9)["jobType"] = "refresh"
+    found = [(job.id, job.succeeded, job.under_way) for job in sync.latest_syncs()]
+    assert found == [(7, False, True), (6, False, False), (5, True, False)]
+    assert sync.latest_syncs()[0].ended == 1767225605
+
+
+def test_whoever_asks_for_the_latest_syncs_need_not_be_patient() -> None:
+    began = time.monotonic()
+    absent = AirbyteSync(url="http://127.0.0.1:1", client_id="id", client_secret="s", connection_name="c")
+    with pytest.raises(dg.Failure, match="Max retries"):
+        absent.latest_syncs()
+    assert time.monotonic() - began < 2
 
 
 def test_a_choice_of_workspaces_is_refused(airbyte: tuple[Airbyte, AirbyteSync]) -> None:
@@ -345,3 +366,22 @@ def test_a_webserver_that_restarts_is_asked_again() -> None:
 def test_a_webserver_that_is_down_is_named() -> None:
     with pytest.raises(dagster_run.RunProblem, match=r"at http://127\.0\.0\.1:1 does not answer"):
         dagster_run.run_job(dagster_run.graphql("http://127.0.0.1:1"), PARAMS)
+
+
+def test_the_documentation_is_served_and_nothing_else() -> None:
+    import urllib.error
+    import urllib.request
+
+    from retailflow_dagster.docs import server
+
+    with server(b"<h1>models</h1>", 0, "127.0.0.1") as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{serving.server_port}"
+        with urllib.request.urlopen(f"{address}/?g_v=1", timeout=5) as answer:
+            assert (answer.read(), answer.headers["content-type"]) == (
+                b"<h1>models</h1>",
+                "text/html; charset=utf-8",
+            )
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{address}/../../etc/passwd", timeout=5)
+        serving.shutdown()

@@ -2,12 +2,15 @@
 
 import dagster as dg
 
-from retailflow_dagster.defs.airbyte.assets import sync_sales
-from retailflow_dagster.defs.dbt.assets import dbt_models
-from retailflow_dagster.defs.orchestration.jobs import sales_job
+from retailflow_dagster.defs.airbyte.assets import airbyte_sync
+from retailflow_dagster.defs.dashboards.assets import dashboards
+from retailflow_dagster.defs.dbt.assets import dbt_models, manifest, translator
+from retailflow_dagster.defs.orchestration.alerts import alert_sensor
+from retailflow_dagster.defs.orchestration.jobs import sales_job, transform_job
 from retailflow_dagster.defs.orchestration.retention import prune_runs_job, prune_runs_schedule
 from retailflow_dagster.defs.orchestration.schedules import sales_schedule
-from retailflow_dagster.defs.postgres.assets import shop_sales
+from retailflow_dagster.defs.orchestration.sensors import airbyte_sensor
+from retailflow_dagster.defs.postgres.assets import generator, shop_tables
 from retailflow_dagster.defs.postgres.checks import reconcile
 from retailflow_dagster.resources import resources_from_env
 
@@ -15,7 +18,7 @@ from retailflow_dagster.resources import resources_from_env
 def sales_definitions() -> dg.Definitions:
     """The sales cycle: its assets, its check, its one job."""
     return dg.Definitions(
-        assets=[shop_sales, sync_sales, dbt_models],
+        assets=[generator, *shop_tables, airbyte_sync, dbt_models, *dashboards(manifest, translator)],
         asset_checks=[reconcile],
         jobs=[sales_job],
         resources=resources_from_env(),
@@ -24,5 +27,9 @@ def sales_definitions() -> dg.Definitions:
 
 defs = dg.Definitions.merge(
     sales_definitions(),
-    dg.Definitions(jobs=[prune_runs_job], schedules=[sales_schedule, prune_runs_schedule]),
+    dg.Definitions(
+        jobs=[transform_job, prune_runs_job],
+        schedules=[sales_schedule, prune_runs_schedule],
+        sensors=[airbyte_sensor, alert_sensor],
+    ),
 )

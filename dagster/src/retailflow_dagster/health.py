@@ -1,7 +1,7 @@
 """Health checks that cost a tenth of a second: Dagster's own commands import all of Dagster, every few
 seconds.
 
-python -m retailflow_dagster.health code-server|webserver|daemon
+python -m retailflow_dagster.health code-server|webserver|daemon|docs
 """
 
 import json
@@ -11,6 +11,7 @@ import urllib.request
 
 CODE_SERVER_PORT = 4000
 WEBSERVER_PORT = 3000
+DOCS_PORT = 3001
 #: Daemons beat every 30 s; beyond this they hang.
 HEARTBEAT_SECONDS = 120
 
@@ -45,7 +46,13 @@ def daemon() -> None:
     assert row[0] < HEARTBEAT_SECONDS, f"a daemon was last alive {row[0]:.0f} s ago"
 
 
-CHECKS = {"code-server": code_server, "webserver": webserver, "daemon": daemon}
+def docs() -> None:
+    """Answers with the page."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{DOCS_PORT}/", timeout=4) as answer:
+        assert answer.status == 200
+
+
+CHECKS = {"code-server": code_server, "webserver": webserver, "daemon": daemon, "docs": docs}
 
 if __name__ == "__main__":
     try:

@@ -6,8 +6,9 @@ waited for first: what it read may be older than the rows this run is for.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -29,8 +30,30 @@ class SyncResult:
     waited_seconds: float
 
 
+@dataclass(frozen=True)
+class Job:
+    """A sync that Airbyte knows of; `ended` in seconds since 1970, where it has ended."""
+
+    id: int
+    succeeded: bool
+    under_way: bool
+    ended: float
+
+
+def ignore(job_id: int) -> None:
+    """For those who need not know which job was started."""
+
+
 class Client(AirbyteClient):
-    """AirbyteClient with two more questions."""
+    """AirbyteClient with two more questions, and word of the job that it started."""
+
+    started: Callable[[int], None] = ignore
+
+    def start_sync_job(self, connection_id: str) -> Mapping[str, Any]:
+        """Starts a sync and passes its id on at once."""
+        job = super().start_sync_job(connection_id)
+        self.started(int(job["jobId"]))
+        return job
 
     def only_workspace_id(self) -> str:
         """The id of the one workspace. Raises Failure when there is none or a choice."""
@@ -43,14 +66,19 @@ class Client(AirbyteClient):
             )
         return str(found[0]["workspaceId"])
 
-    def jobs_under_way(self, connection_id: str) -> list[int]:
-        """Ids of the connection's unfinished jobs, which are among its latest ones."""
+    def latest_syncs(self, connection_id: str) -> list[Job]:
+        """The connection's latest syncs, newest first."""
         latest = self._single_request(
             method="GET",
             url=f"{self.rest_api_base_url}/jobs",
             params={"connectionId": connection_id, "orderBy": "createdAt|DESC", "limit": 20},
         )
-        return [int(job["jobId"]) for job in latest["data"] if job["status"] in UNDER_WAY]
+        jobs = [_job(job) for job in latest["data"] if job.get("jobType", "sync") == "sync"]
+        return sorted(jobs, key=lambda job: job.id, reverse=True)
+
+    def jobs_under_way(self, connection_id: str) -> list[int]:
+        """Ids of the connection's unfinished jobs, which are among its latest ones."""
+        return [job.id for job in self.latest_syncs(connection_id) if job.under_way]
 
 
 class AirbyteSync(dg.ConfigurableResource[Any]):
@@ -66,17 +94,20 @@ class AirbyteSync(dg.ConfigurableResource[Any]):
     sync_timeout: float = 1800
     poll_interval: float = 2
 
-    def client(self) -> Client:
-        """A client for the workspace; asks for its id only when none is configured."""
+    def client(self, started: Callable[[int], None] = ignore, patient: bool = True) -> Client:
+        """A client for the workspace; asks for its id only when none is configured. One that is not `patient`
+        asks each question once, for 10 s.
+        """
         base = self.url.rstrip("/")
         options: dict[str, Any] = {
             "rest_api_base_url": f"{base}/api/public/v1",
             "configuration_api_base_url": f"{base}/api/v1",
             "client_id": self.client_id,
             "client_secret": self.client_secret,
-            "request_max_retries": 3,
+            "request_max_retries": 3 if patient else 0,
             "request_retry_delay": 1.0,
-            "request_timeout": 30,
+            "request_timeout": 30 if patient else 10,
+            "started": started,
             "poll_interval": self.poll_interval,
             "poll_timeout": self.sync_timeout,
         }
@@ -96,26 +127,31 @@ class AirbyteSync(dg.ConfigurableResource[Any]):
             )
         return ids[0]
 
-    def run(self) -> SyncResult:
-        """Waits for a job under way, starts ours, waits for it.
+    def latest_syncs(self) -> list[Job]:
+        """The connection's latest syncs, newest first. Raises Failure soon where Airbyte does not answer."""
+        client = self.client(patient=False)
+        return client.latest_syncs(self.connection_id(client))
+
+    def run(self, started: Callable[[int], None] = ignore) -> SyncResult:
+        """Waits for a job under way, starts ours, says its id, waits for it.
 
         Raises Failure when the sync fails, is cancelled, or has not finished after `sync_timeout` seconds;
         a sync of ours that still runs then is cancelled.
         """
-        client = self.client()
+        client = self.client(started)
         connection_id = self.connection_id(client)
         began = time.monotonic()
         deadline = began + self.sync_timeout
         while True:
             self._wait_until_idle(client, connection_id, deadline)
-            started = time.monotonic()
+            ours = time.monotonic()
             try:
                 output = client.sync_and_poll(connection_id)
             except dg.Failure:
                 if client.jobs_under_way(connection_id) and time.monotonic() < deadline:
                     continue  # another job came in between (Airbyte answers 409): let it finish, start again
                 raise
-            return _result(output, seconds=time.monotonic() - started, waited=started - began)
+            return _result(output, seconds=time.monotonic() - ours, waited=ours - began)
 
     def _wait_until_idle(self, client: Client, connection_id: str, deadline: float) -> None:
         while jobs := client.jobs_under_way(connection_id):
@@ -136,4 +172,14 @@ def _result(output: AirbyteOutput, seconds: float, waited: float) -> SyncResult:
         bytes=int(job.get("bytesSynced") or 0),
         seconds=seconds,
         waited_seconds=waited,
+    )
+
+
+def _job(found: Mapping[str, Any]) -> Job:
+    ended = datetime.fromisoformat(found["lastUpdatedAt"]).timestamp() if found.get("lastUpdatedAt") else 0.0
+    return Job(
+        id=int(found["jobId"]),
+        succeeded=found["status"] == AirbyteJobStatusType.SUCCEEDED,
+        under_way=found["status"] in UNDER_WAY,
+        ended=ended,
     )

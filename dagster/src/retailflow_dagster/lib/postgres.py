@@ -23,6 +23,7 @@ numbered as (
         order_id,
         quantity * price as revenue,
         quantity * discount as discount,
+        updated_at,
         next_xid - mod(next_xid - xmin::text::bigint + 4294967296, 4294967296) as xid
     from public.sales, counter
 ),
@@ -41,7 +42,8 @@ select
     count(*) filter (where settled),
     coalesce(sum(revenue) filter (where settled), 0),
     coalesce(sum(discount) filter (where settled), 0),
-    coalesce(array_agg(order_id) filter (where not settled and order_id <= %(max_order_id)s), '{}')
+    coalesce(array_agg(order_id) filter (where not settled and order_id <= %(max_order_id)s), '{}'),
+    max(updated_at) filter (where settled)
 from judged
 """
 
@@ -91,5 +93,5 @@ class Shop(dg.ConfigurableResource[Any]):
             cur.execute(VIEW, {"snapshot": snapshot, "max_order_id": max_order_id})
             row = cur.fetchone()
             assert row is not None, "an aggregate always returns a row"
-            orders, revenue, discount, changed_since = row
-            return SourceView(Totals.of(orders, revenue, discount), changed_since)
+            orders, revenue, discount, changed_since, last_change = row
+            return SourceView(Totals.of(orders, revenue, discount), changed_since, last_change)

@@ -14,6 +14,7 @@ late, with a time before the sync's cursor, is found missing as well.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Self
 
@@ -60,10 +61,13 @@ NOTHING = Totals(0, ZERO, ZERO, ZERO)
 
 @dataclass(frozen=True)
 class SourceView:
-    """PostgreSQL now: totals of the settled rows, and the orders that changed since the sync began."""
+    """PostgreSQL now: totals of the settled rows, the orders that changed since the sync began, and when a settled
+    row last changed.
+    """
 
     totals: Totals
     changed_since: Sequence[int]
+    last_change: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -62,10 +62,9 @@ class Warehouse(dg.ConfigurableResource[Any]):
     private_key: str = ""
     network_timeout: int = 120
 
-    @property
-    def raw_sales(self) -> str:
-        """Full name of the table that Airbyte writes."""
-        return f"{self.raw_schema}.SALES"
+    def raw(self, stream: str) -> str:
+        """Full name of the table that Airbyte writes for a stream."""
+        return f"{self.raw_schema}.{stream.upper()}"
 
     def mart(self, name: str) -> str:
         """Full name of a mart."""
@@ -123,17 +122,25 @@ class Session:
         rows: list[tuple[Any, ...]] = self.cursor.fetchall()
         return rows
 
-    def raw_state(self) -> tuple[int, int]:
-        """RAW's highest order id and its number of rows that are not deleted; zeros when empty."""
-        ((max_order_id, rows),) = self._rows(
-            f"select coalesce(max(order_id), 0), count(*) from {self.names.raw_sales}"
-            " where _ab_cdc_deleted_at is null"
+    def raw_rows(self, streams: Sequence[str]) -> dict[str, int]:
+        """Number of rows that are not deleted, by stream."""
+        counts = ", ".join(
+            f"(select count(*) from {self.names.raw(stream)} where _ab_cdc_deleted_at is null)"
+            for stream in streams
         )
-        return int(max_order_id), int(rows)
+        (row,) = self._rows(f"select {counts}")
+        return {stream: int(rows) for stream, rows in zip(streams, row, strict=True)}
+
+    def max_order_id(self) -> int:
+        """RAW's highest order id; zero when empty."""
+        ((max_order_id,),) = self._rows(
+            f"select coalesce(max(order_id), 0) from {self.names.raw('sales')} where _ab_cdc_deleted_at is null"
+        )
+        return int(max_order_id)
 
     def raw(self, max_order_id: int, without: Sequence[int]) -> Totals:
         """RAW up to an order id, less the given orders."""
-        return self._without(RAW_TOTALS, self.names.raw_sales, max_order_id, without)
+        return self._without(RAW_TOTALS, self.names.raw("sales"), max_order_id, without)
 
     def facts(self, max_order_id: int, without: Sequence[int]) -> Totals:
         """fct_sales up to an order id, less the given orders."""

@@ -1,14 +1,24 @@
-"""The one job: everything that the assets of the sales graph need, in one run."""
+"""The jobs: the whole cycle, and the part of it that follows a sync that was started elsewhere."""
 
 import dagster as dg
 
+from retailflow_dagster.defs.dbt.assets import dbt_models
 from retailflow_dagster.lib.concurrency import TAG
+from retailflow_dagster.lib.runs import tags
 
 # In-process: three steps in a row gain nothing from a process each, and every process costs seconds to start.
 sales_job = dg.define_asset_job(
     name="sales_job",
     selection=dg.AssetSelection.all(),
     executor_def=dg.in_process_executor,
-    tags=TAG,
-    description="Sync sales from PostgreSQL into RAW, build and test the marts, reconcile to the cent.",
+    tags=TAG | tags("hand"),
+    description="Sync the shop from PostgreSQL into RAW, build and test the marts, reconcile to the cent.",
+)
+
+transform_job = dg.define_asset_job(
+    name="transform_job",
+    selection=dg.AssetSelection.assets(dbt_models),  # its checks come along, `reconcile` too
+    executor_def=dg.in_process_executor,
+    tags=TAG | tags("hand"),
+    description="What follows the sync alone: build and test the marts from RAW as it is, reconcile.",
 )

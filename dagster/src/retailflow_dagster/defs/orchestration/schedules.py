@@ -6,14 +6,7 @@ from datetime import UTC
 import dagster as dg
 
 from retailflow_dagster.defs.orchestration.jobs import sales_job
-
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+from retailflow_dagster.lib.runs import tags, unfinished_cycle
 
 
 @dg.schedule(
@@ -25,9 +18,7 @@ UNFINISHED = [
 )
 def sales_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """One run a tick, unless one is still waiting or running."""
-    unfinished = context.instance.get_runs(
-        dg.RunsFilter(job_name=sales_job.name, statuses=UNFINISHED), limit=1
-    )
-    if unfinished:
-        return dg.SkipReason(f"Run {unfinished[0].run_id} has not finished yet.")
-    return dg.RunRequest()
+    if run_id := unfinished_cycle(context.instance):
+        return dg.SkipReason(f"Run {run_id} has not finished yet.")
+    tick = context.scheduled_execution_time.astimezone(UTC)
+    return dg.RunRequest(tags=tags("schedule", cycle=tick.isoformat(timespec="minutes")))

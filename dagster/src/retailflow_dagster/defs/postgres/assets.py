@@ -1,10 +1,30 @@
-"""The shop's table in PostgreSQL, where the lineage begins. The generator writes it; Dagster shows it."""
+"""The shop in PostgreSQL, where the lineage begins. The generator writes it; Dagster only shows it."""
 
 import dagster as dg
 
-shop_sales = dg.AssetSpec(
-    key=["shop", "sales"],
-    group_name="shop",
-    kinds={"postgres"},
-    description="One row an order line, written by the generator every few minutes.",
+GROUP = "shop"
+
+generator = dg.AssetSpec(
+    key="generator",
+    group_name=GROUP,
+    kinds={"lambda", "python"},
+    description="The Lambda function that sells: every few minutes some orders, and what becomes of old ones.",
 )
+
+#: The shop's tables, by name, in the order of Airbyte's streams.
+TABLES = {
+    "sales": "One row an order line.",
+    "customers": "One row a person who ever bought.",
+    "products": "One row an article that was ever sold.",
+}
+
+shop_tables = [
+    dg.AssetSpec(
+        key=[GROUP, table],
+        deps=[generator],
+        group_name=GROUP,
+        kinds={"postgres"},
+        description=f"{description} Written by the generator.",
+    )
+    for table, description in TABLES.items()
+]

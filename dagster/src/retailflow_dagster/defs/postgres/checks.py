@@ -1,16 +1,17 @@
 """The end of a cycle: PostgreSQL, RAW and the marts agree to the cent, or the run fails and says where."""
 
 import time
+from datetime import datetime
 
 import dagster as dg
 
-from retailflow_dagster.defs.airbyte.assets import RAW_SALES, SNAPSHOT
+from retailflow_dagster.defs.airbyte.assets import RAW_SALES, SNAPSHOT, SYNC
+from retailflow_dagster.defs.dbt.assets import DBT, DBT_RUN, DBT_START, FACTS
 from retailflow_dagster.lib.concurrency import POOL
 from retailflow_dagster.lib.postgres import Shop
 from retailflow_dagster.lib.reconcile import Level, totals_by_place, verdict
 from retailflow_dagster.lib.snowflake import Session, Warehouse
 
-FACTS = dg.AssetKey(["MARTS", "fct_sales"])
 MARTS = (
     "daily_revenue_by_category",
     "net_revenue_by_city",
@@ -20,9 +21,6 @@ MARTS = (
 
 #: A sync started elsewhere may replace rows between two of our queries; a second look leaves those rows out.
 LOOKS = 3
-
-#: Names of the steps as people say them.
-STEPS = {RAW_SALES.to_python_identifier(): "sync", "dbt_models": "dbt"}
 
 LOAD_AGAIN = (
     "Rows are missing, doubled, changed or deleted between PostgreSQL and RAW: refresh the stream in Airbyte."
@@ -47,7 +45,7 @@ def reconcile(
     snapshot = _snapshot_of_last_sync(context.instance)
     with warehouse.connect() as session:
         for _ in range(LOOKS):
-            levels, left_out = compare(shop, session, snapshot)
+            levels, left_out, last_change = compare(shop, session, snapshot)
             if all(level.agrees for level in levels):
                 break
     return dg.AssetCheckResult(
@@ -56,16 +54,14 @@ def reconcile(
         metadata={
             "totals": dg.MetadataValue.json(totals_by_place(levels)),
             "orders_changed_since_sync": left_out,
-            "seconds": dg.MetadataValue.json(
-                {**_seconds_of_steps(context), "reconcile": round(time.monotonic() - began, 1)}
-            ),
+            "seconds": dg.MetadataValue.json(_seconds(context, began, last_change)),
         },
     )
 
 
-def compare(shop: Shop, session: Session, snapshot: str) -> tuple[list[Level], int]:
-    """The levels of the journey, and how many orders had to be left out."""
-    max_order_id, _ = session.raw_state()
+def compare(shop: Shop, session: Session, snapshot: str) -> tuple[list[Level], int, datetime | None]:
+    """The levels of the journey, how many orders had to be left out, and the last change that was compared."""
+    max_order_id = session.max_order_id()
     source = shop.view(snapshot, max_order_id)
     left_out = source.changed_since
     raw = session.raw(max_order_id, left_out)
@@ -79,7 +75,7 @@ def compare(shop: Shop, session: Session, snapshot: str) -> tuple[list[Level], i
             for mart in MARTS
         ),
     ]
-    return levels, len(left_out)
+    return levels, len(left_out), source.last_change
 
 
 def _snapshot_of_last_sync(instance: dg.DagsterInstance) -> str:
@@ -90,11 +86,29 @@ def _snapshot_of_last_sync(instance: dg.DagsterInstance) -> str:
     return str(metadata[SNAPSHOT].value)
 
 
-def _seconds_of_steps(context: dg.AssetCheckExecutionContext) -> dict[str, float]:
-    """Wall seconds of the steps of this run that have ended: where the time of the cycle went."""
-    stats = context.instance.get_run_step_stats(context.run.run_id)
-    return {
-        STEPS.get(step.step_key, step.step_key): round(step.end_time - step.start_time, 1)
-        for step in stats
-        if step.start_time and step.end_time
+def _seconds(
+    context: dg.AssetCheckExecutionContext, began: float, last_change: datetime | None
+) -> dict[str, float]:
+    """Where the seconds of this run went: `sync`, `dbt_start` and `dbt_run`, `reconcile`; and `row_to_mart`, from
+    the last committed change in PostgreSQL that the sync had to bring, to the end of the build.
+    """
+    run_id = context.run.run_id
+    steps = {
+        stat.step_key: (stat.start_time, stat.end_time)
+        for stat in context.instance.get_run_step_stats(run_id, [SYNC, DBT])
+        if stat.start_time and stat.end_time
     }
+    seconds = {}
+    if SYNC in steps:
+        seconds["sync"] = steps[SYNC][1] - steps[SYNC][0]
+    observed = context.instance.fetch_observations(FACTS, limit=1).records
+    if observed and observed[0].run_id == run_id and observed[0].asset_observation:
+        of_dbt = observed[0].asset_observation.metadata
+        seconds |= {
+            name: float(str(of_dbt[label].value))
+            for name, label in {"dbt_start": DBT_START, "dbt_run": DBT_RUN}.items()
+        }
+    seconds["reconcile"] = time.monotonic() - began
+    if DBT in steps and last_change:
+        seconds["row_to_mart"] = steps[DBT][1] - last_change.timestamp()
+    return {name: round(value, 1) for name, value in seconds.items()}

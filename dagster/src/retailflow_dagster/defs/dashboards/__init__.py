@@ -1,0 +1,1 @@
+"""What people look at: the end of the lineage."""

@@ -1,0 +1,234 @@
+"""What the sensors decide: which foreign sync is transformed, and who is told that a run failed."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # pytest imports by file, and leaves neighbours unseen
+import dbt_support
+
+dbt_support.manifest()
+from retailflow_dagster.defs.airbyte.assets import RAW_SALES
+from retailflow_dagster.defs.orchestration.alerts import alert_sensor
+from retailflow_dagster.defs.orchestration.sensors import airbyte_sensor
+from retailflow_dagster.lib import alerts
+from retailflow_dagster.lib.airbyte import AirbyteSync, Job
+from retailflow_dagster.lib.concurrency import TAG
+from retailflow_dagster.lib.runs import AIRBYTE_JOB, SOURCE
+
+LONG_AGO = 1_000_000_000.0
+
+
+def airbyte(*syncs: Job | None) -> AirbyteSync:
+    """Airbyte with the given syncs; None for an Airbyte that does not answer."""
+
+    class Airbyte(AirbyteSync):
+        def latest_syncs(self) -> list[Job]:
+            if None in syncs:
+                raise dg.Failure("Max retries (0) exceeded.")
+            return [sync for sync in syncs if sync]
+
+    return Airbyte(url="u", client_id="i", client_secret="s", connection_name="c")
+
+
+def sync(job_id: int, succeeded: bool = True, ended: float | None = None) -> Job:
+    return Job(job_id, succeeded, under_way=False, ended=time.time() if ended is None else ended)
+
+
+@dg.op(name="dbt_models")
+def transforms() -> None:
+    """Bears the name of the step that builds the marts."""
+
+
+@dg.job(tags=TAG)
+def cycle() -> None:
+    """A cycle, as far as the sensor can see."""
+    transforms()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """An instance on which a cycle has synced."""
+    with dg.DagsterInstance.ephemeral() as made:
+        made.report_runless_asset_event(dg.AssetMaterialization(RAW_SALES))
+        yield made
+
+
+def look(
+    instance: dg.DagsterInstance, cursor: str | None, found: AirbyteSync
+) -> tuple[dg.RunRequest | None, str, str | None]:
+    """The request, or the reason to skip; and the cursor that is left."""
+    context = dg.build_sensor_context(instance, cursor=cursor, resources={"airbyte": found})
+    tick = airbyte_sensor.evaluate_tick(context)
+    (request,) = tick.run_requests or [None]
+    return request, tick.skip_message or "", tick.cursor
+
+
+def test_a_sync_that_was_started_elsewhere_is_transformed_once(instance: dg.DagsterInstance) -> None:
+    request, _, cursor = look(instance, "4", airbyte(sync(6, succeeded=False), sync(5), sync(4)))
+    assert request is not None
+    assert request.run_key == "airbyte-job-5"
+    assert (request.tags[SOURCE], request.tags[AIRBYTE_JOB]) == ("airbyte", "5")
+    assert cursor == "5"
+    assert look(instance, cursor, airbyte(sync(5)))[1] == "No sync has succeeded since the last look."
+
+
+def test_of_several_syncs_one_run_transforms_all(instance: dg.DagsterInstance) -> None:
+    request, _, cursor = look(instance, "4", airbyte(sync(7), sync(6), sync(5)))
+    assert request is not None and request.run_key == "airbyte-job-7"
+    assert cursor == "7"
+
+
+def test_what_was_there_before_the_first_look_is_left_alone(instance: dg.DagsterInstance) -> None:
+    request, _, cursor = look(instance, None, airbyte(sync(9), sync(8)))
+    assert (request, cursor) == (None, "9")
+    request, _, cursor = look(instance, None, airbyte())
+    assert (request, cursor) == (None, "0")
+
+
+@pytest.mark.parametrize("status", ["STARTED", "FAILURE"])
+def test_a_sync_that_our_run_started_is_ours_however_the_run_goes(
+    instance: dg.DagsterInstance, status: str
+) -> None:
+    run = instance.create_run_for_job(cycle, status=dg.DagsterRunStatus[status], tags=TAG)
+    instance.add_run_tags(run.run_id, {AIRBYTE_JOB: "5"})
+    request, reason, cursor = look(instance, "4", airbyte(sync(5)))
+    assert (request, cursor) == (None, "5")
+    assert run.run_id in reason
+
+
+def test_a_cycle_under_way_is_waited_for_and_the_sync_not_forgotten(instance: dg.DagsterInstance) -> None:
+    run = instance.create_run_for_job(cycle, status=dg.DagsterRunStatus.STARTED, tags=TAG)
+    request, reason, cursor = look(instance, "4", airbyte(sync(5)))
+    assert (request, cursor) == (None, "4")
+    assert run.run_id in reason
+    instance.report_run_canceled(run)
+    assert look(instance, cursor, airbyte(sync(5)))[0] is not None
+
+
+@pytest.mark.parametrize(("ended", "wanted"), [(LONG_AGO, False), (None, True)], ids=["before", "after"])
+def test_a_sync_before_the_last_build_is_in_the_marts_and_one_after_is_not(
+    instance: dg.DagsterInstance, ended: float | None, wanted: bool
+) -> None:
+    assert cycle.execute_in_process(instance=instance).success
+    request, _, cursor = look(instance, "4", airbyte(sync(5, ended=ended)))
+    assert (request is not None, cursor) == (wanted, "5")
+
+
+def test_before_the_first_cycle_there_is_nothing_to_reconcile_by() -> None:
+    with dg.DagsterInstance.ephemeral() as fresh:
+        request, reason, cursor = look(fresh, "4", airbyte(sync(5)))
+    assert (request, cursor) == (None, "4")
+    assert "No cycle has synced yet" in reason
+
+
+def test_an_airbyte_that_is_down_is_no_reason_to_fail(instance: dg.DagsterInstance) -> None:
+    request, reason, cursor = look(instance, "4", airbyte(None))
+    assert (request, cursor) == (None, "4")
+    assert reason == "Airbyte gives no answer: Max retries (0) exceeded."
+
+
+class Webhook:
+    """A web server that keeps what it is sent. `status` is its answer; None for none at all."""
+
+    def __init__(self) -> None:
+        self.status: int | None = 200
+        self.got: list[dict[str, Any]] = []
+        self.released = threading.Event()
+        webhook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                webhook.got.append(json.loads(body))
+                if webhook.status is None:
+                    webhook.released.wait(30)
+                    return
+                self.send_response(webhook.status)
+                self.send_header("location", "http://127.0.0.1:1/")
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None: ...
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook/token-4711"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
+    made = Webhook()
+    monkeypatch.setenv(alerts.URL, made.url)
+    monkeypatch.setattr(alerts, "PATIENCE", 1.0)
+    yield made
+    made.released.set()
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@dg.op
+def quotes_a_secret() -> None:
+    """Fails as a careless library would."""
+    raise ValueError("cannot log in with hunter2-secret")
+
+
+@dg.job(tags=TAG | {SOURCE: "schedule"})
+def fails() -> None:
+    """A job that fails."""
+    quotes_a_secret()
+
+
+def failed(instance: dg.DagsterInstance) -> tuple[str, dg.RunFailureSensorContext]:
+    result = fails.execute_in_process(instance=instance, raise_on_error=False)
+    context = dg.build_run_status_sensor_context(
+        "alert_sensor", result.get_run_failure_event(), instance, result.dagster_run
+    ).for_run_failure()
+    return result.run_id, context
+
+
+def test_a_failed_run_is_told_with_step_and_reason_and_without_secrets(
+    instance: dg.DagsterInstance, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_PG_PASSWORD", "hunter2-secret")
+    run_id, context = failed(instance)
+    alert_sensor(context)
+    (told,) = webhook.got
+    assert (told["event"], told["job"], told["run_id"]) == ("run_failed", "fails", run_id)
+    assert told["tags"] == {"retailflow/pipeline": "sales", "retailflow/source": "schedule"}
+    assert "quotes_a_secret: " in told["text"] and "cannot log in with ***" in told["text"]
+    assert "hunter2" not in json.dumps(told)
+
+
+@pytest.mark.parametrize("status", [500, 302, None])
+def test_a_webhook_that_does_not_take_it_fails_nothing_and_costs_a_second(
+    instance: dg.DagsterInstance, webhook: Webhook, status: int | None
+) -> None:
+    webhook.status = status
+    _, context = failed(instance)
+    began = time.monotonic()
+    alert_sensor(context)
+    assert time.monotonic() - began < 5
+    assert len(webhook.got) == 1, "a redirection is not followed: it might lead anywhere"
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [("http://127.0.0.1:1/token-4711", "ConnectionError"), ("nonsense/token-4711", "MissingSchema")],
+)
+def test_what_is_wrong_with_the_webhook_is_said_without_its_address(url: str, problem: str) -> None:
+    assert alerts.send(url, {}) == problem
+
+
+def test_without_an_address_the_alert_is_off() -> None:
+    assert alert_sensor.default_status == dg.DefaultSensorStatus.STOPPED
