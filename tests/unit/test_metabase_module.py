@@ -78,6 +78,7 @@ class Server:
         self.broken: list[str] = []
         self.seen: set[str] = set()
         self.judged = False  # while the module runs
+        self.lost = 0  # the number of the write whose answer never arrives
         settings = Settings.from_env({"MB_DATA_DIR": str(folder)})
         self.store = Store(settings.database_url)
         app = build_app(settings, self.store, self.warehouse)
@@ -101,7 +102,15 @@ class Server:
             async def again() -> Any:
                 return {"type": "http.request", "body": body}
 
-            await app(scope, again, send)
+            if method == "GET" or path == "/api/session" or len(self.writes) != self.lost:
+                return await app(scope, again, send)
+
+            async def swallow(message: Any) -> None:
+                pass
+
+            await app(scope, again, swallow)
+            await send({"type": "http.response.start", "status": 503, "headers": []})
+            await send({"type": "http.response.body", "body": b"the answer is lost"})
 
         self._server = uvicorn.Server(uvicorn.Config(counted, host="127.0.0.1", port=0, log_level="error"))
         self._thread = threading.Thread(target=self._server.run)
@@ -538,6 +547,32 @@ def test_a_half_finished_first_run_is_completed(run: Run, server: Server) -> Non
     server.warehouse.down = ""
     assert run()["actions"][0] == "create database Snowflake"
     assert run()["changed"] is False
+
+
+def test_whatever_write_a_run_stops_at_the_next_one_completes_it(
+    run: Run, server: Server, tmp_path: Path
+) -> None:
+    options = {"content": with_filters(), "group": "Readers"}
+    run(**options)
+    writes = list(server.writes)
+    assert len(writes) >= 11
+    for number in range(1, len(writes) + 1):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        other = Server(folder)
+        try:
+            options |= {"url": other.url, "state_file": str(folder / "applied.json")}
+            other.lost = number
+            assert run(**options)["failed"], writes[number - 1]
+            other.lost = 0
+            assert "failed" not in run(**options), writes[number - 1]
+            assert run(**options)["changed"] is False, writes[number - 1]
+            api = log_in(other)
+            for kind, count in (("collection", 2), ("card", 2), ("dashboard", 1), ("permissions/group", 3)):
+                assert len(api("GET", f"/api/{kind}")) == count, (writes[number - 1], kind)
+            assert api("GET", "/api/database")["total"] == 1
+        finally:
+            other.close()
 
 
 def test_another_password_is_explained(run: Run) -> None:
