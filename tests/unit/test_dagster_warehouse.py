@@ -139,7 +139,7 @@ def snowflake_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         server.wait(20)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_a_warehouse_that_fails_ends_the_run_leaves_the_marts_and_the_next_run_repairs(
     snowflake_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
