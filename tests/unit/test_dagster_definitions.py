@@ -270,7 +270,9 @@ def rendered(folder: Path, **variables: Any) -> InstanceRef:
     files = [f"{role}/{part}/main.yml" for part in ("defaults", "vars")]
     play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "vars_files": files}
     (folder / "play.yml").write_text(yaml.safe_dump([play | {"tasks": tasks}]))
-    (folder / "variables.json").write_text(json.dumps(variables))
+    (folder / "variables.json").write_text(
+        json.dumps(variables | {"ansible_python_interpreter": sys.executable})
+    )
     done = subprocess.run(
         ["ansible-playbook", "-i", "localhost,", "-e", "@variables.json", "play.yml"],
         cwd=folder,

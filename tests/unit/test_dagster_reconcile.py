@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import dagster as dg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # pytest imports by file, and le
 import dbt_support
 
 dbt_support.manifest()
-from retailflow_dagster.defs.postgres.checks import MARTS, compare
+from retailflow_dagster.defs.airbyte.assets import SYNC
+from retailflow_dagster.defs.dbt.assets import DBT, DBT_RUN, DBT_START, FACTS
+from retailflow_dagster.defs.postgres.checks import MARTS, _seconds, compare
 from retailflow_dagster.lib import snowflake
 from retailflow_dagster.lib.reconcile import Level, SourceView, Totals, totals_by_place, verdict
 
@@ -177,3 +184,34 @@ def test_all_marts_are_compared() -> None:
     levels, *_ = compare(Shop([]), Session({}), "1:1:")  # type: ignore[arg-type]
     assert [level.found_in for level in levels] == ["RAW", "fct_sales", *MARTS]
     assert all(level == replace(level, found=NOTHING, expected=NOTHING) for level in levels)
+
+
+def test_the_seconds_of_a_cycle_are_told_apart() -> None:
+    instance = dg.DagsterInstance.ephemeral()
+
+    @dg.op(name=SYNC)
+    def sync() -> None:
+        time.sleep(0.3)
+
+    @dg.op(name=DBT, ins={"after": dg.In(dg.Nothing)})
+    def build(context) -> None:  # type: ignore[no-untyped-def]  # Dagster cannot read a postponed annotation
+        context.log_event(dg.AssetObservation(FACTS, metadata={DBT_START: 5.0, DBT_RUN: 7.5}))
+
+    @dg.job(executor_def=dg.in_process_executor)
+    def cycle() -> None:
+        build(sync())
+
+    def seconds(run: dg.DagsterRun, last_change: datetime | None) -> dict[str, float]:
+        context: Any = SimpleNamespace(instance=instance, run=run)
+        return _seconds(context, time.monotonic() - 2, last_change)
+
+    before = cycle.execute_in_process(instance=instance).dagster_run
+    changed = datetime.now(UTC) - timedelta(seconds=60)
+    run = cycle.execute_in_process(instance=instance).dagster_run
+    told = seconds(run, changed)
+    assert told.keys() == {"sync", "dbt_start", "dbt_run", "reconcile", "row_to_mart"}
+    assert (told["dbt_start"], told["dbt_run"]) == (5.0, 7.5)
+    assert 0.3 <= told["sync"] < 30 and 2 <= told["reconcile"] < 30
+    assert 60 <= told["row_to_mart"] < 90, "to the end of the build"
+    assert "row_to_mart" not in seconds(run, None), "a shop without a row"
+    assert "dbt_run" not in seconds(before, changed), "the last build was another run's"

@@ -130,6 +130,65 @@ def test_a_restart_in_the_middle_of_a_cycle_blocks_nothing(host: Any) -> None:
     assert ended(host, again)["status"] == "SUCCESS"
 
 
+def test_a_process_that_is_told_to_end_does_so_gracefully_and_is_started_again(host: Any) -> None:
+    names = ("dagster-dbt", "dagster-webserver", "dagster-daemon", "dagster-docs")
+
+    def restarts(name: str) -> int:
+        return int(host.check_output("docker inspect --format '{{.RestartCount}}' %s", name))
+
+    def healthy(name: str) -> bool:
+        return (
+            str(host.check_output("docker inspect --format '{{.State.Health.Status}}' %s", name)) == "healthy"
+        )
+
+    before = {name: restarts(name) for name in names}
+    since = host.check_output("date +%s")
+    for name in names:
+        host.check_output("docker exec %s bash -c 'kill -TERM 1'", name)
+    deadline = time.monotonic() + 240
+    while not all(restarts(name) > before[name] and healthy(name) for name in names):
+        assert time.monotonic() < deadline, host.check_output("docker ps -a")
+        time.sleep(1)
+    form = "{{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}}"
+    ends = "docker events --since %s --until $(date +%%s) --filter event=die --format %s"
+    died = set(host.check_output(ends, since, form).splitlines())
+    assert died == {f"{name} 0" for name in names}
+
+
+def test_a_sync_that_was_started_elsewhere_is_transformed(host: Any) -> None:
+    """Nobody waits for the schedule: the sensor sees the job and starts what follows the sync."""
+    shop(host, "update sales set quantity = 0 where order_id = 11")
+    start = (
+        "from retailflow_dagster.resources import resources_from_env as r;"
+        "sync = r()['airbyte'].process_config_and_initialize(); client = sync.client();"
+        "print(client.start_sync_job(sync.connection_id(client))['jobId'])"
+    )
+    job_id = host.check_output("docker exec dagster-dbt python -W ignore -c %s", start).split()[-1]
+    query = (
+        'query ($job: String!) { runsOrError(filter: {tags: [{key: "retailflow/airbyte_job_id", value: $job}]})'
+        " { ... on Runs { results { runId jobName status tags { key value } } } } }"
+    )
+    deadline = time.monotonic() + 240
+    while not (runs := graphql(host, query, job=job_id)["runsOrError"]["results"]):
+        assert time.monotonic() < deadline, host.check_output("docker logs --tail 50 dagster-daemon 2>&1")
+        time.sleep(2)
+    (found,) = runs
+    assert found["jobName"] == "transform_job"
+    assert {"key": "retailflow/source", "value": "airbyte"} in found["tags"]
+    assert ended(host, found["runId"])["status"] == "SUCCESS"
+    assert (
+        warehouse(host, "select total_revenue from ANALYTICS.MARTS.fct_sales where order_id = 11") == "0.00"
+    )
+
+
+def test_the_documentation_is_served(host: Any) -> None:
+    read = (
+        "import urllib.request as u; print(u.urlopen('http://localhost:3001/', timeout=10).read().decode())"
+    )
+    page = host.check_output("python3 -c %s", read)
+    assert "net_revenue_by_country" in page and "<html" in page
+
+
 def test_the_schedule_is_on(host: Any) -> None:
     query = (
         '{ schedulesOrError(repositorySelector: {repositoryLocationName: "retailflow", repositoryName: "__repository__"})'
@@ -140,7 +199,7 @@ def test_the_schedule_is_on(host: Any) -> None:
 
 
 def test_no_container_runs_as_root(host: Any) -> None:
-    for name in ("dagster-dbt", "dagster-webserver", "dagster-daemon"):
+    for name in ("dagster-dbt", "dagster-webserver", "dagster-daemon", "dagster-docs"):
         assert host.check_output("docker exec %s id -u", name) == "1000"
 
 

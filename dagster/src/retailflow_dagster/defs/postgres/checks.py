@@ -109,6 +109,6 @@ def _seconds(
             for name, label in {"dbt_start": DBT_START, "dbt_run": DBT_RUN}.items()
         }
     seconds["reconcile"] = time.monotonic() - began
-    if DBT in steps and last_change:
+    if {SYNC, DBT} <= steps.keys() and last_change:
         seconds["row_to_mart"] = steps[DBT][1] - last_change.timestamp()
     return {name: round(value, 1) for name, value in seconds.items()}
