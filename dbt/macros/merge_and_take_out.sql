@@ -1,5 +1,5 @@
-{#- The incremental strategy `merge_and_take_out`: a merge adds and changes rows, and what was deleted at the source since
-    the last build is taken out before it. What to merge lies ready in a temporary table by then, so rows that
+{#- The incremental strategy `merge_and_take_out`: a merge adds and changes rows, and what was deleted at the source
+    since the last build is taken out before it. What to merge lies ready in a temporary table by then, so rows that
     cannot be transformed fail the model before anything is taken out. As in the merge, the last load is read again
     (>=). The model names its deleted keys, with their `loaded_at`, in `meta.deleted`. -#}
 {% macro get_incremental_merge_and_take_out_sql(arguments) %}

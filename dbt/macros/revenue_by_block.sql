@@ -5,7 +5,8 @@
 {% macro revenue_by_block(dimensions) %}
 
 {%- set money = ['total_revenue', 'total_discount', 'net_revenue', 'refund'] -%}
-{%- set facts, deleted = ref('fct_sales'), ref('stg_sales_deleted') -%} {#- here, so that dbt sees both without a build -#}
+{#- Here and not below, so that dbt sees both without a build. -#}
+{%- set facts, deleted = ref('fct_sales'), ref('stg_sales_deleted') -%}
 
 with
 
@@ -21,7 +22,7 @@ sales as (
 
 ),
 
-{% if is_incremental() %}
+{% if reads_changes_only() %}
 mark as (
 
     select coalesce(max(loaded_at), '1970-01-01') as loaded_at from {{ this }}

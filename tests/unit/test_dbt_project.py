@@ -310,7 +310,8 @@ def change(warehouse: Warehouse, assignment: str, where: str) -> None:
 def marts(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
     """Every table of the marts and every intermediate one with orders, row by row."""
     tables = {
-        name: f"select * from ANALYTICS.{model.schema}.{name}" + " where orders > 0" * name.startswith("int_")
+        name: f"select {', '.join(model.columns)} from ANALYTICS.{model.schema}.{name}"
+        + " where orders > 0" * name.startswith("int_")
         for name, model in resources("model").items()
         if not name.startswith("stg_")
     }
@@ -348,7 +349,9 @@ def test_build_after_build_equals_a_full_refresh(connected: Warehouse) -> None:
     assert marts(connected) == before
     change(connected, "discount = 0.07", "order_id = 10007")
 
-    dbt("run", "--select", "fct_sales")  # and then it breaks off
+    # A column that the table lacks is filled for the whole history; and then the build breaks off.
+    connected.query("alter table ANALYTICS.MARTS.FCT_SALES drop column REFUND")
+    dbt("run", "--select", "fct_sales")
     dbt("build", "--exclude-resource-type", "unit_test")
 
     incremental = marts(connected)

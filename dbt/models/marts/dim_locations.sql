@@ -8,7 +8,7 @@ places as (
         city
     from {{ ref('int_revenue_by_place') }}
     where orders > 0
-    union
+    union -- noqa: AM02
     select
         country,
         state,

@@ -16,7 +16,7 @@ sales as (
 
     select * from {{ ref('stg_sales') }}
 
-    {% if is_incremental() %}
+    {% if reads_changes_only() %}
     -- What Airbyte loaded since the last build, a late change to an old order included. The last load is read
     -- again (>=): it may have been half done when it was first seen, and a merge of known rows changes nothing.
     where loaded_at >= (select coalesce(max(loaded_at), '1970-01-01') from {{ this }}) -- noqa: RF02
