@@ -103,7 +103,9 @@ def test_a_filter_reaches_the_cards(host: Any) -> None:
 
 def test_only_the_readers_group_and_administrators_see_the_content(host: Any) -> None:
     session = log_in(host)
-    groups = {one["name"]: one["id"] for one in call(host, "GET", "/api/permissions/group", session=session)[1]}
+    groups = {
+        one["name"]: one["id"] for one in call(host, "GET", "/api/permissions/group", session=session)[1]
+    }
     for group, sees in (("RetailFlow readers", True), ("All Users", False)):
         body = {"name": group, "group_id": groups[group]}
         made = call(host, "POST", "/api/api-key", body, session)[1]
