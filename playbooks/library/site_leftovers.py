@@ -17,8 +17,8 @@ DOCUMENTATION = r"""
 module: site_leftovers
 short_description: List what the AWS account still holds of a site
 description:
-  - Asks EC2 and the tagging API for everything that carries the tag, and IAM, which that API does not cover, for roles and
-    instance profiles whose name begins like the site's.
+  - Asks EC2 kind by kind and the tagging API for everything else that carries the tag; IAM, which that API does not cover, and
+    EventBridge and ECR are asked for what has the tag and a name that begins like the site's.
   - The tagging API goes on naming some things for a while after they are gone; what it names is asked for where that is
     known. Repeat the task until the list is empty.
 options:
@@ -45,23 +45,54 @@ RETURN = r"""
 found: {description: "Kind and name of each, such as C(ec2 volume vol-1)", type: list, returned: success}
 """
 
+SERVICES = ("ec2", "iam", "events", "ecr", "ecs", "resourcegroupstaggingapi")
 # Instances that are on their way out are not left over; EC2 shows them for an hour.
 GONE = {"terminated", "shutting-down"}
+
+
+# Kinds of EC2 that carry the tag: call, list in its answer, identifier. Rules go with their security group.
+EC2_KINDS = (
+    ("volume", "describe_volumes", "Volumes", "VolumeId"),
+    ("network-interface", "describe_network_interfaces", "NetworkInterfaces", "NetworkInterfaceId"),
+    ("elastic-ip", "describe_addresses", "Addresses", "AllocationId"),
+    ("key-pair", "describe_key_pairs", "KeyPairs", "KeyName"),
+    ("security-group", "describe_security_groups", "SecurityGroups", "GroupId"),
+    ("route-table", "describe_route_tables", "RouteTables", "RouteTableId"),
+    ("internet-gateway", "describe_internet_gateways", "InternetGateways", "InternetGatewayId"),
+    ("subnet", "describe_subnets", "Subnets", "SubnetId"),
+    ("vpc", "describe_vpcs", "Vpcs", "VpcId"),
+)
 
 
 def of_ec2(ec2: Any, site: str) -> Iterator[str]:
     """Yield everything of EC2 that carries the tag."""
     filters = [{"Name": "tag:Project", "Values": [site]}]
-    alive = set()
     for page in ec2.get_paginator("describe_instances").paginate(Filters=filters):
-        for reservation in page["Reservations"]:
-            alive |= {
-                one["InstanceId"] for one in reservation["Instances"] if one["State"]["Name"] not in GONE
-            }
-    for page in ec2.get_paginator("describe_tags").paginate(Filters=filters):
-        for tag in page["Tags"]:
-            if tag["ResourceType"] != "instance" or tag["ResourceId"] in alive:
-                yield f"ec2 {tag['ResourceType']} {tag['ResourceId']}"
+        for one in (one for reservation in page["Reservations"] for one in reservation["Instances"]):
+            if one["State"]["Name"] not in GONE:
+                yield f"ec2 instance {one['InstanceId']}"
+    for kind, call, listed, identifier in EC2_KINDS:
+        if ec2.can_paginate(call):
+            pages = ec2.get_paginator(call).paginate(Filters=filters)
+        else:
+            pages = [getattr(ec2, call)(Filters=filters)]
+        for page in pages:
+            for one in page[listed]:
+                yield f"ec2 {kind} {one[identifier]}"
+
+
+def of_names(events: Any, ecr: Any, site: str) -> Iterator[str]:
+    """Yield rules and repositories of the site, which not every tagging API knows."""
+    mark = {"Key": "Project", "Value": site}
+    for page in events.get_paginator("list_rules").paginate(NamePrefix=site):
+        for rule in page["Rules"]:
+            if mark in events.list_tags_for_resource(ResourceARN=rule["Arn"])["Tags"]:
+                yield f"events rule {rule['Name']}"
+    for page in ecr.get_paginator("describe_repositories").paginate():
+        for one in page["repositories"]:
+            name, arn = one["repositoryName"], one["repositoryArn"]
+            if name.startswith(site) and mark in ecr.list_tags_for_resource(resourceArn=arn)["tags"]:
+                yield f"ecr repository {name}"
 
 
 def of_iam(iam: Any, site: str) -> Iterator[str]:
@@ -76,7 +107,7 @@ def of_iam(iam: Any, site: str) -> Iterator[str]:
         for profile in page["InstanceProfiles"]:
             name = profile["InstanceProfileName"]
             if name.startswith(site):
-                tags = iam.list_instance_profile_tags(InstanceProfileName=name)["Tags"]
+                tags = iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"].get("Tags", [])
                 if mark in tags:
                     yield f"iam instance-profile {name}"
 
@@ -104,7 +135,7 @@ def of_others(tagging: Any, ecs: Any, site: str) -> Iterator[str]:
     for page in pages:
         for resource in page["ResourceTagMappingList"]:
             _, _, service, _, _, name = resource["ResourceARN"].split(":", 5)
-            if service in ("ec2", "iam"):
+            if service in ("ec2", "iam", "events", "ecr"):
                 continue  # asked for above
             if service != "ecs" or not lingers(ecs, name):
                 yield f"{service} {name}"
@@ -116,6 +147,7 @@ def found(clients: dict[str, Any], site: str) -> list[str]:
         {
             *of_ec2(clients["ec2"], site),
             *of_iam(clients["iam"], site),
+            *of_names(clients["events"], clients["ecr"], site),
             *of_others(clients["resourcegroupstaggingapi"], clients["ecs"], site),
         }
     )
@@ -126,9 +158,7 @@ def main() -> None:
     module = AnsibleAWSModule(
         argument_spec={"site": {"type": "str", "required": True}}, supports_check_mode=True
     )
-    clients = {
-        service: module.client(service) for service in ("ec2", "iam", "ecs", "resourcegroupstaggingapi")
-    }
+    clients = {service: module.client(service) for service in SERVICES}
     try:
         module.exit_json(changed=False, found=found(clients, module.params["site"]))
     except (BotoCoreError, ClientError) as error:

@@ -1,4 +1,4 @@
-"""The aws target for tests: the project in a folder of its own, the stock moto server and an emulated Snowflake."""
+"""The aws target for tests: the project in a folder of its own, moto's server and an emulated Snowflake."""
 
 from __future__ import annotations
 
@@ -66,13 +66,14 @@ def process(command: list[str], environment: dict[str, str], log: Path, url: str
 
 @contextlib.contextmanager
 def moto(folder: Path) -> Iterator[str]:
-    """Run the stock moto server with the settings of the local target's image; yield its address."""
+    """Run moto's server with the settings of the local target's image; yield its address."""
     url = f"http://127.0.0.1:{free_port()}"
     settings = {
         "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
         "MOTO_AMIS_PATH": str(ROOT / "roles/local-cloud/files/images/moto/amis.json"),
     }
-    command = [str(BIN / "moto_server"), "-H", "127.0.0.1", "-p", url.rsplit(":", 1)[1]]
+    command = [sys.executable, str(Path(__file__).with_name("moto_server.py")), "-H", "127.0.0.1"]
+    command += ["-p", url.rsplit(":", 1)[1]]
     with process(command, settings, folder / "moto.log", f"{url}/moto-api/"):
         yield url
 
