@@ -17,3 +17,13 @@ output "instance_ids" {
   description = "Instance id by role."
   value       = { for role, instance in aws_instance.host : role => instance.id }
 }
+
+output "public_ips" {
+  description = "Address by which the operator reaches a host, by role."
+  value       = { for role, address in aws_eip.host : role => address.public_ip }
+}
+
+output "instance_role_arns" {
+  description = "IAM role of a host, by role."
+  value       = { for role, made in aws_iam_role.host : role => made.arn }
+}

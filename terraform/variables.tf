@@ -13,6 +13,11 @@ variable "region" {
   description = "AWS region."
   type        = string
   default     = "us-east-1"
+
+  validation {
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
+    error_message = "region must be the name of an AWS region, for example us-east-1."
+  }
 }
 
 variable "operator_cidr" {
@@ -39,4 +44,9 @@ variable "network_file" {
   description = "YAML file with network_vpc_cidr, network_subnet_cidr, network_hosts and network_flows; empty for the inventory's own."
   type        = string
   default     = ""
+
+  validation {
+    condition     = var.network_file == "" || can(yamldecode(file(var.network_file)).network_hosts)
+    error_message = "network_file must be a YAML file with network_vpc_cidr, network_subnet_cidr, network_hosts and network_flows."
+  }
 }

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,13 +101,14 @@ def chromium(address: str, *options: str) -> str:
         return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True).stdout
 
 
-def dom(name: str) -> str:
-    """The document of the dashboard with this name, as Chromium built it."""
+def dom(name: str, filters: dict[str, str] | None = None) -> str:
+    """The document of the dashboard with this name and its filters set, as Chromium built it."""
     with logged_in() as (session, address):
         identity = next(
             one["id"] for one in call("GET", "/api/dashboard", session=session) if one["name"] == name
         )
-        return chromium(f"{address}/dashboard/{identity}", "--dump-dom")
+        query = urllib.parse.urlencode(filters or {})
+        return chromium(f"{address}/dashboard/{identity}?{query}", "--dump-dom")
 
 
 def screenshots(folder: Path) -> Iterator[Path]:

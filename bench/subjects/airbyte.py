@@ -28,10 +28,18 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bench.measurement import Measurement
+from bench.others import Absent, dlt_extract, meltano_tap
 from bench.postgres import ADMIN, server
 
 ROOT = Path(__file__).parents[2]
 ROWS, CHANGED_ROWS = 1_000_000, 10_000
+LARGER = 10  # times as many rows for memory, which must not grow with them
+PEAK_MB = 700
+AIRBYTE = (
+    "airbyte",
+    "source_postgres",
+    "destination_snowflake",
+)  # its processes; the emulated Snowflake is another's
 TIMEOUT_S = 3600
 _FILL = """
 insert into public.customers (customer_id, cust_name, city, state, country)
@@ -57,6 +65,7 @@ class Bench:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Bench:
+        print(f"… airbyte: {self.rows:,} rows", file=sys.stderr, flush=True)
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         self._folder.chmod(0o711)
         try:
@@ -127,6 +136,11 @@ class Bench:
         assert count == self.rows, f"{count} rows arrived by the direct road"
         self._query("drop table RAW.RETAIL.DIRECT")
         return seconds
+
+    @property
+    def url(self) -> str:
+        """Where PostgreSQL is, for other tools."""
+        return f"postgresql://{ADMIN}@127.0.0.1:{self._postgres_port}/postgres"
 
     # Servers
 
@@ -309,9 +323,18 @@ def measure(rows: int = ROWS) -> Iterator[Measurement]:
         first, peaks = bench.first_sync()
         direct = bench.direct()
         incremental = bench.incremental_sync()
-    largest = max(peaks.values()) / 1e6
-    note = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in sorted(peaks.items()))
-    yield Measurement("airbyte.rows_per_s", rows / first, "rows/s", 100_000, peak_mb=largest, note=note)
+        others = {
+            name: _measured(lambda measure=measure: measure(bench.url, "public", "sales", rows))  # type: ignore[misc]
+            for name, measure in (("meltano_tap", meltano_tap), ("dlt_extract", dlt_extract))
+        }
+    yield Measurement(
+        "airbyte.rows_per_s",
+        rows / first,
+        "rows/s",
+        100_000,
+        peak_mb=_largest(peaks),
+        note=f"first sync of {rows:,} rows, start of the processes included",
+    )
     yield Measurement(
         "airbyte.vs_copy",
         rows / first,
@@ -328,6 +351,30 @@ def measure(rows: int = ROWS) -> Iterator[Measurement]:
         at_most=True,
         note=f"{CHANGED_ROWS:,} rows changed of {rows:,}",
     )
+    for name, (rate, note) in others.items():
+        yield Measurement(f"airbyte.vs_{name}", rows / first, "rows/s", beside=rate, note=note)
+    yield _memory("airbyte.peak_mb", peaks, rows)
+    with Bench(rows * LARGER) as bench:
+        _, peaks = bench.first_sync()
+    yield _memory("airbyte.peak_mb_10x", peaks, rows * LARGER)
+
+
+def _measured(measure: Callable[[], float]) -> tuple[float | None, str]:
+    """Rows a second of another tool that only reads, or why it is absent."""
+    try:
+        return measure(), "whole sync beside the other's reading alone"
+    except Absent as error:
+        return None, f"absent: {error}"
+
+
+def _largest(peaks: dict[str, int]) -> float:
+    """The largest process of Airbyte's, in MB."""
+    return max(peaks[name] for name in AIRBYTE) / 1e6
+
+
+def _memory(name: str, peaks: dict[str, int], rows: int) -> Measurement:
+    each = ", ".join(f"{process} {size / 1e6:.0f} MB" for process, size in sorted(peaks.items()))
+    return Measurement(name, _largest(peaks), "MB", PEAK_MB, at_most=True, note=f"{rows:,} rows: {each}")
 
 
 def _type(name: str) -> str:

@@ -2,7 +2,7 @@
     say how each counts orders. Two empty levels agree. -#}
 {% macro reconcile(lower, higher, lower_orders='count(*)', higher_orders=exact_sum('orders')) %}
 
-{%- set money = ['total_revenue', 'total_discount', 'net_revenue'] -%}
+{%- set money = ['total_revenue', 'total_discount', 'net_revenue', 'refund'] -%}
 
 with
 

@@ -183,6 +183,8 @@ grant update (product, product_category, price) on public.products to generator;
 grant set on parameter session_replication_role to generator;
 grant usage, select on sequence public.sales_order_id_seq to generator;
 grant select, insert on public.generator_batches to generator;
+-- To look at the heartbeat and hold it, which asks for a right to update, while cancelled orders are deleted.
+grant select, update (heartbeat_id) on public.airbyte_heartbeat to generator;
 grant select on public.sales, public.customers, public.products to airbyte;
 grant select, insert, update on public.airbyte_heartbeat to airbyte;
 grant select on public.sales, public.customers, public.products, public.generator_batches to auditor;

@@ -20,6 +20,7 @@ SCHEMA = Path(__file__).parents[1] / "schema/sales.sql"
 BINARIES = Path("/usr/lib/postgresql/15/bin")
 IMAGE = "retailflow/postgres:latest"
 ADMIN, PASSWORD = "retailflow_admin", "generator-test"
+TABLES = ("sales", "customers", "products", "generator_batches", "airbyte_heartbeat")
 
 
 def free_port() -> int:
@@ -123,7 +124,7 @@ def sql(server: int) -> Iterator[Any]:
     connection = connect(server)
     connection.autocommit = True
     with connection.cursor() as cursor:
-        cursor.execute("truncate public.sales, public.customers, public.products, public.generator_batches")
+        cursor.execute(f"truncate {', '.join(TABLES)}")
 
         def run(statement: str, *values: object) -> list[tuple[Any, ...]]:
             cursor.execute(statement, values or None)

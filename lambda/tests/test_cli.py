@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,6 +31,27 @@ def test_a_dry_run_prints_rows_and_needs_no_database(capsys: Output) -> None:
     assert {row["order_date_at"] for row in rows} == {"2026-11-22"}
     cli.main(command)
     assert capsys.readouterr().out == text, "equal seeds, equal bytes"
+
+
+def test_rows_are_equal_in_another_process_and_elsewhere(capsys: Output) -> None:
+    options = [
+        "--rows",
+        "300",
+        "--as-of",
+        "2026-11-22T12:03:00Z",
+        "--seed",
+        "5",
+        "--dry-run",
+        "--output",
+        "csv",
+    ]
+    assert cli.main(options) == 0
+    here = capsys.readouterr().out
+    elsewhere = os.environ | {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C.UTF-8"}
+    command = [sys.executable, "-m", "retailflow_generator", *options]
+    source = Path(cli.__file__).parents[1]
+    there = subprocess.run(command, cwd=source, env=elsewhere, stdout=subprocess.PIPE, check=True, text=True)
+    assert there.stdout == here
 
 
 def test_a_dry_run_of_a_history_is_one_object_a_line(capsys: Output) -> None:

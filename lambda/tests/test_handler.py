@@ -72,6 +72,23 @@ def test_an_event_delivered_again_writes_nothing_and_answers_the_same(database: 
     assert database("select count(*) from sales") == [(10,)]
 
 
+def test_a_scheduled_event_brings_what_was_ordered_since_the_last(database: Sql) -> None:
+    event = {"id": "e-2", "detail-type": "Scheduled Event", "time": "2026-11-25T20:03:00Z", "detail": {}}
+    result = handler(event)
+    # The default of 500 at an average moment, on an evening in Black week.
+    assert result["rows"] == round(
+        500 * default_shop().demand_at(dt.datetime(2026, 11, 25, 20, tzinfo=dt.UTC))
+    )
+    assert result["rows"] > 2000
+    today = "select count(*), min(ordered_at), max(ordered_at) from sales where purchased_at = order_date_at"
+    ((rows, first, last),) = database(today)
+    assert rows > 0.8 * result["rows"]
+    end = dt.datetime(2026, 11, 25, 20, 3, tzinfo=dt.UTC)
+    assert end - dt.timedelta(minutes=3, microseconds=1) <= first < last < end
+    assert handler(event)["repeated"] is True
+    assert database("select count(*) from sales") == [(result["rows"],)]
+
+
 def test_the_same_event_at_once_is_written_once(database: Sql, login: Login) -> None:
     with ThreadPoolExecutor(1) as other:
         blocker = login("generator")
@@ -172,6 +189,7 @@ def test_the_table_refuses_impossible_sales(database: Sql, change: str) -> None:
         ("generator", "delete from customers"),
         ("generator", "update products set product_id = 1"),
         ("airbyte", "set session_replication_role = replica"),
+        ("generator", "update airbyte_heartbeat set beaten_at = now()"),
         ("auditor", "delete from products"),
     ],
 )

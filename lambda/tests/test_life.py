@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from sqlalchemy import event
 from retailflow_generator import batch
 from retailflow_generator.binary import Encoder
 from retailflow_generator.config import Settings
-from retailflow_generator.database import engine_for
+from retailflow_generator.database import engine_for, live_on
 from retailflow_generator.handler import handler
 from retailflow_generator.shop import default_shop
 
@@ -111,14 +112,53 @@ def test_deletes_are_a_share_of_the_cancelled(database: Sql, monkeypatch: pytest
     assert handler({"rows": 1, "batch_id": "one"})["deleted"] == pytest.approx(300, abs=60)
 
 
+BEAT = """insert into airbyte_heartbeat values (1, now() - %s * interval '1 second')
+    on conflict (heartbeat_id) do update set beaten_at = excluded.beaten_at"""
+
+
+def test_nothing_is_deleted_while_a_cycle_may_still_compare(
+    database: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENERATOR_DELETE_SHARE", "1")
+    handler({"rows": 100})
+    database("update sales set order_status = 'cancelled'")
+    wait = default_shop().life.delete_after
+    database(BEAT, wait - 60)
+    assert handler({"rows": 1})["deleted"] == 0
+    database(BEAT, wait + 1)
+    assert handler({"rows": 1})["deleted"] == 100
+
+
+def test_a_sync_that_begins_waits_for_what_is_being_deleted(database: Sql, login: Login) -> None:
+    """Else it would read the order, which is gone when its cycle compares."""
+    database(BEAT, 3600)
+    life = batch.dataclasses.replace(default_shop().life, delete=1.0)
+    sync = login("airbyte")
+    sync.autocommit = True
+    with sync.cursor() as cursor, engine_for(Settings.from_env(os.environ)).begin() as connection:
+        live_on(connection, life, 1, 1)
+        cursor.execute("set lock_timeout = '200ms'")
+        with pytest.raises(psycopg2.errors.LockNotAvailable):
+            cursor.execute(BEAT, (0,))
+        connection.rollback()
+        cursor.execute(BEAT, (0,))
+    sync.close()
+
+
 def test_batches_at_once_neither_wait_for_ever_nor_leave_a_sale_without_its_customer(
     database: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each worker is a Lambda of its own. Customers and products are new to all of them, orders move in all."""
     monkeypatch.setattr(batch, "engine_for", engine_for.__wrapped__)
     monkeypatch.setenv("GENERATOR_DELETE_SHARE", "0.5")
-    with ThreadPoolExecutor(8) as workers:
-        results = list(workers.map(lambda n: handler({"rows": 20 + n}), range(50)))
+    together = threading.Barrier(50)
+
+    def invoke(number: int) -> dict[str, Any]:
+        together.wait(timeout=60)
+        return handler({"rows": 20 + number})
+
+    with ThreadPoolExecutor(50) as workers:
+        results = list(workers.map(invoke, range(50)))
     rows = sum(result["rows"] - result["deleted"] for result in results)
     assert database("select count(*), count(distinct order_id) from sales") == [(rows, rows)]
     assert sum(result["updated"] for result in results) > 0
@@ -176,8 +216,8 @@ def test_a_failure_at_any_statement_leaves_all_or_nothing(
     finally:
         event.remove(engine, "before_cursor_execute", fail)
         event.remove(engine, "commit", fail)
-    # Lock, look up, draw ids, stock twice, two settings, delete, move on, record, commit.
-    assert failures == 11
+    # Lock, look up, draw ids, stock twice, two settings, heartbeat, delete, move on, record, commit.
+    assert failures == 12
     assert result["repeated"] is False
     assert result["updated"] > 0 and result["deleted"] > 0
     assert database("select count(*) from sales") == [(550 - result["deleted"],)]
@@ -214,6 +254,9 @@ def test_a_history_is_spread_over_its_days(database: Sql) -> None:
         *(dt.date(2026, 11, 11), dt.date(2026, 11, 30), 20),
     )
     assert (result["batches_written"], result["repeated"]) == (20, False)
+    assert database("select count(*) from customers") == database(
+        "select count(distinct customer_id) from sales"
+    )
     by_age = "select distinct order_status from sales where order_date_at = %s order by 1"
     assert database(by_age, "2026-11-30") == [("placed",)]
     assert database(by_age, "2026-11-12") == [("cancelled",), ("returned",), ("shipped",)]

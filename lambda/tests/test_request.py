@@ -52,8 +52,9 @@ def test_an_eventbridge_event_gives_its_id_and_time() -> None:
     }
     request = parse(event)
     moment = dt.datetime(2026, 11, 22, 12, 3, tzinfo=dt.UTC)
-    assert (request.batch_id, request.as_of, request.rows) == ("e7c1", moment, 500)
-    assert parse(event | {"detail": {"rows": 3}}).rows == 3
+    assert (request.batch_id, request.as_of, request.rows, request.scheduled) == ("e7c1", moment, 500, True)
+    asked = parse(event | {"detail": {"rows": 3}})
+    assert (asked.rows, asked.scheduled, parse({}).scheduled) == (3, False, False)
 
 
 @pytest.mark.parametrize(

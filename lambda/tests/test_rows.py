@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import itertools
 from decimal import Decimal
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retailflow_generator.batch import history
+from retailflow_generator.batch import history, in_season
 from retailflow_generator.binary import CHUNK_ROWS, default_encoder
 from retailflow_generator.request import BatchRequest, InvalidRequest
 from retailflow_generator.rows import COLUMNS, EPOCH, Draws, draw, records, unit_discounts
@@ -33,11 +34,18 @@ def rows_of(draws: Draws, first: int = 1) -> list[dict[str, Any]]:
     rows=st.integers(1, 300),
     as_of=st.datetimes(dt.datetime(2000, 1, 3), dt.datetime(2099, 12, 31), timezones=st.just(dt.UTC)),
     age=st.integers(0, 400),
+    minutes=st.none() | st.integers(1, 2000),
 )
 @settings(deadline=None, max_examples=40)
-def test_every_row_keeps_the_contract(seed: int, rows: int, as_of: dt.datetime, age: int) -> None:
-    draws = draw(SHOP, rows, seed, as_of, age)
+def test_every_row_keeps_the_contract(
+    seed: int, rows: int, as_of: dt.datetime, age: int, minutes: int | None
+) -> None:
+    draws = draw(SHOP, rows, seed, as_of, age, minutes)
     parsed = rows_of(draws)
+    begin = dt.datetime.min.replace(tzinfo=dt.UTC)
+    if minutes is not None:
+        begin = as_of - dt.timedelta(minutes=minutes, microseconds=1)
+        as_of -= dt.timedelta(microseconds=1)
     assert len(parsed) == rows
     for row in parsed:
         price, discount, shipping = (Decimal(row[name]) for name in ("price", "discount", "shipping_cost"))
@@ -45,6 +53,7 @@ def test_every_row_keeps_the_contract(seed: int, rows: int, as_of: dt.datetime, 
         assert all(-amount.as_tuple().exponent == 2 for amount in (price, discount, shipping))  # type: ignore[operator]
         assert row["purchased_at"] == row["ordered_at"].date() <= row["order_date_at"] == as_of.date()
         assert row["ordered_at"] <= as_of
+        assert row["ordered_at"] >= begin or row["purchased_at"] < row["order_date_at"]
         assert (row["city"], row["state"], row["country"]) in PLACES
         assert row["order_status"] in STATUSES and (age or row["order_status"] == "placed")
     revenue = sum(row["quantity"] * Decimal(row["price"]) for row in parsed)
@@ -106,6 +115,44 @@ def test_hours_follow_the_day_up_to_now(sample: Draws) -> None:
     morning = SHOP.hour_odds * (np.arange(24) < 12)
     assert chi_square(hours[sample.lag == 0], morning / morning.sum()) < 3
     assert chi_square(hours[sample.lag == 1] + 24, SHOP.hour_odds) < 3
+
+
+def scheduled(moment: dt.datetime, rows: int) -> BatchRequest:
+    return in_season(SHOP, BatchRequest(f"{moment}", rows, moment.minute, moment, scheduled=True))
+
+
+def test_a_day_of_scheduled_batches_follows_the_hours() -> None:
+    """Each brings what was ordered since the one before; together they are a day like any other."""
+    day = dt.datetime(2026, 10, 14, tzinfo=dt.UTC)
+    step = dt.timedelta(minutes=SHOP.schedule_minutes)
+    hours = np.zeros(24, dtype=np.int64)
+    rows = 0
+    for number in range(1, dt.timedelta(days=1) // step + 1):
+        request = scheduled(day + number * step, 100)
+        draws = draw(SHOP, request.rows, request.seed, request.as_of, minutes=SHOP.schedule_minutes)
+        assert draws.booked_on == day.date(), "also at midnight"
+        rows += request.rows
+        at = draws.ordered_at[draws.lag == 0] - (day - EPOCH) // dt.timedelta(microseconds=1)
+        hours += np.bincount(at // 3_600_000_000, minlength=24)
+    assert chi_square(np.repeat(np.arange(24), hours), SHOP.hour_odds) < 2
+    assert rows == pytest.approx(100 * 480 * SHOP.demand_on(day.date()), rel=0.01)
+
+
+def test_scheduled_batches_follow_days_and_promotions() -> None:
+    def rows(month: int, day: int, hour: int) -> int:
+        return scheduled(dt.datetime(2026, month, day, hour, 30, tzinfo=dt.UTC), 500).rows
+
+    assert rows(11, 18, 20) == pytest.approx(rows(11, 18, 8) * 66 / 18, rel=0.01)
+    assert rows(11, 25, 20) == pytest.approx(rows(11, 18, 20) * 2.4, rel=0.01), "Black week"
+    assert rows(2, 18, 20) == pytest.approx(rows(11, 18, 20) * 80 / 132, rel=0.01)
+    assert scheduled(NOON, 1_000_000).rows == 1_000_000 and scheduled(NOON, 1).rows == 1
+
+
+def test_an_hour_without_demand_keeps_its_times() -> None:
+    evening = dataclasses.replace(SHOP, hour_odds=np.eye(24)[20])
+    draws = draw(evening, 50, 1, NOON, minutes=3)
+    before = (NOON - EPOCH) // dt.timedelta(microseconds=1) - draws.ordered_at[draws.lag == 0]
+    assert 0 < before.min() <= before.max() <= 180_000_001
 
 
 def test_customers_come_back_and_a_few_buy_most(sample: Draws) -> None:

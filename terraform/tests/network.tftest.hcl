@@ -1,10 +1,16 @@
-# What the flow list yields, without an account: the provider is mocked.
+# What the flow list and the host list yield, without an account: the provider is mocked.
 mock_provider "aws" {
   mock_data "aws_availability_zones" {
     defaults = { names = ["us-east-1a"] }
   }
   mock_data "aws_iam_policy_document" {
     defaults = { json = "{}" }
+  }
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "123456789012" }
+  }
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
   }
 }
 
@@ -14,12 +20,25 @@ variables {
   network_file  = "tests/network.yml"
 }
 
-run "one_rule_a_flow" {
+run "what_the_lists_yield" {
   command = plan
 
+  # --- rules
   assert {
-    condition     = toset(keys(aws_vpc_security_group_ingress_rule.flow)) == toset(["lambda-db-5432", "operator-db-22", "web-db-5432"])
+    condition     = toset(keys(aws_vpc_security_group_ingress_rule.flow)) == toset(["lambda-db-5432", "operator-db-22", "web_app-db-5432"])
     error_message = "Each flow must yield exactly one ingress rule."
+  }
+  assert {
+    condition     = alltrue([for rule in aws_vpc_security_group_ingress_rule.flow : rule.ip_protocol == "tcp" && rule.from_port == rule.to_port])
+    error_message = "A flow opens one port of TCP."
+  }
+  assert {
+    condition     = { for key, rule in aws_vpc_security_group_ingress_rule.flow : key => rule.from_port } == { lambda-db-5432 = 5432, operator-db-22 = 22, web_app-db-5432 = 5432 }
+    error_message = "A rule opens the port of its flow."
+  }
+  assert {
+    condition     = { for key, rule in aws_vpc_security_group_ingress_rule.flow : key => rule.tags["Why"] } == { lambda-db-5432 = "write", operator-db-22 = "log in", web_app-db-5432 = "read" }
+    error_message = "A rule says why it is there."
   }
   assert {
     condition     = aws_vpc_security_group_ingress_rule.flow["operator-db-22"].cidr_ipv4 == "203.0.113.7/32"
@@ -30,25 +49,98 @@ run "one_rule_a_flow" {
     error_message = "Only the operator's flow may name a CIDR."
   }
   assert {
-    condition     = toset(keys(aws_vpc_security_group_egress_rule.lambda)) == toset(["lambda-db-5432"])
+    condition     = toset(keys(aws_vpc_security_group_egress_rule.lambda)) == toset(["lambda-db-5432"]) && aws_vpc_security_group_egress_rule.lambda["lambda-db-5432"].cidr_ipv4 == null
     error_message = "The generator may reach what its flows name, and nothing else."
   }
-}
-
-run "hosts_are_as_listed" {
-  command = plan
-
   assert {
-    condition     = { for role, host in aws_instance.host : role => host.instance_type } == { db = "t3.small", web = "t3.micro" }
+    condition     = length(aws_default_security_group.closed.ingress) == 0 && length(aws_default_security_group.closed.egress) == 0
+    error_message = "The VPC's default group lets nothing through."
+  }
+
+  # --- hosts
+  assert {
+    condition     = { for role, host in aws_instance.host : role => host.instance_type } == { db = "t3.small", web_app = "t3.micro" }
     error_message = "One instance a listed host, of the listed size."
   }
   assert {
-    condition     = alltrue([for host in aws_instance.host : host.metadata_options[0].http_tokens == "required" && host.root_block_device[0].encrypted])
-    error_message = "IMDSv2 and encrypted disks are not optional."
+    condition     = { for role, host in aws_instance.host : role => host.root_block_device[0].volume_size } == { db = 10, web_app = 12 }
+    error_message = "A host has a disk of the listed size."
   }
   assert {
-    condition     = aws_network_interface.host["db"].private_ips == toset(["10.9.1.11"])
+    condition     = alltrue([for host in aws_instance.host : host.root_block_device[0].encrypted && host.root_block_device[0].volume_type == "gp3"])
+    error_message = "Disks are encrypted gp3."
+  }
+  assert {
+    condition     = alltrue([for host in aws_instance.host : host.metadata_options[0].http_tokens == "required" && host.metadata_options[0].http_put_response_hop_limit == 1])
+    error_message = "IMDSv2 is not optional, and out of reach of containers."
+  }
+  assert {
+    condition     = { for role, interface in aws_network_interface.host : role => interface.private_ips } == { db = toset(["10.9.1.11"]), web_app = toset(["10.9.1.12"]) }
     error_message = "A host has the address that the list gives it."
+  }
+
+  # --- what hosts may do
+  assert {
+    condition     = { for role, host in aws_instance.host : role => host.iam_instance_profile } == { db = "retailflow-db", web_app = "retailflow-web-app" }
+    error_message = "Every role has an instance profile of its own."
+  }
+  assert {
+    condition     = { for role, profile in aws_iam_instance_profile.host : role => profile.role } == { db = "retailflow-db", web_app = "retailflow-web-app" }
+    error_message = "Every profile carries the role of its host."
+  }
+  assert {
+    condition     = [for one in data.aws_iam_policy_document.host["db"].statement : one.sid] == ["FindTheCluster", "JoinTheCluster", "ListenToTheCluster", "WriteItsLogs"]
+    error_message = "A host without an image of our own does not get at the registry."
+  }
+  assert {
+    condition     = flatten([for one in data.aws_iam_policy_document.host["web_app"].statement : one.resources if one.sid == "PullItsImage"]) == ["arn:aws:ecr:us-east-1:123456789012:repository/retailflow/app"]
+    error_message = "A host pulls from the repository of its own image alone."
+  }
+  assert {
+    condition     = toset(flatten([for policy in data.aws_iam_policy_document.host : [for one in policy.statement : one.sid if contains(one.resources, "*")]])) == toset(["FindTheCluster", "LogInToTheRegistry"])
+    error_message = "Only calls that name no resource are allowed on all of them."
+  }
+  assert {
+    condition     = alltrue(flatten([for policy in data.aws_iam_policy_document.host : [for one in policy.statement : [for action in one.actions : !endswith(action, "*")]]]))
+    error_message = "A host may do what is named, not what a pattern matches."
+  }
+
+  # --- tags that the inventory and the teardown go by; the provider adds Project to every resource
+  assert {
+    condition     = { for role, host in aws_instance.host : role => [host.tags["Name"], host.tags["Role"]] } == { db = ["retailflow-db", "db"], web_app = ["retailflow-web-app", "web_app"] }
+    error_message = "The inventory finds hosts by their tags."
+  }
+  assert {
+    condition     = alltrue([for host in aws_instance.host : host.root_block_device[0].tags["Project"] == "retailflow"])
+    error_message = "Disks carry the mark of ownership."
+  }
+
+  # --- outputs that Ansible reads
+  assert {
+    condition     = toset(keys(output.security_group_ids)) == toset(["db", "web_app", "lambda"]) && toset(keys(output.instance_ids)) == toset(["db", "web_app"])
+    error_message = "Ansible finds groups and hosts by their role."
+  }
+}
+
+run "another_site_beside_it" {
+  command = plan
+  variables {
+    name = "shop-2"
+  }
+  assert {
+    condition     = toset([for host in aws_instance.host : host.tags["Name"]]) == toset(["shop-2-db", "shop-2-web-app"]) && aws_key_pair.operator.key_name == "shop-2" && aws_instance.host["db"].root_block_device[0].tags["Project"] == "shop-2"
+    error_message = "Every name and the mark of ownership follow the site's name."
+  }
+}
+
+run "the_projects_own_list" {
+  command = plan
+  variables {
+    network_file = ""
+  }
+  assert {
+    condition     = toset(keys(aws_instance.host)) == toset(["postgres", "airbyte", "dagster_dbt", "metabase"])
+    error_message = "Without a file it is the inventory's list that counts."
   }
 }
 
@@ -60,10 +152,54 @@ run "ssh_is_never_open_to_the_world" {
   expect_failures = [var.operator_cidr]
 }
 
-run "a_key_must_be_a_key" {
+run "nor_to_half_of_it" {
   command = plan
   variables {
-    public_key = "not a key"
+    operator_cidr = "128.0.0.0/1"
   }
-  expect_failures = [var.public_key]
+  expect_failures = [var.operator_cidr]
+}
+
+run "bad_variables" {
+  command = plan
+  variables {
+    operator_cidr = "my office"
+    public_key    = "not a key"
+    region        = "Virginia"
+    name          = "Retail Flow"
+    network_file  = "versions.tf"
+  }
+  expect_failures = [var.operator_cidr, var.public_key, var.region, var.name, var.network_file]
+}
+
+run "a_subnet_outside_of_its_vpc" {
+  command = plan
+  variables {
+    network_file = "tests/bad_subnet.yml"
+  }
+  expect_failures = [aws_vpc.main]
+}
+
+run "hosts_in_wrong_places" {
+  command = plan
+  variables {
+    network_file = "tests/bad_places.yml"
+  }
+  expect_failures = [aws_vpc.main]
+}
+
+run "flows_that_cannot_be" {
+  command = plan
+  variables {
+    network_file = "tests/bad_flows.yml"
+  }
+  expect_failures = [aws_vpc.main]
+}
+
+run "hosts_that_cannot_be" {
+  command = plan
+  variables {
+    network_file = "tests/bad_hosts.yml"
+  }
+  expect_failures = [aws_vpc.main]
 }

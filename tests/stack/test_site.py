@@ -40,9 +40,27 @@ def test_the_generator_adds_exactly_what_it_says(
 
 
 @pytest.mark.parametrize("rows", [-1, 0.5, "many", 10**12])
-def test_nonsense_gets_an_error_and_no_row(generate: Callable[[Any], dict[str, Any]], rows: Any) -> None:
+def test_nonsense_gets_an_error_and_no_row(
+    generate: Callable[[Any], dict[str, Any]], sql: Callable[[str], str], rows: Any
+) -> None:
     answer = generate({"rows": rows, "batch_id": f"nonsense-{rows}"})
-    assert "rows" in json.dumps(answer["error"])
+    assert answer["error"]["errorType"] == "InvalidRequest"
+    assert "rows must be a whole number" in answer["error"]["errorMessage"]
+    # Rows and the id of their batch are one transaction.
+    assert sql(f"select count(*) from generator_batches where batch_id = 'nonsense-{rows}'") == "0"
+
+
+def test_an_event_that_is_delivered_again_writes_nothing(
+    generate: Callable[[Any], dict[str, Any]], sql: Callable[[str], str]
+) -> None:
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    event = {"id": f"test-{time.time_ns()}", "detail-type": "Scheduled Event", "time": when, "detail": {}}
+    first, again = generate(event), generate(event)
+    assert (first.pop("repeated"), again.pop("repeated")) == (False, True)
+    assert first | {"seconds": 0} == again | {"seconds": 0}
+    between = f"order_id between {first['first_order_id']} and {first['last_order_id']}"
+    assert sql(f"select count(*) from sales where {between}") == str(first["rows"])
+    assert sql(f"select count(*) from generator_batches where batch_id = '{event['id']}'") == "1"
 
 
 def test_the_lambda_may_not_be_older_than_its_schedule(sql: Callable[[str], str]) -> None:

@@ -35,7 +35,9 @@ def dbt(*arguments: str) -> Any:
 
         result = dbtRunner().invoke(["--quiet", *arguments])
     failed = [
-        f"{node.node.name}: {node.message}" for node in getattr(result.result, "results", []) if node.failures
+        f"{node.node.name}: {node.message}"
+        for node in getattr(result.result, "results", [])
+        if node.status in ("error", "fail", "runtime error")
     ]
     assert result.success, result.exception or failed or result.result
     return result.result

@@ -29,7 +29,11 @@ ABCTL = (
     + """
 case "$1 ${2:-}" in
   "version ") echo "version: ${STUB_ABCTL_VERSION}" ;;
-  "local install") exit "${STUB_ABCTL_RC:-0}" ;;
+  "local install")
+    [ "${DO_NOT_TRACK:-}" = 1 ] || echo "abctl calls home" >> "$CALLS"
+    sleep "${STUB_ABCTL_SECONDS:-0}"
+    exit "${STUB_ABCTL_RC:-0}"
+    ;;
 esac
 """
 )
@@ -48,6 +52,7 @@ SCRIPT
     + """
 case "$*" in
   info) exit "${STUB_DOCKER_RC:-0}" ;;
+  *"get pods --no-headers"*) printf 'airbyte-server 1/1 Running\nairbyte-db 0/1 Pending\nbootloader 0/1 Completed\n' ;;
   *"get events"*) echo "Warning FailedScheduling airbyte-server" ;;
   *client-id*) printf 'the-id' | base64 ;;
   *client-secret*) printf 'the-secret' | base64 ;;
@@ -55,6 +60,7 @@ esac
 """,
 }
 
+NEED = {"cpus": 2, "memory_mb": 1, "disk_mb": 1}
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -79,7 +85,7 @@ def render(distribution: str, folder: Path, **changed: Any) -> Path:
             "ansible_managed": "Ansible managed",
             "airbyte_bash_installer_dir": str(folder / "opt"),
             "airbyte_bash_installer_state_dir": str(folder / "state"),
-            "__airbyte_bash_installer_need": {"cpus": 2, "memory_mb": 1, "disk_mb": 1},
+            "__airbyte_bash_installer_need": NEED,
         }
         | changed
     )
@@ -161,7 +167,7 @@ def test_install_fetches_the_pinned_release_and_leaves_the_stamp_that_the_role_l
         f"installed-{hashlib.sha256(script).hexdigest()}"
     ]
     values = yaml.safe_load((tmp_path / "opt/values.yml").read_text(encoding="utf-8"))
-    assert values == DEFAULTS["airbyte_bash_installer_values"]
+    assert values == {"global": {"tracking": {"strategy": "logging"}}}, "telemetry is off"
 
 
 def test_again_keeps_the_release_and_lets_abctl_decide(
@@ -180,24 +186,43 @@ def test_another_release_is_replaced(run: Run, calls: Callable[[], list[str]]) -
     assert calls()[before:][:2] == ["curl -LsfS https://get.airbyte.com", f"release {VERSION}"]
 
 
-def test_a_large_host_gets_the_full_mode(run: Run, calls: Callable[[], list[str]], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("cpus", "memory_mb", "more"),
+    [(2, 1, []), (3, 1, ["--low-resource-mode"]), (2, 10**8, ["--low-resource-mode"])],
+    ids=["large", "few processors", "little memory"],
+)
+def test_the_size_of_the_host_decides_the_mode(
+    cpus: int, memory_mb: int, more: list[str], run: Run, calls: Callable[[], list[str]], tmp_path: Path
+) -> None:
     render(
         "abctl",
         tmp_path,
-        airbyte_bash_installer_full_mode_cpus=2,
-        airbyte_bash_installer_full_mode_memory_mb=1,
+        airbyte_bash_installer_full_mode_cpus=cpus,
+        airbyte_bash_installer_full_mode_memory_mb=memory_mb,
     )
     assert run("install").returncode == 0
-    assert calls()[-1] == install_call(tmp_path)
+    assert calls()[-1] == install_call(tmp_path, *more)
 
 
 @pytest.mark.parametrize(
-    ("environment", "word"),
-    [({"STUB_CPUS": "1"}, "2 processors (it has 1)"), ({"STUB_DOCKER_RC": "1"}, "systemctl start docker")],
+    ("environment", "need", "word"),
+    [
+        ({"STUB_CPUS": "1"}, {}, "2 processors (it has 1)"),
+        ({}, {"memory_mb": 10**8}, "100000000 MB of memory (it has "),
+        ({}, {"disk_mb": 10**9}, "1000000000 MB free in /var/lib (it has "),
+        ({"STUB_DOCKER_RC": "1"}, {}, "systemctl start docker"),
+    ],
+    ids=["processors", "memory", "disk", "engine"],
 )
 def test_a_host_that_is_too_small_is_left_as_it_was(
-    environment: dict[str, str], word: str, run: Run, calls: Callable[[], list[str]], tmp_path: Path
+    environment: dict[str, str],
+    need: dict[str, int],
+    word: str,
+    run: Run,
+    calls: Callable[[], list[str]],
+    tmp_path: Path,
 ) -> None:
+    render("abctl", tmp_path, __airbyte_bash_installer_need=NEED | need)
     result = run("install", **environment)
     assert result.returncode == 1
     assert "nothing was installed" in result.stderr
@@ -219,6 +244,25 @@ def test_a_failed_install_collects_events_and_the_next_one_completes(run: Run, t
     assert list((tmp_path / "state").iterdir()) == []
     assert run("install").returncode == 0
     assert len(list((tmp_path / "state").iterdir())) == 1
+
+
+def test_it_tells_how_far_it_is(run: Run, tmp_path: Path) -> None:
+    script = tmp_path / "opt/install.sh"
+    script.write_text(script.read_text(encoding="utf-8").replace("progress_every=30", "progress_every=0.2"))
+    result = run("install", STUB_ABCTL_SECONDS="1")
+    assert result.returncode == 0
+    assert "2 of 3 pods are up" in result.stdout
+    assert "2 of 3 pods are up" in (tmp_path / "opt/install.sh.log").read_text(encoding="utf-8")
+
+
+def test_one_that_takes_too_long_is_ended_and_explained(run: Run, tmp_path: Path) -> None:
+    render("abctl", tmp_path, airbyte_bash_installer_timeout=1)
+    result = run("install", STUB_ABCTL_SECONDS="50")
+    assert result.returncode == 1
+    log = (tmp_path / "opt/install.sh.log").read_text(encoding="utf-8")
+    assert "abctl did not end within 1 s" in log
+    assert "FailedScheduling" in log
+    assert list((tmp_path / "state").iterdir()) == []
 
 
 def test_credentials_come_from_the_cluster_s_secret(run: Run) -> None:

@@ -46,10 +46,12 @@ class Airbyte:
         }
         self.workspaces = [{"workspaceId": "w1", "name": "Default Workspace"}]
         self.writes: list[str] = []
+        self.bodies: list[Any] = []
         self.tokens = 0
         self.valid_for = 10**6  # requests that a token serves
         self.answer_first: list[int] = []  # statuses of the next answers, before anything works
         self.requests = 0
+        self.waits: list[float] = []  # seconds between two tries
 
     def masked(self, configuration: Any) -> Any:
         if isinstance(configuration, dict):
@@ -105,8 +107,12 @@ class Handler(BaseHTTPRequestHandler):
                 200, {"data": [me.shown(kind, i) for i in items.values()][offset : offset + limit]}
             )
         me.writes.append(f"{self.command} {kind}")
+        me.bodies.append(body)
         if self.command == "PATCH":
-            items[path[1]].update(body)
+            stored = items[path[1]]
+            if "configuration" in body:
+                body = {**body, "configuration": {**stored["configuration"], **body["configuration"]}}
+            stored.update(body)
             return self.answer(200, me.shown(kind, items[path[1]]))
         id_ = f"{kind[:-1]}-{len(items)}"
         extra: dict[str, Any] = {f"{kind[:-1]}Id": id_}
@@ -125,7 +131,7 @@ def airbyte() -> Airbyte:
 
 @pytest.fixture
 def parameters(airbyte: Airbyte, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    monkeypatch.setattr(module.time, "sleep", lambda _: None)
+    monkeypatch.setattr(module.time, "sleep", airbyte.waits.append)
     handler = type("Bound", (Handler,), {"airbyte": airbyte})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -171,36 +177,56 @@ def test_secrets_are_nowhere_but_in_requests(parameters: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
-    ("change", "write", "words"),
+    ("change", "write", "body", "words"),
     [
         (
-            {"sources": [{**SOURCE, "configuration": {"port": 5433}}]},
+            {"sources": [{**SOURCE, "configuration": {"host": "db", "port": 5433}}]},
             "PATCH sources",
+            {"configuration": {"port": 5433}},
             "change source shop: port",
         ),
         (
             {"sources": [{**SOURCE, "secrets": {"password": "new"}}]},
             "PATCH sources",
+            {"configuration": {"password": "new"}},
             "change source shop: secrets",
         ),
-        ({"connections": [{**CONNECTION, "options": {"status": "inactive"}}]}, "PATCH connections", "status"),
+        (
+            {"sources": [{**SOURCE, "configuration": {"ssl_mode": {"mode": "require"}}}]},
+            "PATCH sources",
+            {"configuration": {"ssl_mode": {"mode": "require", "key": "hidden too"}}},
+            "change source shop: ssl_mode",
+        ),
+        (
+            {"connections": [{**CONNECTION, "options": {"status": "inactive"}}]},
+            "PATCH connections",
+            {"status": "inactive"},
+            "status",
+        ),
         (
             {"connections": [{**CONNECTION, "streams": [{"name": "sales"}, {"name": "returns"}]}]},
             "PATCH connections",
+            {"configurations": {"streams": [{"name": "returns"}, {"name": "sales"}]}},
             "configurations",
         ),
     ],
 )
 def test_writes_only_what_differs(
-    airbyte: Airbyte, parameters: dict[str, Any], change: dict[str, Any], write: str, words: str
+    airbyte: Airbyte,
+    parameters: dict[str, Any],
+    change: dict[str, Any],
+    write: str,
+    body: dict[str, Any],
+    words: str,
 ) -> None:
     module.run(parameters, False)
     airbyte.writes.clear()
+    airbyte.bodies.clear()
     changed = {**parameters, **change}
     predicted = module.run(changed, True)
     assert airbyte.writes == [], "check mode writes nothing"
     result = module.run(changed, False)
-    assert airbyte.writes == [write]
+    assert (airbyte.writes, airbyte.bodies) == ([write], [body])
     assert result["actions"] == predicted["actions"] and words in result["actions"][0]
     assert result["diff"] == predicted["diff"] and result["diff"]["before"] != result["diff"]["after"]
     assert module.run(changed, False)["changed"] is False
@@ -251,6 +277,7 @@ def test_gives_up_in_the_end(airbyte: Airbyte, parameters: dict[str, Any]) -> No
     with pytest.raises(module.Failure, match="503 to POST /applications/token: not now"):
         module.run(parameters, False)
     assert airbyte.requests == parameters["retries"] + 1
+    assert airbyte.waits == [1, 2, 4], "longer and longer"
 
 
 def test_renews_an_expired_token(airbyte: Airbyte, parameters: dict[str, Any]) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from bench import __main__ as runner
+from bench import others
 from bench.measurement import Measurement
-from bench.subjects import generator
+from bench.subjects import airbyte, generator
 
 FIGURE = Measurement("subject.rate", 5000.0, "rows/s", 0.5, beside=20_000.0, peak_mb=81.2)
 
@@ -91,3 +92,17 @@ def test_wrong_use_has_code_2(
     with pytest.raises(SystemExit, match="2"):
         run(monkeypatch, *arguments)
     assert not measured and "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tool", [others.meltano_tap, others.dlt_extract])
+def test_a_tool_that_cannot_be_installed_is_absent_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tool: Any
+) -> None:
+    uv = tmp_path / "uv"
+    uv.write_text('#!/bin/sh\n[ "$1" = venv ] || { echo "no such package" >&2; exit 1; }\n', encoding="utf-8")
+    uv.chmod(0o755)
+    monkeypatch.setattr(others, "_uv", lambda: str(uv))
+    rate, note = airbyte._measured(lambda: tool("postgresql://me@127.0.0.1:1/shop", "public", "sales", 7))
+    assert (rate, note) == (None, "absent: uv pip: no such package")
+    figure = Measurement("airbyte.vs_other", 5.0, "rows/s", beside=rate, note=note)
+    assert figure.as_text().endswith("5 rows/s  (absent: uv pip: no such package)")

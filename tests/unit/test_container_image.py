@@ -198,3 +198,43 @@ def test_result_file_is_written_only_when_it_differs(tmp_path: Path) -> None:
     assert ci.write_result(path, {"a": "x"}, False)
     assert not ci.write_result(path, {"a": "x"}, False)
     assert ci.write_result(path, {"a": "y"}, False)
+
+
+class FakeConnection:
+    """Stands for an HTTPS connection; remembers what was asked of it."""
+
+    asked: list[tuple[str, str, dict[str, str]]] = []
+
+    def __init__(self, registry: str, timeout: int) -> None:
+        self.registry, self.status = registry, 404
+
+    def request(self, method: str, path: str, headers: dict[str, str]) -> None:
+        FakeConnection.asked.append((self.registry, path, headers))
+
+    def getresponse(self) -> FakeConnection:
+        return self
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_registry_with_a_login_is_spoken_to_by_tls(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pushed: list[dict[str, Any]] = []
+
+    class Engine(FakeEngine):
+        def push(self, remote: str, **arguments: Any) -> Any:
+            pushed.append({"remote": remote, **arguments})
+            return []
+
+        def remove_image(self, reference: str, noprune: bool) -> None:
+            del self.tags[reference]
+
+    monkeypatch.setattr(ci.http.client, "HTTPSConnection", FakeConnection)
+    login = {"username": "AWS", "password": "secret"}
+    given = params(tree) | {"push": "registry.example", "login": login}
+    outcomes = ci.Builder(Engine({"debian:bookworm": "id of debian"}), given, False).run()
+    assert [outcome.actions for outcome in outcomes.values()] == [["built", "tagged", "pushed"]] * 2
+    assert {one["auth_config"]["username"] for one in pushed} == {"AWS"}
+    registry, path, headers = FakeConnection.asked[0]
+    assert registry == "registry.example" and path.startswith("/v2/shop/python/manifests/")
+    assert headers["Authorization"] == "Basic QVdTOnNlY3JldA=="

@@ -23,6 +23,7 @@ def ecs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
     with mock_aws():
         yield boto3.client("ecs", region_name="us-east-1")
 
@@ -35,7 +36,7 @@ def run(ecs: Any, method: str, *arguments: Any, check: bool = False) -> list[str
 
 def instance_id() -> str:
     ec2 = boto3.client("ec2", region_name="us-east-1")
-    image = ec2.describe_images()["Images"][0]["ImageId"]
+    image = ec2.register_image(Name="an image of ours")["ImageId"]  # reading moto's own list takes seconds
     return str(ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"])
 
 
@@ -70,12 +71,54 @@ def test_an_instance_is_registered_once_with_its_attributes(ecs: Any) -> None:
 
 
 def test_removal_works_twice_and_takes_instances_along(ecs: Any) -> None:
-    run(ecs, "ensure_cluster", {})
+    run(ecs, "ensure_cluster", {"Project": "shop"})
     first, second = instance_id(), instance_id()
     for host in (first, second):
         run(ecs, "ensure_instance", host, {})
     assert run(ecs, "remove_instance", first) == [f"deregister {first}"]
     assert run(ecs, "remove_instance", first) == []
-    assert run(ecs, "remove_cluster") == [f"deregister {second}", "delete cluster shop"]
-    assert run(ecs, "remove_cluster") == []
+    mine = {"Project": "shop"}
+    assert run(ecs, "remove_cluster", mine) == [f"deregister {second}", "delete cluster shop"]
+    assert run(ecs, "remove_cluster", mine) == []
     assert run(ecs, "remove_instance", second) == []
+
+
+def service(ecs: Any) -> None:
+    """Make a service with one task, which moto runs where it is put."""
+    ecs.register_task_definition(
+        family="web", containerDefinitions=[{"name": "web", "image": "web", "memory": 64, "cpu": 1}]
+    )
+    ecs.create_service(cluster="shop", serviceName="web", taskDefinition="web", desiredCount=1)
+
+
+def test_services_are_drained_before_they_are_deleted(ecs: Any) -> None:
+    run(ecs, "ensure_cluster", {"Project": "shop"})
+    service(ecs)
+    expected = ["drain service web", "delete service web", "delete cluster shop"]
+    assert run(ecs, "remove_cluster", {"Project": "shop"}, check=True) == expected
+    assert len(ecs.list_services(cluster="shop")["serviceArns"]) == 1, "check mode removes nothing"
+    assert run(ecs, "remove_cluster", {"Project": "shop"}) == expected
+    (left,) = ecs.describe_services(cluster="shop", services=["web"])["services"]
+    assert (left["status"], left["desiredCount"]) == ("INACTIVE", 0)
+    assert [one["status"] for one in ecs.describe_clusters(clusters=["shop"])["clusters"]] != ["ACTIVE"]
+
+
+def test_an_instance_that_runs_tasks_is_drained_before_it_leaves(
+    ecs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(ecs, "ensure_cluster", {})
+    host = instance_id()
+    run(ecs, "ensure_instance", host, {})
+    running = [["task"], ["task"], []]
+    monkeypatch.setattr(ecs_registry.Registry, "tasks", lambda self, **where: running.pop(0))
+    monkeypatch.setattr(ecs_registry, "PAUSE", 0)
+    assert run(ecs, "remove_instance", host) == [f"drain {host}", f"deregister {host}"]
+    assert running == [], "it waited until the task had ended"
+
+
+def test_a_cluster_that_is_not_ours_is_left_alone(ecs: Any) -> None:
+    run(ecs, "ensure_cluster", {"Project": "other"})
+    service(ecs)
+    with pytest.raises(ecs_registry.ForeignError, match="lacks the tag Project=shop"):
+        run(ecs, "remove_cluster", {"Project": "shop"})
+    assert len(ecs.list_services(cluster="shop")["serviceArns"]) == 1

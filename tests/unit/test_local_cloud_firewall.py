@@ -25,6 +25,7 @@ GATEWAY = "10.0.255.254"
 def ec2(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # hundreds that no test asks for
     with mock_aws():
         yield boto3.client("ec2", region_name="us-east-1")
 

@@ -6,7 +6,8 @@ import importlib.util
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ from ansible.module_utils.testing import patch_module_args
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "emulators" / "src"))
 
+import metabase_contract as contract
+
 from retailflow_emulators.dashboards import vault
 from retailflow_emulators.dashboards.app import build_app
 from retailflow_emulators.dashboards.settings import Settings
 from retailflow_emulators.dashboards.store import Store
-from retailflow_emulators.dashboards.warehouse import Column, Result, WarehouseError
+from retailflow_emulators.dashboards.warehouse import Column, Result, Value, WarehouseError
 
 ROLE = ROOT / "roles" / "metabase"
 spec = importlib.util.spec_from_file_location("metabase_content", ROLE / "library" / "metabase_content.py")
@@ -41,11 +44,12 @@ CONTENT = {
 
 
 class FakeWarehouse:
-    """One row for every query; ``down`` refuses; ``keys`` are the private keys it was shown."""
+    """One row for every query; ``down`` refuses; ``keys`` are the private keys it was shown; ``role`` is another one."""
 
     def __init__(self) -> None:
         self.down = ""
         self.keys: list[str] = []
+        self.role = ""
 
     def check(self, details: dict[str, Any]) -> None:
         if self.down:
@@ -55,26 +59,58 @@ class FakeWarehouse:
     def tables(self, details: dict[str, Any]) -> list[dict[str, str]]:
         return []
 
-    def query(self, details: dict[str, Any], sql: str, limit: int) -> Result:
+    def query(
+        self, details: dict[str, Any], sql: str, limit: int, values: Mapping[str, Value] | None = None
+    ) -> Result:
         if self.down or "broken" in sql:
             raise WarehouseError(self.down or "no such table")
+        if "current_role" in sql:
+            return Result([Column("R", "type/Text")], [[self.role or details.get("role")]])
         return Result([Column("N", "type/Integer")], [[1]])
 
 
 class Server:
-    """The embedded server on a real socket, and every request that changed it."""
+    """The embedded server on a real socket, every request that changed it, and what broke Metabase's contract."""
 
     def __init__(self, folder: Path) -> None:
         self.warehouse = FakeWarehouse()
         self.writes: list[str] = []
+        self.broken: list[str] = []
+        self.seen: set[str] = set()
+        self.judged = False  # while the module runs
+        self.lost = 0  # the number of the write whose answer never arrives
         settings = Settings.from_env({"MB_DATA_DIR": str(folder)})
         self.store = Store(settings.database_url)
         app = build_app(settings, self.store, self.warehouse)
 
         async def counted(scope: Any, receive: Any, send: Any) -> None:
-            if scope["type"] == "http" and scope["method"] != "GET" and scope["path"] != "/api/session":
-                self.writes.append(f"{scope['method']} {scope['path']}")
-            await app(scope, receive, send)
+            if scope["type"] != "http":
+                return await app(scope, receive, send)
+            method, path = scope["method"], scope["path"]
+            if method != "GET" and path != "/api/session":
+                self.writes.append(f"{method} {path}")
+            body = b""
+            while (message := await receive())["type"] == "http.request":
+                body += message["body"]
+                if not message.get("more_body"):
+                    break
+            if self.judged:
+                query = scope["query_string"].decode()
+                self.broken += contract.violations(method, path, query, json.loads(body) if body else None)
+                self.seen.add(contract.endpoint(method, path))
+
+            async def again() -> Any:
+                return {"type": "http.request", "body": body}
+
+            if method == "GET" or path == "/api/session" or len(self.writes) != self.lost:
+                return await app(scope, again, send)
+
+            async def swallow(message: Any) -> None:
+                pass
+
+            await app(scope, again, swallow)
+            await send({"type": "http.response.start", "status": 503, "headers": []})
+            await send({"type": "http.response.body", "body": b"the answer is lost"})
 
         self._server = uvicorn.Server(uvicorn.Config(counted, host="127.0.0.1", port=0, log_level="error"))
         self._thread = threading.Thread(target=self._server.run)
@@ -98,6 +134,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server = Server(tmp_path)
     yield server
     server.close()
+    assert server.broken == []
 
 
 @pytest.fixture
@@ -119,8 +156,10 @@ def run(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> R
             **options,
         }
         capsys.readouterr()
+        server.judged = True
         with patch_module_args(arguments), pytest.raises(SystemExit):
             module.main()
+        server.judged = False
         answer: dict[str, Any] = json.loads(capsys.readouterr().out)
         return answer
 
@@ -248,8 +287,7 @@ def test_a_change_is_planned_shown_and_written_alone(
 
 def test_drift_is_put_back_and_what_a_person_made_is_not_touched(run: Run, server: Server) -> None:
     run()
-    api = module.Api(server.url, 10)
-    api.session = api("POST", "/api/session", {"username": "a@b.example", "password": "secret1"})["id"]
+    api = log_in(server)
     query = module.card_body({**CARD, "sql": "select 7"}, 1, None)["dataset_query"]
     mine = {"name": "Mine", "display": "table", "visualization_settings": {}, "dataset_query": query}
     own = api("POST", "/api/card", mine)["id"]
@@ -259,6 +297,234 @@ def test_drift_is_put_back_and_what_a_person_made_is_not_touched(run: Run, serve
     assert api("GET", "/api/card/1")["archived"] is False
     assert api("GET", f"/api/card/{own}")["name"] == "Mine"
     assert [place["card_id"] for place in api("GET", "/api/dashboard/1")["dashcards"]] == [1]
+
+
+def log_in(server: Server) -> Any:
+    """A person with the administrator's password."""
+    api = module.Api(server.url, 10)
+    api.session = api("POST", "/api/session", {"username": "a@b.example", "password": "secret1"})["id"]
+    return api
+
+
+def test_what_a_person_puts_into_the_bin_or_elsewhere_comes_back_as_it_was(run: Run, server: Server) -> None:
+    run()
+    api = log_in(server)
+    other = api("POST", "/api/collection", {"name": "Other"})["id"]
+    api("PUT", "/api/dashboard/1", {"archived": True, "collection_id": other})
+    api("PUT", "/api/collection/1", {"archived": True, "name": "Renamed"})
+    shown = run(check=True)
+    assert shown["actions"] == ["update collection Shop", "update dashboard Board"]
+    assert "archived: true" in shown["diff"][0]["before"]
+    assert run()["actions"] == shown["actions"]
+    assert api("GET", "/api/dashboard/1")["collection_id"] == 1
+    assert len(api("GET", "/api/dashboard")) == 1
+    assert run()["changed"] is False
+
+
+def test_what_no_file_names_any_more_is_archived_and_nothing_of_a_person(run: Run, server: Server) -> None:
+    content: dict[str, Any] = deepcopy(CONTENT)
+    content["b.yml"]["collections"] = {"old": {"name": "Old"}, "kept": {"name": "Kept"}}
+    for key, entity in (("gone", "g" * 21), ("left", "l" * 21)):
+        collection = "old" if key == "gone" else "kept"
+        card = {**CARD, "name": key, "entity_id": entity, "collection": collection}
+        content["b.yml"].setdefault("cards", {})[key] = card
+    content["b.yml"]["dashboards"]["second"] = {"name": "Second", "collection": "shop", "cards": []}
+    run(content=content)
+    api = log_in(server)
+    kept = next(one["id"] for one in api("GET", "/api/collection") if one["name"] == "Kept")
+    query = module.card_body({**CARD, "sql": "select 7"}, 1, None)["dataset_query"]
+    mine = {"name": "Mine", "display": "table", "visualization_settings": {}, "dataset_query": query}
+    api("POST", "/api/card", {**mine, "collection_id": kept})
+    api("POST", "/api/dashboard", {"name": "Second", "collection_id": 1})
+    actions = ["archive dashboard Second", "archive card gone", "archive card left", "archive collection Old"]
+    assert run(check=True)["actions"] == actions
+    assert run()["actions"] == actions
+    assert run()["changed"] is False
+    assert sorted(one["name"] for one in api("GET", "/api/card")) == ["Mine", "Sales"]
+    assert sorted(one["name"] for one in api("GET", "/api/dashboard")) == ["Board", "Second"]
+    assert [one["name"] for one in api("GET", "/api/collection")] == ["Our analytics", "Shop", "Kept"]
+    assert run(content=content)["actions"][0] == "create collection Old"
+
+
+def test_a_dashboard_that_is_renamed_stays_the_same_one(run: Run, server: Server, tmp_path: Path) -> None:
+    run()
+    renamed = changed(["b.yml", "dashboards", "board", "name"], "Overview")
+    assert run(content=renamed)["actions"] == ["update dashboard Overview"]
+    (tmp_path / "applied.json").unlink()
+    again = run(content=renamed)["actions"]
+    assert again == ["update database Snowflake", "sync database Snowflake"]
+    assert [one["name"] for one in log_in(server)("GET", "/api/dashboard")] == ["Overview"]
+
+
+def with_filters() -> dict[str, Any]:
+    """CONTENT with two tabs and a filter on one of two cards."""
+    content: dict[str, Any] = deepcopy(CONTENT)
+    content["a.yml"]["cards"]["by_country"] = {
+        **CARD,
+        "name": "By country",
+        "entity_id": "b" * 21,
+        "sql": "select 1 [[where country = {{country}}]]",
+    }
+    content["b.yml"]["dashboards"]["board"].update(
+        tabs=["One", "Two"],
+        filters={"country": {"name": "Country", "card": "sales", "column": "N"}},
+        cards=[{**PLACE, "tab": "One"}, {**PLACE, "card": "by_country", "tab": "Two"}],
+    )
+    return content
+
+
+def test_filters_and_tabs_are_made_once_and_put_back(run: Run, server: Server) -> None:
+    content = with_filters()
+    planned = run(check=True, content=content)
+    first = run(content=content)
+    assert [action for action in first["actions"] if not action.startswith("sync")] == planned["actions"]
+    assert run(content=content)["changed"] is False
+    api = log_in(server)
+    board = api("GET", "/api/dashboard/1")
+    assert [tab["name"] for tab in board["tabs"]] == ["One", "Two"]
+    assert board["parameters"][0]["values_source_config"]["card_id"] == 1
+    path = "/api/dashboard/1/dashcard/{id}/card/{card_id}/query".format(**board["dashcards"][1])
+    sent = {"parameters": [{"id": board["parameters"][0]["id"], "value": ["India"]}]}
+    assert api("POST", path, sent)["status"] == "completed"
+    api("PUT", "/api/dashboard/1", {"parameters": [{**board["parameters"][0], "default": "Peru"}]})
+    query = board["dashcards"][1]["card"]["dataset_query"]
+    query["stages"][0]["template-tags"]["country"]["required"] = True
+    api("PUT", "/api/card/2", {"dataset_query": query})
+    shown = run(check=True, content=content)
+    assert shown["actions"] == ["update card By country", "place the cards of dashboard Board"]
+    assert '"Peru"' in shown["diff"][1]["before"]
+    assert '"Peru"' not in shown["diff"][1]["after"]
+    assert run(content=content)["actions"] == shown["actions"]
+    assert run(content=content)["changed"] is False
+    assert run()["actions"] == ["place the cards of dashboard Board", "archive card By country"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["filters", "city"], {"name": "City"}, "board.filters.city: no card of this dashboard has"),
+        (["filters", "country", "card"], "gone", "board.filters.country.card: there is no card 'gone'"),
+        (["filters", "country", "column"], None, "board.filters.country: card and column go together"),
+        (["filters", "country", "nme"], "x", "board.filters.country.nme: unknown"),
+        (["cards", 0, "tab"], "Three", "board.cards[0].tab: must be one of One, Two"),
+        (["tabs"], [], "board.cards[0].tab: there are no tabs"),
+        (["tabs"], ["One", "One"], "board.tabs: must be names"),
+    ],
+)
+def test_wrong_filters_and_tabs_are_named(
+    run: Run, server: Server, path: list[Any], value: Any, message: str
+) -> None:
+    content = with_filters()
+    at: Any = content["b.yml"]["dashboards"]["board"]
+    for step in path[:-1]:
+        at = at[step]
+    if value is None:
+        del at[path[-1]]
+    else:
+        at[path[-1]] = value
+    answer = run(content=content)
+    assert f"b.yml: dashboards.{message}" in answer["msg"]
+    assert server.writes == []
+
+
+def test_a_card_must_run_without_a_value(run: Run, server: Server) -> None:
+    wrong = changed(["a.yml", "cards", "sales", "sql"], "select {{ n }}")
+    assert "a.yml: cards.sales.sql: put the condition with {{ n }} into [[ ]]" in run(content=wrong)["msg"]
+    assert server.writes == []
+
+
+def test_a_group_alone_reads_our_content_and_its_rights_are_put_back(run: Run, server: Server) -> None:
+    planned = run(check=True, group="Readers")
+    first = run(group="Readers")
+    assert [action for action in first["actions"] if not action.startswith("sync")] == planned["actions"]
+    assert {"create group Readers", "limit database Snowflake to group Readers"} <= set(first["actions"])
+    assert run(group="Readers")["changed"] is False
+    api = log_in(server)
+    group = next(one["id"] for one in api("GET", "/api/permissions/group") if one["name"] == "Readers")
+    key = api("POST", "/api/api-key", {"name": "robot", "group_id": group})["unmasked_key"]
+    everybody = api("POST", "/api/api-key", {"name": "stranger", "group_id": 1})["unmasked_key"]
+
+    def names(secret: str) -> list[str]:
+        request = urllib.request.Request(server.url + "/api/card", headers={"X-API-Key": secret})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return [card["name"] for card in json.load(answer)]
+
+    assert (names(key), names(everybody)) == (["Sales"], [])
+    graph = api("GET", "/api/collection/graph")
+    graph["groups"]["1"]["1"] = "write"
+    api("PUT", "/api/collection/graph", graph)
+    shown = run(check=True, group="Readers")
+    assert shown["actions"] == ["limit collections to group Readers"]
+    assert "write" in shown["diff"][0]["before"]
+    assert run(group="Readers")["actions"] == shown["actions"]
+    assert names(everybody) == []
+
+
+ROLE_CARD = {**CARD, "name": "Role", "entity_id": "r" * 21, "sql": "select current_role()", "shows": "role"}
+
+
+def test_the_role_that_cards_run_as_is_compared_after_the_set_up_and_until_it_is_right(
+    run: Run, server: Server
+) -> None:
+    details = {"account": "x", "user": "M", "db": "D", "role": "REPORTER"}
+    options = {
+        "database": {"name": "Snowflake", "details": details, "private_key": "KEY1"},
+        "content": changed(["a.yml", "cards", "role"], ROLE_CARD),
+    }
+    server.warehouse.role = "ACCOUNTADMIN"
+    for _ in range(2):
+        answer = run(**options)
+        assert "a.yml: cards.role: cards run as [['ACCOUNTADMIN']], not as 'REPORTER'" in answer["msg"]
+    server.warehouse.role = "reporter"
+    assert run(**options)["changed"] is False
+    server.writes.clear()
+    assert run(**options)["changed"] is False
+    assert server.writes == []
+    server.warehouse.role = "PUBLIC"
+    assert "cards run as [['PUBLIC']]" in run(state="queried", **options)["msg"]
+
+
+def test_the_set_up_alone_leaves_the_rest_to_the_next_run(run: Run, server: Server) -> None:
+    assert run(state="set_up")["actions"] == ["do the first-run set-up as a@b.example"]
+    assert server.writes == ["POST /api/setup"]
+    assert run(state="set_up")["changed"] is False
+    assert run()["actions"][0] == "create database Snowflake"
+
+
+@pytest.mark.parametrize("reason", ["JWT token is invalid", "Snowflake at x cannot be used: timed out"])
+def test_a_warehouse_that_refuses_names_the_variables_to_look_at(
+    run: Run, server: Server, reason: str
+) -> None:
+    server.warehouse.down = reason
+    answer = run()
+    assert answer["failed"]
+    assert "option database (metabase_snowflake_*)" in answer["msg"]
+    assert reason in answer["msg"]
+    assert log_in(server)("GET", "/api/database")["total"] == 0
+
+
+def test_a_server_that_waits_after_guesses_says_so(run: Run, server: Server) -> None:
+    run()
+    api = module.Api(server.url, 10)
+    for _ in range(10):
+        with pytest.raises(module.Failure):
+            api("POST", "/api/session", {"username": "a@b.example", "password": "guess1"})
+    assert "You must wait" in run()["msg"]
+
+
+def test_every_endpoint_of_the_contract_is_exercised(run: Run, server: Server) -> None:
+    details = {"account": "x", "user": "M", "db": "D", "role": "REPORTER"}
+    database = {"name": "Snowflake", "details": details, "private_key": "KEY1"}
+    content = with_filters()
+    content["a.yml"]["cards"]["role"] = ROLE_CARD
+    run(content=content, group="Readers", database=database)
+    for collection in content["a.yml"]["collections"].values():
+        collection["description"] = "All"
+    content["a.yml"]["cards"]["sales"]["sql"] = "select 2"
+    run(content=content, group="Readers", database={**database, "private_key": "KEY2"})
+    other = {"c.yml": {"collections": {"new": {"name": "New"}}}}
+    run(content=other, group="Readers", database=database)
+    assert server.seen == set(contract.ENDPOINTS)
 
 
 def test_a_new_key_is_applied_once(run: Run, server: Server) -> None:
@@ -283,12 +549,39 @@ def test_a_half_finished_first_run_is_completed(run: Run, server: Server) -> Non
     assert run()["changed"] is False
 
 
+def test_whatever_write_a_run_stops_at_the_next_one_completes_it(
+    run: Run, server: Server, tmp_path: Path
+) -> None:
+    options = {"content": with_filters(), "group": "Readers"}
+    run(**options)
+    writes = list(server.writes)
+    assert len(writes) >= 11
+    for number in range(1, len(writes) + 1):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        other = Server(folder)
+        try:
+            options |= {"url": other.url, "state_file": str(folder / "applied.json")}
+            other.lost = number
+            assert run(**options)["failed"], writes[number - 1]
+            other.lost = 0
+            assert "failed" not in run(**options), writes[number - 1]
+            assert run(**options)["changed"] is False, writes[number - 1]
+            api = log_in(other)
+            for kind, count in (("collection", 2), ("card", 2), ("dashboard", 1), ("permissions/group", 3)):
+                assert len(api("GET", f"/api/{kind}")) == count, (writes[number - 1], kind)
+            assert api("GET", "/api/database")["total"] == 1
+        finally:
+            other.close()
+
+
 def test_another_password_is_explained(run: Run) -> None:
     run()
     admin = {"email": "a@b.example", "password": "other1", "first_name": "A", "last_name": "B"}
     answer = run(admin=admin)
     assert answer["failed"]
-    assert "not with the given password of a@b.example" in answer["msg"]
+    assert "refuses the given password of a@b.example" in answer["msg"]
+    assert "did not match stored password" in answer["msg"]
 
 
 def test_a_server_that_is_away_is_planned_for_and_else_an_error(run: Run) -> None:
@@ -297,11 +590,13 @@ def test_a_server_that_is_away_is_planned_for_and_else_an_error(run: Run) -> Non
     assert "http://127.0.0.1:1 does not answer" in answer["msg"]
 
 
-def test_two_collections_of_one_name_are_an_error(run: Run, server: Server) -> None:
+def test_of_two_collections_of_one_name_the_remembered_one_is_ours(
+    run: Run, server: Server, tmp_path: Path
+) -> None:
     run()
-    api = module.Api(server.url, 10)
-    api.session = api("POST", "/api/session", {"username": "a@b.example", "password": "secret1"})["id"]
-    api("POST", "/api/collection", {"name": "Shop"})
+    log_in(server)("POST", "/api/collection", {"name": "Shop"})
+    assert run()["changed"] is False
+    (tmp_path / "applied.json").unlink()
     assert "a.yml: collections.shop.name: the server has two" in run()["msg"]
 
 
@@ -329,13 +624,27 @@ def test_a_card_in_the_older_dialect_is_not_a_difference() -> None:
     assert list(module.differences(desired, {**desired, "dataset_query": legacy})) == ["dataset_query"]
 
 
-def test_dashcards_keep_their_ids_and_their_options() -> None:
-    existing = [
-        {"id": 7, "card_id": 1, "visualization_settings": {"card.title": "T"}},
-        {"id": 8, "card_id": 1},
-        {"id": 9, "card_id": 2},
+def test_dashcards_and_tabs_keep_their_ids_and_their_options() -> None:
+    found = {
+        "tabs": [{"id": 3, "name": "Old"}],
+        "dashcards": [
+            {"id": 7, "card_id": 1, "visualization_settings": {"card.title": "T"}},
+            {"id": 8, "card_id": 1},
+            {"id": 9, "card_id": 2},
+        ],
+    }
+    places = [
+        {**PLACE, "card": "one", "tab": "New"},
+        {**PLACE, "card": "new", "tab": "Old"},
+        {**PLACE, "card": "one", "row": 9, "tab": "Old"},
     ]
-    places = [{**PLACE, "card": "one"}, {**PLACE, "card": "new"}, {**PLACE, "card": "one", "row": 9}]
-    body = module.dashcards_body(places, existing, {"one": 1, "new": 3})
-    assert [(place["id"], place["card_id"]) for place in body] == [(7, 1), (-2, 3), (8, 1)]
-    assert body[0]["visualization_settings"] == {"card.title": "T"}
+    cards = {"one": CARD, "new": CARD}
+    item = {"tabs": ["New", "Old"], "cards": places}
+    body = module.grid_body("board", item, found, cards, {"one": 1, "new": 3})
+    assert body["tabs"] == [{"id": -1, "name": "New"}, {"id": 3, "name": "Old"}]
+    assert [(place["id"], place["card_id"], place["dashboard_tab_id"]) for place in body["dashcards"]] == [
+        (7, 1, -1),
+        (-2, 3, 3),
+        (8, 1, 3),
+    ]
+    assert body["dashcards"][0]["visualization_settings"] == {"card.title": "T"}

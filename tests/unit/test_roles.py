@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import re
@@ -23,6 +24,7 @@ role_docs = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(role_docs)
 
 
+@functools.cache  # the same files are asked for again and again; nobody changes what they hold
 def load(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
 

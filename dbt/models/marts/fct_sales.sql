@@ -1,12 +1,14 @@
 {{
     config(
         materialized='incremental',
-        incremental_strategy='merge',
+        incremental_strategy='merge_and_take_out',
         unique_key='order_id',
         on_schema_change='append_new_columns',
-        pre_hook="{{ take_out(ref('stg_sales_deleted')) }}",
+        meta={'deleted': 'stg_sales_deleted'},
     )
 }}
+
+-- depends_on: {{ ref('stg_sales_deleted') }}
 
 with
 
@@ -14,7 +16,7 @@ sales as (
 
     select * from {{ ref('stg_sales') }}
 
-    {% if is_incremental() %}
+    {% if reads_changes_only() %}
     -- What Airbyte loaded since the last build, a late change to an old order included. The last load is read
     -- again (>=): it may have been half done when it was first seen, and a merge of known rows changes nothing.
     where loaded_at >= (select coalesce(max(loaded_at), '1970-01-01') from {{ this }}) -- noqa: RF02
@@ -29,6 +31,7 @@ revenue as (
         order_id,
         customer_id,
         product_id,
+        {{ location_id() }} as location_id,
 
         -- text
         customer_name,
@@ -37,6 +40,7 @@ revenue as (
         city,
         state,
         country,
+        order_status,
 
         -- numerics
         quantity,
@@ -46,10 +50,17 @@ revenue as (
         cast(quantity * unit_price as number(20, 2)) as total_revenue,
         cast(quantity * unit_discount as number(20, 2)) as total_discount,
         cast(quantity * unit_price - quantity * unit_discount as number(20, 2)) as net_revenue,
+        cast(
+            case
+                when order_status in ('returned', 'cancelled') then quantity * unit_price - quantity * unit_discount
+                else 0
+            end as number(20, 2)
+        ) as refund,
 
         -- dates and timestamps
         purchase_date,
         order_date,
+        ordered_at,
         created_at,
         updated_at,
         loaded_at

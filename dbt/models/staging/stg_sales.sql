@@ -21,6 +21,8 @@ renamed as (
         {{ blank_as_unknown('city') }} as city,
         {{ blank_as_unknown('state') }} as state,
         {{ blank_as_unknown('country') }} as country,
+        -- NULL in rows that were loaded before the column existed and have not changed since.
+        coalesce(order_status, 'placed') as order_status,
 
         -- numerics: money arrives as FLOAT and becomes exact again here
         cast(quantity as number(10, 0)) as quantity,
@@ -31,6 +33,7 @@ renamed as (
         -- dates and timestamps
         cast(purchased_at as date) as purchase_date,
         cast(order_date_at as date) as order_date,
+        ordered_at,
         created_at,
         updated_at,
         _airbyte_extracted_at as loaded_at

@@ -123,19 +123,23 @@ class Client:
         return self.ended(job)
 
     def ended(self, job: int) -> dict[str, Any]:
-        answer: dict[str, Any] = wait_for(
-            lambda: (
-                (found := self.call("GET", f"/jobs/{job}"))["status"]
-                not in ("pending", "running", "incomplete")
-                and found
-            ),
-            180,
-        )
-        details = self.http.post(f"{self.url}/api/v1/jobs/get", json={"id": job}).json()
-        summaries = [attempt["attempt"]["failureSummary"] for attempt in details["attempts"]]
+        answer: dict[str, Any] = wait_for(lambda: self.over(job), 180)
+        summaries = [attempt["attempt"]["failureSummary"] for attempt in self.attempts(job)]
         failures = [summary["failures"][0]["externalMessage"] for summary in summaries if summary]
-        logs = [line for attempt in details["attempts"] for line in attempt["logs"]["logLines"]]
-        return {**answer, "failures": failures, "logs": logs}
+        return {**answer, "failures": failures, "logs": self.logs(job)}
+
+    def over(self, job: int) -> dict[str, Any] | None:
+        """The job, if it has ended."""
+        found: dict[str, Any] = self.call("GET", f"/jobs/{job}")
+        return None if found["status"] in ("pending", "running", "incomplete") else found
+
+    def attempts(self, job: int) -> list[dict[str, Any]]:
+        details = self.http.post(f"{self.url}/api/v1/jobs/get", json={"id": job}).json()
+        attempts: list[dict[str, Any]] = details["attempts"]
+        return attempts
+
+    def logs(self, job: int) -> list[str]:
+        return [line for attempt in self.attempts(job) for line in attempt["logs"]["logLines"]]
 
 
 class Server:

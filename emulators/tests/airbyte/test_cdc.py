@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 import pytest
 
-from retailflow_emulators.airbyte.protocol import Stream
+from retailflow_emulators.airbyte.protocol import ConnectorError, Stream
 from retailflow_emulators.airbyte.source_postgres import cdc
 from retailflow_emulators.airbyte.source_postgres.connector import PostgresSource
 
-from .conftest import Client, Postgres, Snowflake
+from .conftest import Client, Postgres, Snowflake, wait_for
 
 STREAM = {"name": "sales", "namespace": "public", "syncMode": "incremental_deduped_history"}
 COLUMNS = {  # PostgreSQL's type and text for comparison; Snowflake's
@@ -25,11 +25,25 @@ COLUMNS = {  # PostgreSQL's type and text for comparison; Snowflake's
     "ok": ("boolean", "ok", '"OK"'),
     "note": ("text", "md5(note)", 'md5("NOTE")'),
 }
+# Tables that a connection gains later, as the same three; the second one's key is of two columns.
+LATER = {
+    "customers": {
+        "customer_id": ("bigint primary key", "customer_id", '"CUSTOMER_ID"'),
+        "city": COLUMNS["city"],
+    },
+    "products": {
+        "sku": ("text", "sku", '"SKU"'),
+        "shelf": ("int", "shelf", '"SHELF"'),
+        "price": COLUMNS["price"],
+        "primary key": ("(sku, shelf)", "1", "1"),
+    },
+}
+META = '"_AIRBYTE_EXTRACTED_AT"::varchar, "_AIRBYTE_META", "_AIRBYTE_GENERATION_ID", "_AB_CDC_LSN"'
 CITIES = ["", "Zürich", 'say "hi"', "two\nlines", "tab\tand \\", "'", "😀", None]
 
 
 class Shop:
-    """A table under CDC and its copy."""
+    """Tables under CDC and their copies: sales, and what `gain` adds."""
 
     def __init__(
         self, client: Client, postgres: Postgres, warehouse: Snowflake, schema: str, **more: Any
@@ -37,8 +51,8 @@ class Shop:
         self.client, self.postgres, self.warehouse, self.schema = client, postgres, warehouse, schema
         self.slot = f"slot_{postgres.database}"[:60]
         self.soft = more.pop("soft", False)
-        columns = ", ".join(f"{name} {type_}" for name, (type_, _, _) in COLUMNS.items())
-        postgres.execute(f"create table sales ({columns})")
+        self.tables: dict[str, dict[str, tuple[str, str, str]]] = {}
+        self.create("sales", COLUMNS)
         postgres.execute("create table heartbeat (id int primary key, at timestamptz)")
         postgres.execute("insert into heartbeat values (1, now())")
         postgres.execute("create publication shop for table sales, heartbeat")
@@ -70,25 +84,46 @@ class Shop:
         assert job["status"] == "succeeded", job
         return job
 
+    def create(self, name: str, columns: dict[str, tuple[str, str, str]]) -> None:
+        self.tables[name] = columns
+        definition = ", ".join(f"{column} {type_}" for column, (type_, _, _) in columns.items())
+        self.postgres.execute(f"create table {name} ({definition})")
+
+    def gain(self) -> None:
+        """Replicate the tables LATER too."""
+        for name, columns in LATER.items():
+            self.create(name, columns)
+
+    def publish(self) -> None:
+        self.postgres.execute(f"alter publication shop add table {', '.join(LATER)}")
+        streams = [STREAM, *({**STREAM, "name": name} for name in LATER)]
+        self.client.call("PATCH", f"/connections/{self.connection}", {"configurations": {"streams": streams}})
+
+    def fill_later(self, first: int, last: int) -> None:
+        """Rows of the tables LATER."""
+        series = f"generate_series({first}, {last}) i"
+        self.postgres.execute(f"insert into customers select i, 'city ' || i from {series}")
+        self.postgres.execute(f"insert into products select 'sku ' || i / 3, i % 3, i / 100.0 from {series}")
+
     def assert_equal(self) -> None:
-        """Row by row: the same ids, once each, with the same values."""
-        ours = ", ".join(ours for _, ours, _ in COLUMNS.values())
-        theirs = ", ".join(theirs for _, _, theirs in COLUMNS.values())
+        """Row by row, in every table: the same keys, once each, with the same values."""
+        for name in self.tables:
+            self._assert_equal(name)
+
+    def _assert_equal(self, name: str) -> None:
+        ours = ", ".join(ours for _, ours, _ in self.tables[name].values())
+        theirs = ", ".join(theirs for _, _, theirs in self.tables[name].values())
         alive = 'where "_AB_CDC_DELETED_AT" is null' if self.soft else ""
-        source = self.postgres.execute(f"select {ours} from sales order by 1")
-        target = self.warehouse.query(f"select {theirs} from {self.table} {alive} order by 1")
-        different = {row[0] for row in {*source} ^ {*target}}
+        table = f'RAW."{self.schema}"."{name.upper()}"'
+        source = self.postgres.execute(f"select {ours} from {name}")
+        target = self.warehouse.query(f"select {theirs} from {table} {alive}")
+        different = {*source} ^ {*target}
         if different or len(source) != len(target):
-            ids = ", ".join(map(str, [*different][:5])) or "0"
-            meta = (
-                '"_AIRBYTE_EXTRACTED_AT"::varchar, "_AIRBYTE_META", "_AIRBYTE_GENERATION_ID", "_AB_CDC_LSN"'
-            )
-            shown = self.warehouse.query(
-                f'select {theirs}, {meta} from {self.table} where "ORDER_ID" in ({ids})'
-            )
-            there = [row for row in source if str(row[0]) in ids.split(", ")]
+            shown = self.warehouse.query(f"select {theirs}, {META} from {table} {alive}")
+            keys = {row[:2] for row in different}
             pytest.fail(
-                f"{len(source)} rows, {len(target)} in RAW, {len(different)} ids differ: {there}\n{shown}"
+                f"{name}: {len(source)} rows, {len(target)} in RAW, {len(different)} differ: "
+                f"{[row for row in source if row[:2] in keys][:5]}\n{[row for row in shown if row[:2] in keys][:10]}"
             )
 
     @property
@@ -191,6 +226,64 @@ def test_large_values_that_an_update_leaves_alone(shop: Shop) -> None:
     shop.postgres.execute("update sales set city = 'again'")
     shop.sync()
     shop.assert_equal()
+
+
+def test_a_connection_gains_two_tables_later(shop: Shop) -> None:
+    shop.insert(1, 500)
+    shop.sync()
+    shop.gain()
+    shop.fill_later(1, 300)  # in no log: nothing carries them yet
+    open_ = shop.postgres.connect()
+    with contextlib.closing(open_), open_.cursor() as cursor:
+        cursor.execute(
+            "insert into customers values (1001, 'before it is carried, committed after the sync began')"
+        )
+        cursor.execute("update products set price = 7 where sku = 'sku 2'")
+        shop.publish()
+        shop.fill_later(301, 400)  # in the log, and in the snapshot
+        shop.postgres.execute("update customers set city = 'twice' where customer_id % 50 = 0")
+        shop.postgres.execute("delete from products where sku = 'sku 110'")
+        shop.postgres.execute("update sales set city = 'goes on' where order_id <= 20")
+        shop.postgres.execute("delete from sales where order_id = 21")
+        job = shop.client.start(shop.connection)
+        wait_for(lambda: shop.client.over(job) or any("waits for" in line for line in shop.client.logs(job)))
+        open_.commit()
+    ended = shop.client.ended(job)
+    assert (ended["status"], ended["failures"]) == ("succeeded", []), ended
+    shop.assert_equal()
+    versions = shop.warehouse.query(f'select distinct "_AIRBYTE_GENERATION_ID" from {shop.table}')
+    assert len(versions) == 1, "what was there goes on from the slot; it is not read anew"
+    assert ended["rowsSynced"] < 500 + 400 + 400, ended
+    shop.postgres.execute("update sales set city = 'all three' where order_id = 30")
+    shop.postgres.execute("delete from customers where customer_id = 1001")
+    shop.postgres.execute("update products set shelf = 9 where sku = 'sku 5' and shelf = 1")
+    assert shop.sync()["rowsSynced"] == 1 + 1 + 2
+    shop.assert_equal()
+
+
+def sales_stream(shop: Shop, capfdbinary: pytest.CaptureFixture[bytes]) -> Stream:
+    """The stream of sales as a platform configures it, for reading in process."""
+    PostgresSource().discover(shop.config)
+    streams = orjson.loads(capfdbinary.readouterr().out)["catalog"]["streams"]
+    found = next(stream for stream in streams if stream["name"] == "sales")
+    assert (found["default_cursor_field"], found["source_defined_cursor"]) == (["_ab_cdc_lsn"], True)
+    entry = {"stream": found, "sync_mode": "incremental", "destination_sync_mode": "append_dedup"}
+    return Stream.from_catalog_entry({**entry, "primary_key": [["order_id"]]})
+
+
+def test_a_snapshot_does_not_wait_for_ever(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """In process: somebody keeps a transaction open that has written to the table."""
+    monkeypatch.setattr(cdc, "SETTLE_SECONDS", 0.1)
+    monkeypatch.setattr(cdc, "WRITERS_SECONDS", 0.3)
+    stream = sales_stream(shop, capfdbinary)
+    open_ = shop.postgres.connect()
+    with contextlib.closing(open_), open_.cursor() as cursor:
+        cursor.execute("insert into sales (order_id) values (1)")
+        words = rf"public\.sales cannot begin.*process {open_.info.backend_pid} "
+        with pytest.raises(ConnectorError, match=words):
+            PostgresSource().read(shop.config, [stream], [])
 
 
 def lose(shop: Shop, how: str) -> None:
@@ -316,6 +409,27 @@ def test_a_wrong_password_and_a_dropped_table_are_named_and_repaired(shop: Shop)
     shop.assert_equal()
 
 
+def test_a_type_that_changes_is_named_and_repaired(shop: Shop) -> None:
+    shop.insert(1, 10)
+    shop.sync()
+    there = "alter table sales alter price type text using 'price ' || price"
+    shop.postgres.execute(there)
+    shop.insert(11, 20)
+    job = shop.client.sync(shop.connection)
+    words = "column PRICE of {} is FLOAT, but the source now gives VARCHAR".format(
+        ".".join(f'"{name}"' for name in ("RAW", shop.schema, "SALES"))
+    )
+    assert job["status"] == "failed" and words in job["failures"][0]
+    back = "alter table sales alter price type numeric(10,2) using replace(price, 'price ', '')::numeric"
+    shop.postgres.execute(back)
+    shop.sync()
+    shop.assert_equal()
+    shop.postgres.execute(there)
+    shop.sync("refresh")
+    texts = shop.warehouse.query(f'select "ORDER_ID", "PRICE" from {shop.table} order by 1')
+    assert texts == shop.postgres.execute("select order_id, price from sales order by 1")
+
+
 def test_from_standard_to_cdc(shop: Shop) -> None:
     standard = {"configuration": {"replication_method": {"method": "Standard"}}}
     shop.client.call("PATCH", f"/sources/{shop.source}", standard)
@@ -339,16 +453,10 @@ def test_an_interrupted_snapshot_goes_on(
     """In process: a snapshot in steps of 10, of which only the first two states were saved."""
     monkeypatch.setattr(cdc, "CHECKPOINT_ROWS", 10)
     shop.insert(1, 35)
-    source = PostgresSource()
-    source.discover(shop.config)
-    streams = orjson.loads(capfdbinary.readouterr().out)["catalog"]["streams"]
-    found = next(stream for stream in streams if stream["name"] == "sales")
-    assert (found["default_cursor_field"], found["source_defined_cursor"]) == (["_ab_cdc_lsn"], True)
-    entry = {"stream": found, "sync_mode": "incremental", "destination_sync_mode": "append_dedup"}
-    stream = Stream.from_catalog_entry({**entry, "primary_key": [["order_id"]]})
+    stream = sales_stream(shop, capfdbinary)
 
     def read(*saved: Any) -> tuple[list[dict[str, Any]], list[Any]]:
-        source.read(shop.config, [stream], saved)
+        PostgresSource().read(shop.config, [stream], saved)
         messages = [orjson.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
         rows = [message["record"]["data"] for message in messages if message["type"] == "RECORD"]
         return rows, [message["state"] for message in messages if message["type"] == "STATE"]
@@ -412,3 +520,87 @@ def test_least_privileges_and_heartbeat(shop: Shop) -> None:
     shop.sync()
     shop.assert_equal()
     assert shop.postgres.execute("select at from heartbeat")[0][0] > before
+
+
+# A column of each kind: PostgreSQL's type, an ordinary value, how RAW shows it, and values that Snowflake has no word for.
+TYPES: dict[str, tuple[str, str, Any, list[str]]] = {
+    "small": ("smallint", "-7", -7, []),
+    "big": ("bigint", "9223372036854775807", 9223372036854775807, []),
+    "amount": ("numeric(12,2)", "1234567890.07", 1234567890.07, ["NaN"]),
+    "wide": ("numeric", "0.1", 0.1, ["Infinity", "1e400"]),
+    "float": ("double precision", "1.5e-300", 1.5e-300, ["-Infinity"]),
+    "yes": ("boolean", "true", True, []),
+    "day": ("date", "2024-02-29", "2024-02-29", ["infinity", "0044-03-15 BC", "10000-01-01"]),
+    "clock": ("time", "23:59:59.999999", "23:59:59.999999", ["24:00:00"]),
+    "zoned_clock": ("timetz", "10:00:00+02", "10:00:00+02", []),
+    "naive": (
+        "timestamp",
+        "2024-02-29 01:02:03.000004",
+        "2024-02-29 01:02:03.000004",
+        ["-infinity", "0001-01-01 BC"],
+    ),
+    "moment": (
+        "timestamptz",
+        "2024-02-29 01:02:03.000004+05",
+        "2024-02-28 20:02:03.000004",
+        ["infinity", "12345-01-01"],
+    ),
+    "text": ("text", "é😀 \"'\\ \n\t\u2028", "é😀 \"'\\ \n\t\u2028", []),
+    "empty": ("text", "", "", []),
+    "padded": ("char(5)", "ab", "ab   ", []),
+    "json": ("jsonb", '{"a": [1, null, "ü\\n"]}', '{"a": [1, null, "ü\\n"]}', []),
+    "words": ("text[]", '{a,"b c",NULL}', '{a,"b c",NULL}', []),
+    "bytes": ("bytea", "\\x00ff", "\\x00ff", []),
+    "span": ("interval", "1 day 02:00", "1 day 02:00:00", []),
+    "id_": ("uuid", "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000a", []),
+    "mood": ("mood", "so so", "so so", []),
+    "few": ("few", "3", 3, []),
+}
+
+
+def test_every_type_arrives_by_the_snapshot_and_by_the_log(shop: Shop) -> None:
+    """Ordinary values exactly, NULL as NULL; what Snowflake cannot hold as NULL, with a note."""
+    execute = shop.postgres.execute
+    execute("create type mood as enum ('well', 'so so'); create domain few as int check (value < 9)")
+    execute("drop table sales cascade")
+    columns = ", ".join(f'"{name}" {type_}' for name, (type_, _, _, _) in TYPES.items())
+    execute(
+        f"create table sales (order_id int primary key, {columns}); alter publication shop add table sales"
+    )
+    odd = max(len(values) for *_, values in TYPES.values())
+
+    def insert(first: int) -> None:
+        with contextlib.closing(shop.postgres.connect()) as connection, connection.cursor() as cursor:
+            rows = [[value for _, value, _, _ in TYPES.values()], [None] * len(TYPES)]
+            rows += [[dict(enumerate(values)).get(n) for *_, values in TYPES.values()] for n in range(odd)]
+            for number, row in enumerate(rows, first):
+                holes = ", ".join(["%s"] * (1 + len(row)))
+                cursor.execute(f"insert into sales values ({holes})", (number, *row))
+            connection.commit()
+
+    def shown(first: int) -> list[tuple[Any, ...]]:
+        spelled = {"DAY", "CLOCK", "NAIVE", "MOMENT"}
+        names = [name.upper() for name in TYPES]
+        data = ", ".join(f'"{name}"::varchar' if name in spelled else f'"{name}"' for name in names)
+        where = f'"ORDER_ID" between {first} and {first + 1 + odd}'
+        return shop.warehouse.query(
+            f'select {data}, "_AIRBYTE_META" from {shop.table} where {where} order by "ORDER_ID"'
+        )
+
+    insert(1)
+    shop.sync()
+    insert(101)
+    shop.sync()
+    snapshot, changes = shown(1), shown(101)
+    assert len(snapshot) == 2 + odd
+    for by in (snapshot, changes):
+        ordinary = [
+            value.split("+00")[0] if name == "moment" else value
+            for name, value in zip(TYPES, by[0][:-1], strict=True)
+        ]
+        assert ordinary == [expected for _, _, expected, _ in TYPES.values()]
+        assert set(by[1][:-1]) == {None}
+        for number, row in enumerate(by[2:]):
+            assert set(row[:-1]) == {None}, row
+            nulled = {change["field"] for change in orjson.loads(row[-1])["changes"]}
+            assert nulled == {name for name, (*_, values) in TYPES.items() if len(values) > number}

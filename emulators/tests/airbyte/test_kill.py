@@ -111,9 +111,9 @@ def test_kill_anything_any_time(
     job = airbyte.client.start(shop.connection, chance.choice(["sync", "sync", "refresh"]))
     victim = chance.choice(["source read", "destination write", "server", "postgres"])
     if victim in ("source read", "destination write"):
-        pid = wait_for(lambda: airbyte.connector(victim) or ended(airbyte.client, job))
+        pid = wait_for(lambda: airbyte.connector(victim) or airbyte.client.over(job))
         time.sleep(chance.uniform(0, 3))
-        if pid is not True:
+        if isinstance(pid, int):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     else:
@@ -129,7 +129,3 @@ def test_kill_anything_any_time(
         f"select table_name from RAW.information_schema.tables where table_schema = '{shop.schema}'"
     )
     assert tables == [("SALES",)], "nothing is left behind"
-
-
-def ended(client: Client, job: int) -> bool:
-    return client.call("GET", f"/jobs/{job}")["status"] not in ("pending", "running", "incomplete")

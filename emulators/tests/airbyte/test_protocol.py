@@ -97,11 +97,15 @@ def test_source_check_discover_read(postgres: Postgres, tmp_path: Path) -> None:
 
 
 def test_source_over_tls(postgres_server: PostgresServer, postgres: Postgres, tmp_path: Path) -> None:
-    postgres.execute("create table note (id bigint primary key)")
+    postgres.execute("create table note (id bigint primary key); insert into note values (1)")
     whole = {"mode": "verify-full", "ca_certificate": postgres_server.certificate}
     config = {**postgres.configuration, "ssl_mode": whole}
     (message,) = of(run("source_postgres", "check", tmp_path, config=config), "CONNECTION_STATUS")
     assert message.connectionStatus.status.value == "SUCCEEDED", message
+    found = of(run("source_postgres", "discover", tmp_path, config=config), "CATALOG")[0]
+    (stream,) = models.AirbyteMessageSerializer.dump(found)["catalog"]["streams"]
+    read = run("source_postgres", "read", tmp_path, config=config, catalog=configured(stream, "id", ["id"]))
+    assert [record.record.data for record in of(read, "RECORD")] == [{"id": 1}]
     another = PostgresServer.certificate_and_key()[0]
     config["ssl_mode"] = {**whole, "ca_certificate": another}
     (message,) = of(run("source_postgres", "check", tmp_path, config=config), "CONNECTION_STATUS")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,12 @@ import pytest
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
-from retailflow_emulators.dashboards import vault
+from retailflow_emulators.dashboards import queries, throttle, vault
 from retailflow_emulators.dashboards.app import build_app
 from retailflow_emulators.dashboards.charts import NOTHING, draw, format_value
 from retailflow_emulators.dashboards.settings import Settings
 from retailflow_emulators.dashboards.store import Store
-from retailflow_emulators.dashboards.warehouse import Column, Result, WarehouseError, private_key_der
+from retailflow_emulators.dashboards.warehouse import Column, Result, Value, WarehouseError, private_key_der
 
 ADMIN = {"email": "Admin@retailflow.example", "password": "secret1"}
 KEY = "0123456789abcdef"
@@ -30,6 +30,7 @@ class FakeWarehouse:
     def __init__(self) -> None:
         self.down = ""
         self.checked: list[dict[str, Any]] = []
+        self.queries: list[tuple[str, dict[str, Value]]] = []
         self.result = Result(
             [Column("COUNTRY", "type/Text"), Column("NET_REVENUE", "type/Decimal")],
             [["<script>alert(1)</script>", 1234.5], ["India", -10.0]],
@@ -43,8 +44,11 @@ class FakeWarehouse:
         self._answer()
         return [{"schema": "MARTS", "name": "NET_REVENUE_BY_COUNTRY"}]
 
-    def query(self, details: dict[str, Any], sql: str, limit: int) -> Result:
+    def query(
+        self, details: dict[str, Any], sql: str, limit: int, values: Mapping[str, Value] | None = None
+    ) -> Result:
         self._answer()
+        self.queries.append((sql, dict(values or {})))
         if sql == "select broken":
             raise WarehouseError("002003 (42S02): no such table")
         return self.result
@@ -495,3 +499,279 @@ def test_a_key_that_cannot_be_read_is_named() -> None:
     with pytest.raises(WarehouseError, match="PKCS#8") as error:
         private_key_der(SECRET)
     assert error.value.field == "private-key-value"
+
+
+def test_every_page_says_what_it_is(client: TestClient) -> None:
+    made = filtered(client)
+    shared = client.post(f"/api/dashboard/{made['id']}/public_link").json()["uuid"]
+    pages = (
+        "/",
+        "/login",
+        f"/dashboard/{made['id']}",
+        f"/public/dashboard/{shared}",
+        "/dashboard/99",
+        "/nowhere",
+    )
+    for page in pages:
+        assert "mbedded dashboard server, not Metabase" in client.get(page).text, page
+
+
+# Variables and filters
+
+STAGE = {
+    "native": "select 1 where a like '%x' [[and c = {{country}}]] [[and s = {{ state }} and c = {{country}}]]",
+    "template-tags": {"country": {"type": "text"}, "state": {"type": "text"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "sql", "values"),
+    [
+        ({}, "select 1 where a like '%x'", {}),
+        ({"state": "Goa"}, "select 1 where a like '%x'", {}),
+        ({"country": ""}, "select 1 where a like '%x'", {}),
+        ({"country": ["India"]}, "select 1 where a like '%%x' and c = %(country)s", {"country": "India"}),
+        (
+            {"country": "' or 1=1 --", "state": 7},
+            "select 1 where a like '%%x' and c = %(country)s and s = %(state)s and c = %(country)s",
+            {"country": "' or 1=1 --", "state": "7"},
+        ),
+    ],
+)
+def test_a_value_is_bound_and_never_becomes_sql(
+    given: dict[str, Any], sql: str, values: dict[str, Any]
+) -> None:
+    bound, used = queries.bind(STAGE, given)
+    assert (bound.split(), used) == (sql.split(), values)
+
+
+@pytest.mark.parametrize(
+    ("tag", "given", "message"),
+    [
+        ({"type": "text"}, {}, "needs a value of n"),
+        ({"type": "number"}, {"n": "many"}, "n must be a number"),
+        ({"type": "text"}, {"n": ["a", "b"]}, "n takes one value"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named(tag: dict[str, Any], given: dict[str, Any], message: str) -> None:
+    with pytest.raises(WarehouseError, match=message):
+        queries.bind({"native": "select {{n}}", "template-tags": {"n": tag}}, given)
+
+
+def test_a_default_counts_and_sql_without_variables_stays_as_it_is() -> None:
+    stage = {
+        "native": "select {{n}}",
+        "template-tags": {"n": {"type": "number", "default": "2"}},
+    }
+    assert queries.bind(stage, {}) == ("select %(n)s", {"n": 2.0})
+    assert queries.bind({"native": "select '{{n}}', a[[1]], 5 % 2"}, {}) == (
+        "select '{{n}}', a[[1]], 5 % 2",
+        {},
+    )
+
+
+def filtered(client: TestClient, **update: Any) -> dict[str, Any]:
+    """A dashboard whose one card takes a country from its filter."""
+    database = add_database(client)["id"]
+    body = card_body(database, "select 1 [[where c = {{country}}]]")
+    body["dataset_query"]["stages"][0]["template-tags"] = {
+        "country": {"id": "t1", "name": "country", "display-name": "Country", "type": "text"}
+    }
+    card = client.post("/api/card", json=body).json()["id"]
+    made = add_dashboard(client, card)
+    parameter = {
+        "id": "f1",
+        "name": "Country",
+        "slug": "country",
+        "type": "string/=",
+        "values_source_type": "card",
+        "values_source_config": {"card_id": card, "value_field": ["field", "COUNTRY", None]},
+    }
+    place = {
+        **{key: made["dashcards"][0][key] for key in ("id", "card_id", "row", "col", "size_x", "size_y")},
+        "parameter_mappings": [
+            {"parameter_id": "f1", "card_id": card, "target": ["variable", ["template-tag", "country"]]}
+        ],
+    }
+    body = {"parameters": [parameter], "dashcards": [place], "tabs": [], **update}
+    answer = client.put(f"/api/dashboard/{made['id']}", json=body)
+    assert answer.status_code == 200, answer.text
+    changed: dict[str, Any] = answer.json()
+    return changed
+
+
+def test_a_filter_reaches_the_cards_that_it_is_mapped_onto(
+    client: TestClient, warehouse: FakeWarehouse
+) -> None:
+    made = filtered(client)
+    place = made["dashcards"][0]
+    path = f"/api/dashboard/{made['id']}/dashcard/{place['id']}/card/{place['card_id']}/query"
+    client.post(path, json={"parameters": [{"id": "f1", "value": ["India"]}]})
+    client.post(path, json={"parameters": [{"id": "other", "value": "India"}]})
+    target = ["variable", ["template-tag", "country"]]
+    sent = [{"type": "category", "value": "Peru", "target": target}]
+    client.post(f"/api/card/{place['card_id']}/query", json={"parameters": sent})
+    where = "select 1 where c = %(country)s"
+    assert warehouse.queries == [
+        (where, {"country": "India"}),
+        ("select 1 ", {}),
+        (where, {"country": "Peru"}),
+    ]
+    assert client.post(path.replace("/dashcard/", "/dashcard/9"), json={}).status_code == 404
+    values = client.get(f"/api/dashboard/{made['id']}/params/f1/values").json()["values"]
+    assert values == [["<script>alert(1)</script>"], ["India"]]
+    assert client.get(f"/api/dashboard/{made['id']}/params/f2/values").status_code == 404
+
+
+def test_the_page_filters_and_remembers_what_was_chosen(client: TestClient, warehouse: FakeWarehouse) -> None:
+    made = filtered(client)
+    page = client.get(f"/dashboard/{made['id']}?country=India").text
+    assert '<option value="India" selected>India</option>' in page
+    assert "<script" not in page
+    assert ("select 1 where c = %(country)s", {"country": "India"}) in warehouse.queries
+    odd = client.get(f"/dashboard/{made['id']}", params={"country": '"><script>'}).text
+    assert "<script" not in odd
+    warehouse.down = "gone"
+    assert '<input name="country" value="India">' in client.get(f"/dashboard/{made['id']}?country=India").text
+
+
+def test_tabs_are_a_whole_array_and_each_shows_its_own_cards(client: TestClient) -> None:
+    made = filtered(client)
+    place = {key: made["dashcards"][0][key] for key in ("id", "card_id", "row", "col", "size_x", "size_y")}
+    tabs = [{"id": -1, "name": "One"}, {"id": -2, "name": "Two"}]
+    path = f"/api/dashboard/{made['id']}"
+    loose = client.put(path, json={"dashcards": [place], "tabs": tabs})
+    assert (loose.status_code, "dashcards" in loose.json()["errors"]) == (400, True)
+    body = {"dashcards": [{**place, "dashboard_tab_id": -2}], "tabs": tabs}
+    after = client.put(path, json=body).json()
+    assert [(tab["name"], tab["position"]) for tab in after["tabs"]] == [("One", 0), ("Two", 1)]
+    first, second = (tab["id"] for tab in after["tabs"])
+    assert after["dashcards"][0]["dashboard_tab_id"] == second
+    empty = client.get(f"/dashboard/{made['id']}").text
+    assert (empty.count("<section"), 'aria-current="page">One' in empty) == (0, True)
+    shown = client.get(f"/dashboard/{made['id']}?tab={second}&country=India").text
+    assert shown.count("<section") == 1
+    assert f"?country=India&amp;tab={first}" in shown
+    gone = client.put(path, json={"tabs": [{"id": first, "name": "One"}]}).json()
+    assert gone["dashcards"] == []
+
+
+# Groups, keys and links
+
+
+def reader(client: TestClient) -> tuple[int, dict[str, str]]:
+    """A new group, and the headers of an API key in it."""
+    group = client.post("/api/permissions/group", json={"name": "Readers"}).json()["id"]
+    made = client.post("/api/api-key", json={"name": "robot", "group_id": group}).json()
+    return group, {"X-API-Key": made["unmasked_key"], "X-Metabase-Session": ""}
+
+
+def test_an_api_key_reads_what_its_group_may_and_writes_nothing(client: TestClient) -> None:
+    database = add_database(client)["id"]
+    collection = client.post("/api/collection", json={"name": "RetailFlow"}).json()["id"]
+    card = add_card(client, database, collection_id=collection)["id"]
+    hidden = add_card(client, database)["id"]
+    group, key = reader(client)
+    graph = client.get("/api/collection/graph").json()
+    for one in ("1", str(group)):
+        graph["groups"][one] = {"root": "none", str(collection): "none"}
+    graph["groups"][str(group)][str(collection)] = "read"
+    assert client.put("/api/collection/graph", json=graph).status_code == 200
+    assert client.get("/api/user/current", headers=key).json()["is_superuser"] is False
+    assert [one["id"] for one in client.get("/api/card", headers=key).json()] == [card]
+    assert client.post(f"/api/card/{card}/query", headers=key).json()["status"] == "completed"
+    for refused in (
+        client.post(f"/api/card/{hidden}/query", headers=key),
+        client.put(f"/api/card/{card}", json={"name": "Mine"}, headers=key),
+        client.post("/api/card", json=card_body(database), headers=key),
+        client.get("/api/api-key", headers=key),
+        client.get("/api/permissions/graph", headers=key),
+    ):
+        assert refused.status_code == 403
+    assert "details" not in client.get("/api/database", headers=key).json()["data"][0]
+    listed = client.get("/api/api-key").json()
+    assert listed[0]["masked_key"] == key["X-API-Key"][:7] + "********"
+    assert "hash" not in listed[0]
+    assert client.delete(f"/api/api-key/{listed[0]['id']}").status_code == 204
+    assert client.get("/api/card", headers=key).status_code == 401
+
+
+def test_an_api_key_is_not_readable_in_the_state(client: TestClient, settings: Settings) -> None:
+    _, key = reader(client)
+    assert client.post("/api/api-key", json={"name": "robot", "group_id": 1}).status_code == 400
+    state = Path(settings.database_url.database or "")
+    assert key["X-API-Key"].encode() not in b"".join(one.read_bytes() for one in state.parent.iterdir())
+
+
+def test_a_graph_changes_only_what_it_names_and_only_at_its_revision(client: TestClient) -> None:
+    database = str(add_database(client)["id"])
+    before = client.get("/api/permissions/graph").json()
+    change = {"revision": before["revision"], "groups": {"1": {database: {"create-queries": "no"}}}}
+    after = client.put("/api/permissions/graph", json=change).json()
+    assert after["groups"]["1"][database] == {"view-data": "unrestricted", "create-queries": "no"}
+    assert client.put("/api/permissions/graph", json=change).status_code == 409
+    for wrong in ({"2": {}}, {"9": {}}, {"1": {"99": {}}}, {"1": {database: {"surprise": "no"}}}):
+        body = {"revision": after["revision"], "groups": wrong}
+        assert client.put("/api/permissions/graph", json=body).status_code == 400
+    assert client.post("/api/permissions/group", json={"name": "all users"}).status_code == 400
+
+
+def test_a_public_link_shows_one_dashboard_without_its_sql_until_it_is_closed(client: TestClient) -> None:
+    made = filtered(client)
+    link = f"/api/dashboard/{made['id']}/public_link"
+    shared = client.post(link).json()["uuid"]
+    assert client.post(link).json()["uuid"] == shared
+    del client.headers["X-Metabase-Session"]
+    found = client.get(f"/api/public/dashboard/{shared}")
+    assert "select 1" not in found.text
+    place = found.json()["dashcards"][0]
+    path = f"/api/public/dashboard/{shared}/dashcard/{place['id']}/card/{place['card_id']}"
+    answer = client.get(path, params={"parameters": '[{"id": "f1", "value": "India"}]'}).json()
+    assert (answer["status"], "json_query" in answer) == ("completed", False)
+    assert client.get(path, params={"parameters": "{"}).status_code == 400
+    page = client.get(f"/public/dashboard/{shared}")
+    assert (page.status_code, "not Metabase" in page.text, "/logout" in page.text) == (200, True, False)
+    assert client.get(f"/api/dashboard/{made['id']}").status_code == 401
+    wrong = "00000000-0000-0000-0000-000000000000"
+    assert client.get(f"/public/dashboard/{wrong}").status_code == 404
+    login = client.post("/api/session", json={"username": ADMIN["email"], "password": ADMIN["password"]})
+    session = {"X-Metabase-Session": login.json()["id"]}
+    assert client.delete(link, headers=session).status_code == 204
+    assert client.delete(link, headers=session).status_code == 404
+    assert client.get(f"/public/dashboard/{shared}").status_code == 404
+
+
+# Guessing
+
+
+def test_guessing_is_slowed_down_even_for_the_right_password(client: TestClient) -> None:
+    body = {"username": ADMIN["email"], "password": "wrong1"}
+    for _ in range(throttle.ATTEMPTS_OF_A_NAME):
+        assert "password" in client.post("/api/session", json=body).json()["errors"]
+    right = client.post("/api/session", json={**body, "password": ADMIN["password"]})
+    assert right.status_code == 401
+    assert "You must wait 15 seconds" in right.json()["errors"]["username"]
+    assert "You must wait" in client.post("/login", data=body).text
+    other = client.post("/api/session", json={**body, "username": "b@c.example"})
+    assert "password" in other.json()["errors"]
+
+
+def test_the_wait_doubles_ends_and_is_forgotten() -> None:
+    now = [0.0]
+    guesses = throttle.Throttle(2, clock=lambda: now[0])
+    waits = []
+    for _ in range(5):
+        guesses.failed("a")
+        waits.append(guesses.wait("a"))
+    assert waits == [0.0, 15.0, 30.0, 60.0, 120.0]
+    now[0] = 121.0
+    assert guesses.wait("a") == 0.0
+    for _ in range(20):
+        guesses.failed("a")
+    assert guesses.wait("a") == throttle.LONGEST_WAIT_S
+    guesses.succeeded("a")
+    assert guesses.wait("a") == 0.0
+    guesses.failed("b")
+    now[0] += throttle.REMEMBERED_S
+    guesses.failed("b")
+    assert guesses.wait("b") == 0.0

@@ -177,6 +177,15 @@ def test_statements_about_access_are_accepted(server: Server, sql: str) -> None:
         assert run(sql)
 
 
+def test_the_role_is_the_one_that_the_session_asked_for(server: Server) -> None:
+    with server.session(role="REPORTER") as one, server.session() as other:
+        assert one("select current_role()") == [("REPORTER",)]
+        assert other("select current_role()") == [("PUBLIC",)]
+        one("use role LOADER")
+        assert one("select current_role() as R") == [("LOADER",)]
+        assert other("select current_role()") == [("PUBLIC",)]
+
+
 def test_a_statement_that_cannot_run_fails_at_once_and_says_why(server: Server) -> None:
     fill(server)
     with server.session() as run:

@@ -14,7 +14,15 @@ from sqlalchemy.exc import OperationalError
 
 from retailflow_generator.binary import default_encoder
 from retailflow_generator.config import Settings
-from retailflow_generator.database import copy_rows, draw_order_ids, engine_for, live_on, stock, write_once
+from retailflow_generator.database import (
+    Stock,
+    copy_rows,
+    draw_order_ids,
+    engine_for,
+    live_on,
+    stock,
+    write_once,
+)
 from retailflow_generator.request import MAX_ROWS, BatchRequest, InvalidRequest, seed_of
 from retailflow_generator.rows import draw, money
 from retailflow_generator.shop import Shop, default_shop
@@ -51,20 +59,31 @@ def history(shop: Shop, request: BatchRequest) -> Iterator[BatchRequest]:
             )
 
 
-def _write_batch(settings: Settings, request: BatchRequest, *, alive: bool) -> tuple[Result, bool]:
+def in_season(shop: Shop, request: BatchRequest) -> BatchRequest:
+    """Give a scheduled batch the rows that its moment sees: more in the evening, in December, in a promotion."""
+    rows = round(request.rows * shop.demand_at(request.as_of - dt.timedelta(minutes=shop.schedule_minutes)))
+    return dataclasses.replace(request, rows=min(max(rows, 1), MAX_ROWS))
+
+
+def _write_batch(
+    settings: Settings, request: BatchRequest, known: Stock, *, alive: bool
+) -> tuple[Result, bool]:
     """Write one batch; ``alive`` lets earlier orders live on. Returns its result, and whether it is an old one."""
     shop = default_shop()
     life = shop.life
+    minutes = shop.schedule_minutes if request.scheduled else None
     if settings.delete_share is not None:
         life = dataclasses.replace(life, delete=settings.delete_share)
 
     def write(connection: Connection) -> Result:
         # The server draws the ids while the rows are drawn here.
         with ThreadPoolExecutor(1) as worker:
-            drawing = worker.submit(draw, shop, request.rows, request.seed, request.as_of, request.age_days)
+            drawing = worker.submit(
+                draw, shop, request.rows, request.seed, request.as_of, request.age_days, minutes
+            )
             ids = draw_order_ids(connection, request.rows)
             draws = drawing.result()
-        stock(connection, shop, draws)
+        stock(connection, shop, draws, known)
         copy_rows(connection, default_encoder().chunks(draws, ids))
         updated, deleted = live_on(connection, life, request.seed, int(ids[0])) if alive else (0, 0)
         return {
@@ -89,8 +108,9 @@ def _cents(amount: str) -> int:
 
 def _write_history(settings: Settings, request: BatchRequest, progress: Progress) -> tuple[Result, bool]:
     results: list[tuple[Result, bool]] = []
+    known = Stock()
     for day in history(default_shop(), request):
-        results.append(_write_batch(settings, day, alive=False))
+        results.append(_write_batch(settings, day, known, alive=False))
         progress(day.rows)
     written = [result for result, _ in results]
     return {
@@ -118,7 +138,9 @@ def generate(
     """
     try:
         if request.days is None:
-            return _write_batch(settings, request, alive=True)
+            if request.scheduled:
+                request = in_season(default_shop(), request)
+            return _write_batch(settings, request, Stock(), alive=True)
         return _write_history(settings, request, progress)
     except OperationalError as error:
         where = f"{settings.host}:{settings.port}/{settings.database} as {settings.user}"

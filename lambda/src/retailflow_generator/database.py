@@ -10,6 +10,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,14 @@ _MOVE_ON = text(
     where sales.order_id = moving.order_id and sales.order_id >= :first and sales.order_id < :end
     """
 )
+# The lock makes a sync that begins now wait for the end of this batch, so that it sees what goes.
+_LAST_SYNC = text(
+    """
+    select beaten_at < clock_timestamp() - make_interval(secs => :seconds)
+    from public.airbyte_heartbeat
+    for share
+    """
+)
 _DELETE = text(
     """
     with doomed as materialized (
@@ -173,29 +182,46 @@ def draw_order_ids(connection: Connection, rows: int) -> Ints:
     return np.array(connection.execute(_DRAW_LIST, {"rows": rows}).scalar_one(), dtype=np.int64)
 
 
-def stock(connection: Connection, shop: Shop, draws: Draws) -> None:
-    """See that customers and products hold everybody and everything of these rows, as the shop knows them."""
-    people = [shop.customers[i] for i in np.unique(draws.customer).tolist()]
-    connection.execute(
-        _STOCK_CUSTOMERS,
-        {
-            "ids": [c.customer_id for c in people],
-            "names": [c.name for c in people],
-            "cities": [c.city for c in people],
-            "states": [c.state for c in people],
-            "countries": [c.country for c in people],
-        },
-    )
-    goods = [shop.products[i] for i in np.unique(draws.product).tolist()]
-    connection.execute(
-        _STOCK_PRODUCTS,
-        {
-            "ids": [p.product_id for p in goods],
-            "names": [p.name for p in goods],
-            "categories": [p.category for p in goods],
-            "prices": [money(p.price) for p in goods],
-        },
-    )
+@dataclass
+class Stock:
+    """Indices of the shop's customers and products that earlier batches of a history have put there."""
+
+    customers: set[int] = field(default_factory=set)
+    products: set[int] = field(default_factory=set)
+
+
+def stock(connection: Connection, shop: Shop, draws: Draws, known: Stock) -> None:
+    """See that customers and products hold everybody and everything of these rows, as the shop knows them.
+
+    What is ``known`` is not looked at again; whatever is new is added to it.
+    """
+    people = set(np.unique(draws.customer).tolist()) - known.customers
+    if people:
+        customers = [shop.customers[i] for i in people]
+        connection.execute(
+            _STOCK_CUSTOMERS,
+            {
+                "ids": [c.customer_id for c in customers],
+                "names": [c.name for c in customers],
+                "cities": [c.city for c in customers],
+                "states": [c.state for c in customers],
+                "countries": [c.country for c in customers],
+            },
+        )
+    goods = set(np.unique(draws.product).tolist()) - known.products
+    if goods:
+        products = [shop.products[i] for i in goods]
+        connection.execute(
+            _STOCK_PRODUCTS,
+            {
+                "ids": [p.product_id for p in products],
+                "names": [p.name for p in products],
+                "categories": [p.category for p in products],
+                "prices": [money(p.price) for p in products],
+            },
+        )
+    known.customers |= people
+    known.products |= goods
 
 
 def copy_rows(connection: Connection, chunks: Iterable[bytes]) -> None:
@@ -215,11 +241,20 @@ def copy_rows(connection: Connection, chunks: Iterable[bytes]) -> None:
     connection.execute(_REPLICATION_ROLE, {"role": "origin"})
 
 
+def _may_delete(connection: Connection, life: Life) -> bool:
+    """Whether the last sync by change data capture, if there was any, began long enough ago.
+
+    Until then its cycle may still compare PostgreSQL with what the sync has read.
+    """
+    return all(connection.execute(_LAST_SYNC, {"seconds": life.delete_after}).scalars())
+
+
 def live_on(connection: Connection, life: Life, seed: int, first_order_id: int) -> tuple[int, int]:
     """Let earlier orders live on: move some one step, delete some cancelled ones; returns how many of each.
 
     Only the ``life.window`` order ids before ``first_order_id`` are read, by the primary key, and at most
-    ``life.limit`` of them change in each way. Rows that another batch holds are left to it.
+    ``life.limit`` of them change in each way. Rows that another batch holds are left to it. Nothing is deleted
+    in the ``life.delete_after`` seconds after the beginning of a sync.
     """
     orders = {
         "first": first_order_id - life.window,
@@ -227,7 +262,9 @@ def live_on(connection: Connection, life: Life, seed: int, first_order_id: int) 
         "seed": seed,
         "limit": life.limit,
     }
-    deleted = connection.execute(_DELETE, orders | {"share": life.delete}).rowcount if life.delete else 0
+    deleted = 0
+    if life.delete and _may_delete(connection, life):
+        deleted = connection.execute(_DELETE, orders | {"share": life.delete}).rowcount
     moves = orders | {"pace": life.pace, "cancelled": life.cancelled, "returned": life.returned}
     return connection.execute(_MOVE_ON, moves).rowcount, deleted
 

@@ -25,7 +25,8 @@ class BatchRequest:
     """``rows`` order lines booked on the day of ``as_of`` (UTC), equal whenever ``seed`` and ``as_of`` are.
 
     With ``days`` a history instead: the rows are spread over so many days, ``as_of`` being the last.
-    ``age_days`` is the age of a day of a history, 0 for everything else.
+    ``age_days`` is the age of a day of a history, 0 for everything else. ``scheduled`` is what a schedule asks
+    for without saying how many: ``rows`` are then those of average demand, ordered in the last minutes.
     """
 
     batch_id: str
@@ -34,6 +35,7 @@ class BatchRequest:
     as_of: dt.datetime
     days: int | None = None
     age_days: int = 0
+    scheduled: bool = False
 
 
 def seed_of(text: str) -> int:
@@ -66,9 +68,10 @@ def _moment(name: str, value: object) -> dt.datetime:
 def parse_event(event: object, *, request_id: str, default_rows: int) -> BatchRequest:
     """Read ``{"rows", "seed", "as_of", "batch_id", "days"}``, all optional, from a payload or EventBridge event.
 
-    An EventBridge event (it has ``detail-type``) gives its id and time, and the options in ``detail``. The
-    batch id is what makes a batch exactly once: the event's id, else ``batch_id``, else ``request_id``, which
-    AWS keeps when it retries. Without a seed the batch id is the seed. InvalidRequest says what is wrong.
+    An EventBridge event (it has ``detail-type``) gives its id and time, and the options in ``detail``; without
+    rows it is ``scheduled``. The batch id is what makes a batch exactly once: ``batch_id``, else the event's
+    id, else ``request_id``, which AWS keeps when it retries. Without a seed the batch id is the seed.
+    InvalidRequest says what is wrong.
     """
     if not isinstance(event, Mapping):
         raise InvalidRequest(f"the payload must be a JSON object, got {type(event).__name__}")
@@ -98,6 +101,7 @@ def parse_event(event: object, *, request_id: str, default_rows: int) -> BatchRe
         seed=_whole_number("seed", given("seed", seed_of(batch_id)), 0, 2**63 - 1),
         as_of=dt.datetime.now(dt.UTC) if as_of is None else _moment("as_of", as_of),
         days=None if days is None else _whole_number("days", days, 1, MAX_DAYS),
+        scheduled="detail-type" in event and options.get("rows") is None and days is None,
     )
     if request.days and (request.as_of.date() - FIRST_DAY).days < request.days:
         raise InvalidRequest(f"days must not reach back before {FIRST_DAY}, got {request.days}")

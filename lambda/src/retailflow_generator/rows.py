@@ -15,7 +15,8 @@ from retailflow_generator.shop import STATUSES, Floats, Ints, Shop
 
 EPOCH = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)  # PostgreSQL's
 _MICROSECOND = dt.timedelta(microseconds=1)
-_DAY = 86_400_000_000  # in microseconds
+_MINUTE = 60_000_000  # in microseconds
+_DAY = 1440 * _MINUTE
 
 COLUMNS = (
     *("order_id", "ordered_at"),
@@ -72,28 +73,34 @@ def _pick(chances: Floats, odds: Floats) -> Ints:
     return found
 
 
-def _moments(shop: Shop, chances: Floats, end: int) -> Ints:
-    """Turn uniform chances into microseconds of a day, none after ``end``, by the weights of its hours.
+def _moments(shop: Shop, chances: Floats, begin: int, end: int) -> Ints:
+    """Turn uniform chances into microseconds of a day from ``begin`` to ``end``, by the weights of its hours.
 
     The distribution is constant inside an hour, so its inverse is a line from hour to hour.
     """
     hours = np.arange(25, dtype=np.float64) * (_DAY / 24)
     sums = np.concatenate([[0.0], np.cumsum(shop.hour_odds)])
-    reached = np.interp(end, hours, sums)
-    moments: Ints = np.minimum(np.interp(chances * reached, sums, hours).astype(np.int64), end)
-    return moments
+    low, high = np.interp((begin, end), hours, sums)
+    moments: Ints = np.interp(low + chances * (high - low), sums, hours).astype(np.int64)
+    return np.clip(moments, begin, end)
 
 
-def draw(shop: Shop, rows: int, seed: int, as_of: dt.datetime, age_days: int = 0) -> Draws:
+def draw(
+    shop: Shop, rows: int, seed: int, as_of: dt.datetime, age_days: int = 0, minutes: int | None = None
+) -> Draws:
     """Draw ``rows`` order lines that were booked on the day of ``as_of`` (UTC), none ordered after that moment.
 
-    Checkouts lie up to ``len(shop.booking_odds) - 1`` days before. Orders are as far as orders of ``age_days``
-    are; without an age all are just placed.
+    Checkouts lie up to ``len(shop.booking_odds) - 1`` days before. With ``minutes`` those of the day itself lie
+    in the minutes before ``as_of``; midnight ends a day then. Orders are as far as orders of ``age_days`` are;
+    without an age all are just placed.
     """
     rng = np.random.default_rng(seed)
+    if minutes is not None:
+        as_of -= _MICROSECOND
     booked_on = as_of.date()
     midnight = (dt.datetime.combine(booked_on, dt.time(), dt.UTC) - EPOCH) // _MICROSECOND
     now = (as_of - EPOCH) // _MICROSECOND - midnight
+    begin = 0 if minutes is None else max(0, now - minutes * _MINUTE)
 
     customer = _pick(rng.random(rows), shop.customer_odds)
     quantity = _pick(rng.random(rows), shop.quantity_odds) + 1
@@ -107,9 +114,8 @@ def draw(shop: Shop, rows: int, seed: int, as_of: dt.datetime, age_days: int = 0
         here = np.flatnonzero(lag == days)
         product[here] = _pick(chances[0, here], (promotion or shop).product_odds)
         step[here] = _pick(chances[1, here], (promotion or shop).discount_odds)
-        ordered_at[here] = (
-            midnight - days * _DAY + _moments(shop, chances[2, here], _DAY - 1 if days else now)
-        )
+        between = (0, _DAY - 1) if days else (begin, now)
+        ordered_at[here] = midnight - days * _DAY + _moments(shop, chances[2, here], *between)
 
     price = np.array([p.price for p in shop.products], dtype=np.int64)[product]
     discount = unit_discounts(shop)[product, step]

@@ -75,6 +75,7 @@ class Life:
     window: int
     limit: int
     delete: float
+    delete_after: int
     paid_after: int
     shipped_after: int
     returned_after: int
@@ -105,9 +106,10 @@ class Shop:
     shipping_per_unit: int
     free_shipping_from: int
     booking_odds: Floats  # of 0, 1, … days between checkout and booking
+    schedule_minutes: int
     hour_odds: Floats
-    weekday_weight: tuple[float, ...]
-    month_weight: tuple[float, ...]
+    weekday_demand: tuple[float, ...]  # 1 on average, as are months
+    month_demand: tuple[float, ...]
     promotions: tuple[Promotion, ...]
     life: Life
 
@@ -116,10 +118,14 @@ class Shop:
         return next((p for p in self.promotions if p.first <= (day.month, day.day) <= p.last), None)
 
     def demand_on(self, day: dt.date) -> float:
-        """How many orders that day sees, relative to other days."""
+        """How many orders that day sees, relative to an average day without promotion."""
         promotion = self.promotion_on(day)
-        season = self.weekday_weight[day.weekday()] * self.month_weight[day.month - 1]
+        season = self.weekday_demand[day.weekday()] * self.month_demand[day.month - 1]
         return season * (promotion.demand if promotion else 1.0)
+
+    def demand_at(self, moment: dt.datetime) -> float:
+        """How many orders a minute sees, relative to an average minute of a day without promotion."""
+        return self.demand_on(moment.date()) * float(self.hour_odds[moment.hour]) * len(self.hour_odds)
 
 
 class _Section:
@@ -196,6 +202,11 @@ def _odds(weights: Any) -> Floats:
     return odds
 
 
+def _relative(weights: list[float]) -> tuple[float, ...]:
+    """The weights as multiples of their mean."""
+    return tuple(weight * len(weights) / sum(weights) for weight in weights)
+
+
 def _zipf(count: int, exponent: float) -> Floats:
     return _odds(np.arange(1, count + 1, dtype=np.float64) ** -exponent)
 
@@ -219,7 +230,7 @@ def build_shop(parameters: Mapping[str, Any]) -> Shop:
     ):
         raise InvalidShop("shop.toml: discount.percent must be whole numbers from 0 to 100")
     shipping = section("shipping", "per_unit", "free_above")
-    demand = section("demand", "hour", "weekday", "month")
+    demand = section("demand", "minutes", "hour", "weekday", "month")
 
     products, category_of, weights = _catalog(top)
     return Shop(
@@ -233,9 +244,10 @@ def build_shop(parameters: Mapping[str, Any]) -> Shop:
         shipping_per_unit=shipping.cents("per_unit"),
         free_shipping_from=shipping.cents("free_above"),
         booking_odds=section("booking", "weight").odds("weight"),
+        schedule_minutes=demand.whole("minutes", 1, 1440),
         hour_odds=demand.odds("hour", 24),
-        weekday_weight=tuple(demand.weights("weekday", 7)),
-        month_weight=tuple(demand.weights("month", 12)),
+        weekday_demand=_relative(demand.weights("weekday", 7)),
+        month_demand=_relative(demand.weights("month", 12)),
         promotions=_promotions(top, category_of, weights, len(percent)),
         life=_life(section("life", *Life.__dataclass_fields__)),
         customers=_customers(people, countries),  # last, because Faker takes its time
@@ -308,6 +320,7 @@ def _life(section: _Section) -> Life:
         **shares,
         window=section.whole("window", 0, 1_000_000),
         limit=section.whole("limit", 0, 1_000_000),
+        delete_after=section.whole("delete_after", 0, 86_400),
         paid_after=days[0],
         shipped_after=days[1],
         returned_after=days[2],

@@ -42,7 +42,14 @@ with connection, connection.cursor() as cursor:
         "create or replace table DAILY_REVENUE_BY_CATEGORY as select date '2026-01-01' PURCHASE_DATE,"
         f" 'Books' PRODUCT_CATEGORY, {SUMS} from NET_REVENUE_BY_CITY"
     )
+    # Each city's orders as one row, and empty ones to make up their number.
     cursor.execute(
-        "create or replace table FCT_SALES as select 'Pen' PRODUCT_NAME, 'Books' PRODUCT_CATEGORY, ORDERS QUANTITY,"
-        " NET_REVENUE, current_timestamp() CREATED_AT, current_timestamp() LOADED_AT from NET_REVENUE_BY_CITY"
+        "create or replace table FCT_SALES as select row_number() over (order by CITY, N) ORDER_ID, COUNTRY, STATE,"
+        " date '2026-01-01' PURCHASE_DATE, 'Pen' PRODUCT_NAME, 'Books' PRODUCT_CATEGORY, 1 QUANTITY,"
+        + ", ".join(
+            f"cast(iff(N = 1, {name}, 0) as number(38, 2)) {name}"
+            for name in ("TOTAL_REVENUE", "TOTAL_DISCOUNT", "NET_REVENUE")
+        )
+        + ", current_timestamp() CREATED_AT, current_timestamp() LOADED_AT"
+        " from NET_REVENUE_BY_CITY join (values (1), (2), (3)) as NUMBERS (N) on N <= ORDERS"
     )

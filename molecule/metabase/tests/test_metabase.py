@@ -88,14 +88,52 @@ def test_every_card_of_every_dashboard_returns_its_rows(host: Any) -> None:
         ["Mumbai", 10],
     ]
     assert found["Minutes since the last load"][0][0] <= 60
+    assert found["Role of the cards"] == [["REPORTER"]]
+    assert {failing for _, failing in found["Failed checks"]} == {0}
+
+
+def test_a_filter_reaches_the_cards(host: Any) -> None:
+    session = log_in(host)
+    page = call(host, "GET", "/dashboard/1?country=Kenya", session=session)[1]
+    assert "$99.00" in page
+    assert "$1,109.25" not in page
+    injected = call(host, "GET", "/dashboard/1?country=%27%20or%201%3D1%20--", session=session)[1]
+    assert "$1,109.25" not in injected
+
+
+def test_only_the_readers_group_and_administrators_see_the_content(host: Any) -> None:
+    session = log_in(host)
+    groups = {
+        one["name"]: one["id"] for one in call(host, "GET", "/api/permissions/group", session=session)[1]
+    }
+    for group, sees in (("RetailFlow readers", True), ("All Users", False)):
+        body = {"name": group, "group_id": groups[group]}
+        made = call(host, "POST", "/api/api-key", body, session)[1]
+        key = made["unmasked_key"]
+        script = (
+            "import sys, urllib.request as u\n"
+            "print(u.urlopen(u.Request(sys.argv[1], headers={'X-API-Key': sys.argv[2]})).read().decode())"
+        )
+        found = json.loads(host.check_output("python3 -c %s %s %s", script, URL + "/api/dashboard", key))
+        assert bool(found) is sees
+        assert call(host, "DELETE", f"/api/api-key/{made['id']}", session=session)[0] == 204
+
+
+def test_a_server_without_a_user_is_not_left_open(host: Any) -> None:
+    bindings = host.check_output("docker inspect --format '{{json .HostConfig.PortBindings}}' metabase")
+    assert json.loads(bindings)["3000/tcp"][0]["HostIp"] in ("", "0.0.0.0")
+    assert host.file("/var/lib/retailflow/metabase/set_up").exists
 
 
 def test_the_page_shows_the_figures_and_says_what_it_is(host: Any) -> None:
     session = log_in(host)
     page = call(host, "GET", "/dashboard/1", session=session)[1]
-    for text in ("$1,109.25", "$1,010.25", "$1,000.25", "&lt;script&gt;", "<svg", "not Metabase"):
+    for text in ("$1,109.25", "$1,010.25", "<svg", "not Metabase"):
         assert text in page
-    assert "<script" not in page
+    tab = call(host, "GET", "/dashboard/1?tab=2", session=session)[1]
+    for text in ("$1,000.25", "&lt;script&gt;"):
+        assert text in tab
+    assert "<script" not in page + tab
 
 
 def test_secrets_are_not_readable_in_the_application_database(host: Any) -> None:

@@ -357,9 +357,10 @@ class Workspace:
             if changed is None and not stale:
                 return str(id_)
             what = ", ".join([*(changed or {}), *(["secrets"] if stale else [])])
-            self._write(
-                f"change {kind} {name}: {what}", "PATCH", f"/{kind}s/{id_}", {"configuration": configuration}
-            )
+            # Airbyte merges what a PATCH says into what it has. A field that differs goes whole, with its secrets.
+            fields = {*(changed or {}), *(given if stale else {})}
+            body = {"configuration": {field: configuration[field] for field in sorted(fields)}}
+            self._write(f"change {kind} {name}: {what}", "PATCH", f"/{kind}s/{id_}", body)
             self._note(
                 kind,
                 name,

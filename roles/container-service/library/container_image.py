@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import concurrent.futures
 import fnmatch
 import graphlib
@@ -51,6 +52,10 @@ options:
   namespace: {description: First part of every image name., type: str, required: true}
   labels: {description: Labels of every image., type: dict, default: {}}
   push: {description: Registry as this machine sees it; empty pushes nothing., type: str, default: ""}
+  login:
+    description: Login of that registry, with C(username) and C(password). With one it is spoken to by TLS.
+    type: dict
+    default: {}
   reference_registry: {description: The same registry as the hosts see it., type: str, default: ""}
   result_file: {description: JSON file that maps names to references., type: path, required: true}
   log_dir: {description: Folder for the build logs., type: path, required: true}
@@ -228,11 +233,16 @@ def build_order(images: list[Image]) -> graphlib.TopologicalSorter[str]:
     return sorter
 
 
-def in_registry(registry: str, repository: str, tag: str) -> bool:
-    """Ask a registry (plain HTTP) whether it has a tag; ImageError when it does not answer."""
+def in_registry(registry: str, repository: str, tag: str, login: dict[str, str]) -> bool:
+    """Ask a registry whether it has a tag, by TLS where there is a login; ImageError when it does not answer."""
+    headers = {"Accept": MANIFEST_TYPES}
     connection = http.client.HTTPConnection(registry, timeout=10)
+    if login:
+        connection = http.client.HTTPSConnection(registry, timeout=10)
+        pair = base64.b64encode(f"{login['username']}:{login['password']}".encode()).decode()
+        headers["Authorization"] = f"Basic {pair}"
     try:
-        connection.request("HEAD", f"/v2/{repository}/manifests/{tag}", headers={"Accept": MANIFEST_TYPES})
+        connection.request("HEAD", f"/v2/{repository}/manifests/{tag}", headers=headers)
         status = connection.getresponse().status
     except OSError as error:
         raise ImageError(f"the registry at {registry} does not answer: {error}") from error
@@ -252,6 +262,7 @@ class Builder:
         self.namespace: str = params["namespace"]
         self.labels = {key: str(value) for key, value in params["labels"].items()}
         self.push: str = params["push"]
+        self.login: dict[str, str] = params.get("login") or {}
         self.reference_registry: str = params["reference_registry"]
         self.log_dir = Path(params["log_dir"])
         self.check_mode = check_mode
@@ -299,7 +310,7 @@ class Builder:
             outcome.actions.append("tagged")
             if not self.check_mode:
                 self.client.api.tag(built, repository, "latest", force=True)
-        if self.push and not in_registry(self.push, repository, tag):
+        if self.push and not in_registry(self.push, repository, tag, self.login):
             outcome.actions.append("pushed")
             if not self.check_mode:
                 self.push_image(built, repository, tag)
@@ -361,7 +372,8 @@ class Builder:
         remote = f"{self.push}/{repository}"
         self.client.api.tag(built, remote, tag, force=True)
         try:
-            for event in self.client.api.push(remote, tag=tag, stream=True, decode=True):
+            login = {"auth_config": self.login} if self.login else {}
+            for event in self.client.api.push(remote, tag=tag, stream=True, decode=True, **login):
                 if "error" in event:
                     raise ImageError(f"pushing {built} to {self.push} failed: {event['error']}")
         finally:
@@ -402,6 +414,7 @@ def main() -> None:
             "namespace": {"type": "str", "required": True},
             "labels": {"type": "dict", "default": {}},
             "push": {"type": "str", "default": ""},
+            "login": {"type": "dict", "default": {}, "no_log": True},
             "reference_registry": {"type": "str", "default": ""},
             "result_file": {"type": "path", "required": True},
             "log_dir": {"type": "path", "required": True},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from typing import Any
 
 try:
@@ -19,12 +21,14 @@ short_description: Make or remove an ECS cluster, or a container instance of one
 description:
   - Without O(instance_id) it is about the cluster, with it about that container instance.
   - Looks everything up first, so that it also works with emulators of the API that leave out parts of an answer.
+  - What is removed is drained first, so that services end in order, and removal refuses a cluster that lacks O(tags).
   - A container instance is registered with an instance identity document, as the ECS agent does. AWS accepts only the
     document that it signed for the instance, so on AWS leave registering to the agent.
 options:
   cluster: {description: Name of the cluster., type: str, required: true}
   state: {description: Whether it is there., type: str, choices: [present, absent], default: present}
   tags: {description: Tags of the cluster., type: dict, default: {}}
+  drain_timeout: {description: Seconds that tasks have to end before they are ended., type: int, default: 120}
   instance_id: {description: EC2 instance id of the host., type: str, default: ""}
   attributes: {description: Attributes of the container instance., type: dict, default: {}}
 extends_documentation_fragment:
@@ -51,14 +55,29 @@ actions: {description: What was done, or would be., type: list, returned: succes
 """
 
 
+# Seconds between two looks at what is ending.
+PAUSE = 5
+
+
+class ForeignError(Exception):
+    """What would be removed is not marked as ours."""
+
+
 class Registry:
     """One cluster, seen through an ECS client; collects what it does in actions."""
 
-    def __init__(self, client: Any, cluster: str, check_mode: bool) -> None:
+    def __init__(self, client: Any, cluster: str, check_mode: bool, drain_timeout: int = 120) -> None:
         self.client = client
         self.cluster = cluster
         self.check_mode = check_mode
+        self.drain_timeout = drain_timeout
         self.actions: list[str] = []
+
+    def wait(self, done: Callable[[], bool]) -> None:
+        """Wait until something is done, but no longer than the drain timeout."""
+        end = time.monotonic() + self.drain_timeout
+        while not self.check_mode and not done() and time.monotonic() < end:
+            time.sleep(PAUSE)
 
     def act(self, action: str, call: Any, **arguments: Any) -> dict[str, Any]:
         """Note an action and, outside of check mode, call the API."""
@@ -97,13 +116,59 @@ class Registry:
             arn = found["clusterArn"]
             self.act(f"tag cluster {self.cluster}", self.client.tag_resource, resourceArn=arn, tags=listed)
 
-    def remove_cluster(self) -> None:
-        """Remove the cluster after its container instances."""
-        if self.active() is None:
+    def remove_cluster(self, tags: dict[str, str]) -> None:
+        """Remove services, container instances and the cluster; ForeignError where it lacks the tags."""
+        found = self.active()
+        if found is None:
             return
+        present = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
+        if not {key: str(value) for key, value in tags.items()}.items() <= present.items():
+            marks = ", ".join(f"{key}={value}" for key, value in sorted(tags.items()))
+            raise ForeignError(f"nothing was removed: the cluster {self.cluster} lacks the tag {marks}")
+        self.remove_services()
         for instance in self.instances():
             self.deregister(instance)
         self.act(f"delete cluster {self.cluster}", self.client.delete_cluster, cluster=self.cluster)
+
+    def services(self) -> list[str]:
+        """Return the ARNs of the cluster's services; a deleted one lingers as INACTIVE."""
+        pages = self.client.get_paginator("list_services").paginate(cluster=self.cluster)
+        arns = [arn for page in pages for arn in page["serviceArns"]]
+        found: list[str] = []
+        for start in range(0, len(arns), 10):
+            answer = self.client.describe_services(cluster=self.cluster, services=arns[start : start + 10])
+            found += [one["serviceArn"] for one in answer["services"] if one["status"] != "INACTIVE"]
+        return found
+
+    def remove_services(self) -> None:
+        """Bring every service to no tasks, wait for those to end, and delete it."""
+        arns = self.services()
+        for arn in arns:
+            name = arn.rsplit("/", 1)[-1]
+            self.act(
+                f"drain service {name}",
+                self.client.update_service,
+                cluster=self.cluster,
+                service=arn,
+                desiredCount=0,
+            )
+        self.wait(lambda: not self.tasks())
+        for arn in arns:
+            name = arn.rsplit("/", 1)[-1]
+            self.act(
+                f"delete service {name}",
+                self.client.delete_service,
+                cluster=self.cluster,
+                service=arn,
+                force=True,
+            )
+
+    def tasks(self, **where: str) -> list[str]:
+        """Return the ARNs of tasks that are to run."""
+        found: list[str] = self.client.list_tasks(cluster=self.cluster, desiredStatus="RUNNING", **where)[
+            "taskArns"
+        ]
+        return found
 
     def find(self, instance_id: str) -> dict[str, Any] | None:
         """Return the container instance of an EC2 instance, or None."""
@@ -145,12 +210,27 @@ class Registry:
             self.deregister(found)
 
     def deregister(self, instance: dict[str, Any]) -> None:
-        """Deregister one container instance, whatever still runs on it."""
+        """Drain one container instance, then deregister it, whatever still runs on it."""
+        arn = instance["containerInstanceArn"]
+        name = instance.get("ec2InstanceId", arn)
+        if (
+            instance.get("agentConnected")
+            and instance["status"] == "ACTIVE"
+            and self.tasks(containerInstance=arn)
+        ):
+            self.act(
+                f"drain {name}",
+                self.client.update_container_instances_state,
+                cluster=self.cluster,
+                containerInstances=[arn],
+                status="DRAINING",
+            )
+            self.wait(lambda: not self.tasks(containerInstance=arn))
         self.act(
-            f"deregister {instance.get('ec2InstanceId', instance['containerInstanceArn'])}",
+            f"deregister {name}",
             self.client.deregister_container_instance,
             cluster=self.cluster,
-            containerInstance=instance["containerInstanceArn"],
+            containerInstance=arn,
             force=True,
         )
 
@@ -164,11 +244,12 @@ def main() -> None:
             "tags": {"type": "dict", "default": {}},
             "instance_id": {"type": "str", "default": ""},
             "attributes": {"type": "dict", "default": {}},
+            "drain_timeout": {"type": "int", "default": 120},
         },
         supports_check_mode=True,
     )
     params = module.params
-    registry = Registry(module.client("ecs"), params["cluster"], module.check_mode)
+    registry = Registry(module.client("ecs"), params["cluster"], module.check_mode, params["drain_timeout"])
     try:
         if params["instance_id"] and params["state"] == "present":
             registry.ensure_instance(params["instance_id"], params["attributes"])
@@ -177,7 +258,9 @@ def main() -> None:
         elif params["state"] == "present":
             registry.ensure_cluster(params["tags"])
         else:
-            registry.remove_cluster()
+            registry.remove_cluster(params["tags"])
+    except ForeignError as error:
+        module.fail_json(msg=f"{error}. Whoever made it removes it, or tags it so that it is taken along.")
     except (BotoCoreError, ClientError) as error:
         module.fail_json_aws(error, msg=f"The ECS API refused work on the cluster {params['cluster']}")
     module.exit_json(changed=bool(registry.actions), actions=registry.actions)

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import time
+import uuid
 from collections.abc import Callable
 from http.client import HTTPException
 from typing import Any
@@ -23,11 +24,13 @@ module: metabase_content
 short_description: Set up a Metabase server and make its content match files
 description:
   - Does the first-run set-up where it is still open, connects the Snowflake database, waits for its first
-    sync, and makes collections, cards and dashboards match what O(content) declares. A second run writes nothing.
+    sync, and makes permissions, collections, cards and dashboards match what O(content) declares. A second run
+    writes nothing. Where something was written, the card that O(content) says shows the role is run and compared.
   - Content is checked as a whole before the first write.
-  - Cards are found again by their C(entity_id); the database and collections by name, a dashboard by name
-    within its collection, because Metabase takes no entity id for these. What O(content) does not name is
-    never touched.
+  - Cards are found again by their C(entity_id). Metabase takes no entity id for collections and dashboards but
+    gives them one; O(state_file) remembers it, and without that they are found by name, a dashboard within its
+    collection.
+  - What an earlier run made and O(content) no longer names is archived. What a person made is never touched.
 author: RetailFlow
 attributes:
   check_mode: {support: full, description: Writes nothing; a server that does not answer is taken as empty.}
@@ -51,24 +54,34 @@ options:
     type: str
     default: RetailFlow
   database:
-    description: The Snowflake connection that every card reads.
+    description: The Snowflake connection that every card reads. Needed unless O(state=set_up).
     type: dict
-    required: true
     suboptions:
       name: {description: Name in Metabase., type: str, required: true}
       details: {description: Connection details without secrets., type: dict, required: true}
       private_key: {description: Unencrypted PKCS#8 key in PEM., type: str, required: true}
-  content:
-    description: File name to parsed content, with the maps C(collections), C(cards) and C(dashboards).
-    type: dict
-    required: true
-  state:
-    description: V(present) makes the content match; V(queried) only runs every card and returns its rows.
+  group:
+    description:
+      - Permissions group that reads the declared collections and asks questions of the database without SQL. Whoever
+        is in no other group then sees neither. Empty leaves permissions alone. Nobody is put into the group.
     type: str
-    choices: [present, queried]
+    default: ""
+  content:
+    description: >-
+      File name to parsed content, with the maps C(collections), C(cards) and C(dashboards). Needed
+      unless O(state=set_up).
+    type: dict
+  state:
+    description: >-
+      V(present) makes the content match; V(queried) only runs every card and returns its rows; V(set_up) only
+      does the first-run set-up.
+    type: str
+    choices: [present, queried, set_up]
     default: present
   state_file:
-    description: Where the host keeps a hash of the private key applied last; Metabase never shows it again.
+    description:
+      - Where the host keeps a hash of the private key applied last, which Metabase never shows again, and the
+        entity ids of what this module made.
     type: path
     required: true
   timeout:
@@ -110,42 +123,61 @@ dashboards: {description: Key of a dashboard to its C(id) and C(path)., type: di
 
 Item = dict[str, Any]
 
-TEXT, TEXTS, NUMBER = "text", "a map", "a whole number"
+TEXT, MAP, LIST, NUMBER, ENTITY = (
+    "text",
+    "a map",
+    "a list",
+    "a whole number",
+    "21 letters, digits, - or _",
+)
+ROLE = "the word role"
 CHECKS: dict[str, Callable[[Any], bool]] = {
     TEXT: lambda value: isinstance(value, str) and bool(value.strip()),
-    TEXTS: lambda value: isinstance(value, dict),
+    MAP: lambda value: isinstance(value, dict),
+    LIST: lambda value: isinstance(value, list),
     NUMBER: lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
-    "a list": lambda value: isinstance(value, list),
-    "21 letters, digits, - or _": lambda value: (
-        isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z0-9_-]{21}", value))
-    ),
+    ENTITY: lambda value: isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z0-9_-]{21}", value)),
+    ROLE: lambda value: value == "role",
 }
 # kind -> field -> (what it must be, whether it is needed)
 FIELDS: dict[str, dict[str, tuple[str, bool]]] = {
     "collections": {"name": (TEXT, True), "description": (TEXT, False)},
     "cards": {
-        "entity_id": ("21 letters, digits, - or _", True),
+        "entity_id": (ENTITY, True),
         "collection": (TEXT, True),
         "name": (TEXT, True),
         "description": (TEXT, False),
         "display": (TEXT, True),
         "sql": (TEXT, True),
-        "settings": (TEXTS, False),
-        "columns": (TEXTS, False),
+        "settings": (MAP, False),
+        "columns": (MAP, False),
+        "shows": (ROLE, False),
     },
     "dashboards": {
         "collection": (TEXT, True),
         "name": (TEXT, True),
         "description": (TEXT, False),
-        "cards": ("a list", True),
+        "filters": (MAP, False),
+        "tabs": (LIST, False),
+        "cards": (LIST, True),
     },
 }
-PLACE = {"card": (TEXT, True), **dict.fromkeys(("row", "col", "size_x", "size_y"), (NUMBER, True))}
+FILTER = {"name": (TEXT, True), "card": (TEXT, False), "column": (TEXT, False)}
+PLACE = {
+    "card": (TEXT, True),
+    "tab": (TEXT, False),
+    **dict.fromkeys(("row", "col", "size_x", "size_y"), (NUMBER, True)),
+}
 GRID = 24  # columns
+ALL_USERS = "all-internal-users"  # the group that everybody is in
+VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+OPTIONAL = re.compile(r"\[\[.*?\]\]", re.DOTALL)
 
 
 class Failure(Exception):
     """What went wrong and what to do about it."""
+
+    status = 0  # of HTTP, where a server refused
 
 
 class Unreachable(Failure):
@@ -177,17 +209,46 @@ def load(files: dict[str, Any]) -> dict[str, dict[str, Item]]:
     for item in list(found["cards"].values()) + list(found["dashboards"].values()):
         if item["collection"] not in found["collections"]:
             raise Failure(f"{item['where']}.collection: there is no collection {item['collection']!r}")
+    for item in found["cards"].values():
+        if left := VARIABLE.search(OPTIONAL.sub("", item["sql"])):
+            raise Failure(
+                f"{item['where']}.sql: put the condition with {left[0]} into [[ ]], so that it runs without a value"
+            )
     for item in found["dashboards"].values():
-        for index, place in enumerate(item["cards"]):
-            where = f"{item['where']}.cards[{index}]"
-            _check_fields(where, place, PLACE)
-            if place["card"] not in found["cards"]:
-                raise Failure(f"{where}.card: there is no card {place['card']!r}")
-            if not 1 <= place["size_x"] <= GRID - place["col"] or place["size_y"] < 1:
-                raise Failure(
-                    f"{where}: col + size_x must stay within {GRID} columns, and sizes be at least 1"
-                )
+        _check_dashboard(item, found["cards"])
     return found
+
+
+def _check_dashboard(item: Item, cards: dict[str, Item]) -> None:
+    tabs, where = item.get("tabs", []), item["where"]
+    if not all(CHECKS[TEXT](tab) for tab in tabs) or len(set(tabs)) < len(tabs):
+        raise Failure(f"{where}.tabs: must be names, each there once")
+    for index, place in enumerate(item["cards"]):
+        at = f"{where}.cards[{index}]"
+        _check_fields(at, place, PLACE)
+        if place["card"] not in cards:
+            raise Failure(f"{at}.card: there is no card {place['card']!r}")
+        if not 1 <= place["size_x"] <= GRID - place["col"] or place["size_y"] < 1:
+            raise Failure(f"{at}: col + size_x must stay within {GRID} columns, and sizes be at least 1")
+        if place.get("tab") not in (tabs or [None]):
+            raise Failure(
+                f"{at}.tab: must be one of {', '.join(tabs)}" if tabs else f"{at}.tab: there are no tabs"
+            )
+    placed = {name for place in item["cards"] for name in variables(cards[place["card"]])}
+    for name, one in item.get("filters", {}).items():
+        at = f"{where}.filters.{name}"
+        _check_fields(at, one, FILTER)
+        if name not in placed:
+            raise Failure(f"{at}: no card of this dashboard has the variable {{{{{name}}}}}")
+        if ("card" in one) != ("column" in one):
+            raise Failure(f"{at}: card and column go together")
+        if "card" in one and one["card"] not in cards:
+            raise Failure(f"{at}.card: there is no card {one['card']!r}")
+
+
+def variables(card: Item) -> list[str]:
+    """Names of the variables in a card's SQL, each once."""
+    return sorted(set(VARIABLE.findall(card["sql"])))
 
 
 def _check_fields(where: str, item: Any, fields: dict[str, tuple[str, bool]]) -> None:
@@ -220,6 +281,16 @@ def card_body(item: Item, database_id: int | None, collection_id: int | None) ->
         json.dumps(["name", name], separators=(",", ":")): options
         for name, options in item.get("columns", {}).items()
     }
+    tags = {
+        name: {
+            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{item['entity_id']}/{name}")),
+            "name": name,
+            "display-name": _title(name),
+            "type": "text",
+        }
+        for name in variables(item)
+    }
+    stage = {"lib/type": "mbql.stage/native", "native": item["sql"].strip()}
     return {
         "name": item["name"],
         "description": item.get("description"),
@@ -229,7 +300,7 @@ def card_body(item: Item, database_id: int | None, collection_id: int | None) ->
         "dataset_query": {
             "lib/type": "mbql/query",
             "database": database_id,
-            "stages": [{"lib/type": "mbql.stage/native", "native": item["sql"].strip()}],
+            "stages": [dict(stage, **({"template-tags": tags} if tags else {}))],
         },
         "visualization_settings": dict(
             item.get("settings", {}), **({"column_settings": columns} if columns else {})
@@ -237,14 +308,24 @@ def card_body(item: Item, database_id: int | None, collection_id: int | None) ->
     }
 
 
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
 def query_of(card: Item) -> Item:
-    """``database`` and ``sql`` of a card, whichever dialect of MBQL the server answers in."""
+    """``database``, ``sql`` and ``variables`` of a card, whichever dialect of MBQL the server answers in."""
     query = card.get("dataset_query") or {}
     if "stages" in query:
-        sql = query["stages"][0].get("native") if query["stages"] else None
+        native = query["stages"][0] if query["stages"] else {}
+        sql = native.get("native")
     else:
-        sql = (query.get("native") or {}).get("query")
-    return {"database": query.get("database"), "sql": sql}
+        native = query.get("native") or {}
+        sql = native.get("query")
+    tags = native.get("template-tags") or {}
+    shown = {
+        name: [tag.get("type"), bool(tag.get("required")), tag.get("default")] for name, tag in tags.items()
+    }
+    return {"database": query.get("database"), "sql": sql, "variables": shown}
 
 
 def differences(desired: Item, actual: Item) -> dict[str, tuple[Any, Any]]:
@@ -261,28 +342,97 @@ def differences(desired: Item, actual: Item) -> dict[str, tuple[Any, Any]]:
     return changed
 
 
-def dashcards_body(places: list[Item], existing: list[Item], card_ids: dict[str, int | None]) -> list[Item]:
-    """The whole array of dashcards: a card that is there keeps its id, a new one gets a negative id."""
-    left = list(existing)
+def parameters_body(key: str, item: Item, card_ids: dict[str, int | None]) -> list[Item]:
+    """The filters of a dashboard: text fields, or a list of what a card's column holds."""
     body = []
-    for number, place in enumerate(places, start=1):
+    for name, one in item.get("filters", {}).items():
+        parameter: Item = {
+            "id": _filter_id(key, name),
+            "name": one["name"],
+            "slug": name,
+            "type": "string/=",
+            "sectionId": "string",
+            "isMultiSelect": False,
+        }
+        if "card" in one:
+            parameter["values_query_type"] = "list"
+            parameter["values_source_type"] = "card"
+            parameter["values_source_config"] = {
+                "card_id": card_ids[one["card"]],
+                "value_field": ["field", one["column"], {"base-type": "type/Text"}],
+            }
+        body.append(parameter)
+    return body
+
+
+def _filter_id(key: str, name: str) -> str:
+    return hashlib.sha256(f"{key}/{name}".encode()).hexdigest()[:8]
+
+
+def grid_body(
+    key: str, item: Item, found: Item, cards: dict[str, Item], card_ids: dict[str, int | None]
+) -> Item:
+    """Filters and the whole arrays of tabs and dashcards: what is there keeps its id, what is new gets a negative one."""
+    tab_ids = {tab["name"]: tab["id"] for tab in found.get("tabs") or []}
+    tabs = [
+        {"id": tab_ids.get(name, -number), "name": name}
+        for number, name in enumerate(item.get("tabs", []), 1)
+    ]
+    tab_ids = {tab["name"]: tab["id"] for tab in tabs}
+    left = list(found.get("dashcards") or [])
+    dashcards = []
+    for number, place in enumerate(item["cards"], 1):
         card_id = card_ids[place["card"]]
         kept = next((old for old in left if card_id is not None and old.get("card_id") == card_id), None)
         if kept is not None:
             left.remove(kept)
-        grid = {name: place[name] for name in ("row", "col", "size_x", "size_y")}
-        options: Item = {
-            name: (kept or {}).get(name) or empty
-            for name, empty in (("visualization_settings", {}), ("parameter_mappings", []))
-        }
-        body.append(dict(grid, id=kept["id"] if kept else -number, card_id=card_id, **options))
-    return body
+        mappings = [
+            {
+                "parameter_id": _filter_id(key, name),
+                "card_id": card_id,
+                "target": ["variable", ["template-tag", name]],
+            }
+            for name in variables(cards[place["card"]])
+            if name in item.get("filters", {})
+        ]
+        dashcards.append(
+            {
+                "id": kept["id"] if kept else -number,
+                "card_id": card_id,
+                **{name: place[name] for name in ("row", "col", "size_x", "size_y")},
+                "dashboard_tab_id": tab_ids[place["tab"]] if tabs else None,
+                "visualization_settings": (kept or {}).get("visualization_settings") or {},
+                "parameter_mappings": mappings,
+            }
+        )
+    return {
+        "parameters": parameters_body(key, item, card_ids),
+        "tabs": tabs,
+        "dashcards": dashcards,
+    }
 
 
-def grid_of(dashcards: list[Item]) -> list[tuple[Any, ...]]:
-    """What makes two arrays of dashcards the same to a person."""
-    fields = ("row", "col", "size_x", "size_y", "card_id")
-    return sorted(tuple(place.get(name) or 0 for name in fields) for place in dashcards)
+def layout_of(dashboard: Item) -> Item:
+    """What makes two dashboards the same to a person: ``filters``, ``tabs`` and ``cards``."""
+    tabs = {tab["id"]: tab["name"] for tab in dashboard.get("tabs") or []}
+    grid = ("row", "col", "size_x", "size_y", "card_id")
+    cards = [
+        [tabs.get(place.get("dashboard_tab_id")) or ""]
+        + [place.get(name) or 0 for name in grid]
+        + [
+            sorted(
+                [mapping["parameter_id"], str(mapping["target"][1][1])]
+                for mapping in place.get("parameter_mappings") or []
+            )
+        ]
+        for place in dashboard.get("dashcards") or []
+    ]
+    filters = [
+        [one.get(name) for name in ("id", "name", "slug", "type", "default", "values_source_type")]
+        + [(one.get("values_source_config") or {}).get("card_id")]
+        for one in dashboard.get("parameters") or []
+    ]
+    return {"filters": filters, "tabs": list(tabs.values()), "cards": sorted(cards)}
 
 
 # The server
@@ -310,7 +460,9 @@ class Api:
         except HTTPError as error:
             if error.code in refusals:
                 return None
-            raise Failure(f"{method} {path}: HTTP {error.code}: {_words(error.read().decode())}") from None
+            failure = Failure(f"{method} {path}: HTTP {error.code}: {_words(error.read().decode())}")
+            failure.status = error.code
+            raise failure from None
         except (OSError, HTTPException) as error:
             raise Unreachable(f"{self._url} does not answer: {error}") from None
         return json.loads(text) if text else None
@@ -327,11 +479,57 @@ def _words(text: str) -> str:
     return str(body.get("message", body) if isinstance(body, dict) else body)[:500]
 
 
+class Memory:
+    """What the host remembers between runs: the key applied last, and which items of the server are ours."""
+
+    def __init__(self, path: str, read_only: bool) -> None:
+        self._path, self._read_only = path, read_only
+        try:
+            with open(path, encoding="utf-8") as file:
+                known = json.load(file)
+        except (OSError, ValueError):
+            known = {}
+        self._known: Item = known if isinstance(known, dict) else {}
+
+    def get(self, name: str) -> Any:
+        """What ``set`` put there, or None."""
+        return self._known.get(name)
+
+    def set(self, **values: Any) -> None:
+        """Remember, in a file that only its owner reads."""
+        if self._read_only or all(self._known.get(name) == value for name, value in values.items()):
+            return
+        self._known.update(values)
+        with os.fdopen(
+            os.open(self._path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w"
+        ) as file:
+            json.dump(self._known, file)
+        os.replace(self._path + ".new", self._path)
+
+    def ours(self, kind: str) -> dict[str, str]:
+        """Entity id -> key in the files, of what we made."""
+        return dict(self.get(kind) or {})
+
+    def entity_of(self, kind: str, key: str) -> str | None:
+        """The entity id that an item had."""
+        return next((entity for entity, known in self.ours(kind).items() if known == key), None)
+
+    def own(self, kind: str, key: str, entity_id: str | None) -> None:
+        """An item of the server is ours."""
+        if entity_id:
+            self.set(**{kind: {**self.ours(kind), entity_id: key}})
+
+    def disown(self, kind: str, entity_id: str) -> None:
+        """Forget an item."""
+        self.set(**{kind: {one: key for one, key in self.ours(kind).items() if one != entity_id}})
+
+
 class Reconciler:
     """Compares and, outside check mode, writes; ``actions`` and ``diffs`` tell what it did or would do."""
 
     def __init__(self, api: Api, params: Item, content: dict[str, dict[str, Item]], check_mode: bool) -> None:
         self.api, self.params, self.content, self.check_mode = api, params, content, check_mode
+        self.memory = Memory(params["state_file"], check_mode)
         self.actions: list[str] = []
         self.diffs: list[Item] = []
         self.collections: dict[str, int | None] = {}
@@ -381,13 +579,16 @@ class Reconciler:
             self.api.session = session or ""
             return bool(session)
         login = {"username": admin["email"], "password": admin["password"]}
-        session = self.api("POST", "/api/session", login, refusals=(400, 401))
-        if session is None:
+        try:
+            self.api.session = self.api("POST", "/api/session", login)["id"]
+        except Failure as failure:
+            if failure.status not in (400, 401):
+                raise
             raise Failure(
-                f"the server is set up already, but not with the given password of {admin['email']} (option admin):"
-                " put the secret back that it was set up with, or change the password in the server"
-            )
-        self.api.session = session["id"]
+                f"the server is set up already, and refuses the given password of {admin['email']} (option admin,"
+                f" metabase_admin_password): {failure}. Put the secret back that it was set up with, or change the"
+                " password in the server"
+            ) from None
         return True
 
     def log_out(self) -> None:
@@ -411,22 +612,33 @@ class Reconciler:
         uploaded = f"data:application/octet-stream;base64,{base64.b64encode(key.encode()).decode()}"
         secret = dict(body, details=dict(details, **{"private-key-value": uploaded}))
         label = f"database {wanted['name']}"
-        if found is None:
-            new = dict(secret, is_full_sync=True, is_on_demand=False, connection_source="admin")
-            changes: dict[str, tuple[Any, Any]] = {name: (None, value) for name, value in body.items()}
-            self.database_id = self.write(f"create {label}", "POST", "/api/database", new, changes).get("id")
-        else:
-            self.database_id = found["id"]
-            changes = differences(body, found)
-            if self._applied() != {"database_id": found["id"], "private_key_sha256": fingerprint}:
-                changes["private key"] = ("unknown or other", "given")
-            if changes:
-                self.write(f"update {label}", "PUT", f"/api/database/{found['id']}", secret, changes)
-            elif found.get("initial_sync_status") == "complete":
-                return
+        try:
+            if found is None:
+                new = dict(secret, is_full_sync=True, is_on_demand=False, connection_source="admin")
+                changes: dict[str, tuple[Any, Any]] = {name: (None, value) for name, value in body.items()}
+                self.database_id = self.write(f"create {label}", "POST", "/api/database", new, changes).get(
+                    "id"
+                )
+            else:
+                self.database_id = found["id"]
+                changes = differences(body, found)
+                applied = (self.memory.get("database_id"), self.memory.get("private_key_sha256"))
+                if applied != (found["id"], fingerprint):
+                    changes["private key"] = ("unknown or other", "given")
+                if changes:
+                    self.write(f"update {label}", "PUT", f"/api/database/{found['id']}", secret, changes)
+                elif found.get("initial_sync_status") == "complete":
+                    return
+        except Unreachable:
+            raise
+        except Failure as failure:
+            raise Failure(
+                f"option database (metabase_snowflake_*): {failure}. Account, user, role, warehouse, database and key"
+                " must fit together; nothing of it is kept, the next run goes on here"
+            ) from None
         if self.check_mode or self.database_id is None:
             return
-        self._remember({"database_id": self.database_id, "private_key_sha256": fingerprint})
+        self.memory.set(database_id=self.database_id, private_key_sha256=fingerprint)
         self.write(f"sync {label}", "POST", f"/api/database/{self.database_id}/sync_schema", {})
         self._await_sync(label)
 
@@ -443,21 +655,10 @@ class Reconciler:
                 )
             time.sleep(0.5)
 
-    def _applied(self) -> Any:
-        try:
-            with open(self.params["state_file"], encoding="utf-8") as file:
-                return json.load(file)
-        except (OSError, ValueError):
-            return None
-
-    def _remember(self, applied: Item) -> None:
-        path = self.params["state_file"]
-        with os.fdopen(os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(applied, file)
-        os.replace(path + ".new", path)
-
-    def _put(self, kind: str, item: Item, desired: Item, found: Item | None, extra: Item) -> int | None:
-        """Create or update one item; its id, or None where check mode would create it."""
+    def _put(
+        self, kind: str, key: str, item: Item, desired: Item, found: Item | None, extra: Item
+    ) -> int | None:
+        """Create or update one item, and own it; its id, or None where check mode would create it."""
         label = f"{kind} {item['name']}"
         try:
             if found is None:
@@ -467,8 +668,9 @@ class Reconciler:
                     if name != "archived" and value is not None
                 }
                 changes = {name: (None, value) for name, value in new.items()}
-                identity = self.write(f"create {label}", "POST", f"/api/{kind}", new, changes).get("id")
-                return identity if isinstance(identity, int) else None
+                made = self.write(f"create {label}", "POST", f"/api/{kind}", new, changes)
+                self.memory.own(kind, key, made.get("entity_id"))
+                return made.get("id")
             changes = differences(desired, found)
             if changes:
                 body = {name: desired[name] for name in changes}
@@ -477,60 +679,170 @@ class Reconciler:
             raise
         except Failure as failure:
             raise Failure(f"{item['where']}: {failure}") from None
+        self.memory.own(kind, key, found.get("entity_id"))
         return int(found["id"])
 
+    def _known(self, kind: str, server: bool) -> list[Item]:
+        """Everything of a kind on the server, what is archived last."""
+        if not server:
+            return []
+        archived = "archived=true" if kind == "collection" else "f=archived"
+        known: list[Item] = self.api("GET", f"/api/{kind}") + self.api("GET", f"/api/{kind}?{archived}")
+        return [found for found in known if isinstance(found["id"], int)]
+
+    def _find(self, kind: str, key: str, item: Item, known: list[Item], **same: Any) -> Item | None:
+        """The item that was ours before, else the only one that is not archived and has this name."""
+        entity = self.memory.entity_of(kind, key)
+        ours = [found for found in known if entity and found.get("entity_id") == entity]
+        if ours or None in same.values():
+            return ours[0] if ours else None
+        named = [
+            found
+            for found in known
+            if not found.get("archived")
+            and found["name"] == item["name"]
+            and all(found.get(name) == value for name, value in same.items())
+        ]
+        return _only(named, f"{item['where']}.name: the server has two such {kind}s")
+
     def apply_collections(self, server: bool) -> None:
-        """Collections, found by their name."""
-        known = self.api("GET", "/api/collection") if server else []
+        """Collections."""
+        known = self._known("collection", server)
         for key, item in self.content["collections"].items():
-            same = [
-                found for found in known if found["name"] == item["name"] and isinstance(found["id"], int)
-            ]
-            found = _only(same, f"{item['where']}.name: the server has two such collections")
-            desired = {"name": item["name"], "description": item.get("description")}
-            self.collections[key] = self._put("collection", item, desired, found, {})
+            found = self._find("collection", key, item, known)
+            desired = {"name": item["name"], "description": item.get("description"), "archived": False}
+            self.collections[key] = self._put("collection", key, item, desired, found, {})
+
+    def apply_group(self, server: bool) -> None:
+        """The group that reads our collections and our database, which those in no other group then do not."""
+        name = self.params["group"]
+        if not name:
+            return
+        groups = self.api("GET", "/api/permissions/group") if server else []
+        group = next((one["id"] for one in groups if one["name"] == name), None)
+        if group is None:
+            group = self.write(f"create group {name}", "POST", "/api/permissions/group", {"name": name}).get(
+                "id"
+            )
+        everybody = next((one["id"] for one in groups if one.get("magic_group_type") == ALL_USERS), 1)
+        seen = {"view-data": "unrestricted"}
+        self._limit(
+            f"limit database {self.params['database']['name']} to group {name}",
+            "/api/permissions/graph" if server else "",
+            {
+                everybody: {self.database_id: dict(seen, **{"create-queries": "no"})},
+                group: {self.database_id: dict(seen, **{"create-queries": "query-builder"})},
+            },
+        )
+        self._limit(
+            f"limit collections to group {name}",
+            "/api/collection/graph" if server else "",
+            {
+                everybody: dict.fromkeys(self.collections.values(), "none"),
+                group: dict.fromkeys(self.collections.values(), "read"),
+            },
+        )
+
+    def _limit(self, label: str, path: str, wanted: dict[int | None, dict[int | None, Any]]) -> None:
+        """Write what a graph has otherwise; a permission that it leaves out is the least one."""
+        graph = self.api("GET", path) if path else {"revision": 0, "groups": {}}
+        before: Item = {}
+        after: Item = {}
+        for group, permissions in wanted.items():
+            for one, permission in permissions.items():
+                actual = graph["groups"].get(str(group), {}).get(str(one))
+                if isinstance(permission, dict):
+                    actual = {name: (actual or {}).get(name, "no") for name in permission}
+                if (actual or "none") != permission:
+                    before.setdefault(str(group), {})[str(one)] = actual
+                    after.setdefault(str(group), {})[str(one)] = permission
+        if after:
+            body = {"revision": graph["revision"], "groups": after}
+            changes = {f"group {group}": (before[group], after[group]) for group in after}
+            self.write(label, "PUT", path, body, changes)
 
     def apply_cards(self, server: bool) -> None:
         """Cards, found by their entity id, in the bin too."""
-        known = self.api("GET", "/api/card") + self.api("GET", "/api/card?f=archived") if server else []
-        by_entity = {found.get("entity_id"): found for found in known}
+        known = {found.get("entity_id"): found for found in self._known("card", server)}
         for key, item in self.content["cards"].items():
             desired = card_body(item, self.database_id, self.collections[item["collection"]])
-            found = by_entity.get(item["entity_id"])
-            self.cards[key] = self._put("card", item, desired, found, {"entity_id": item["entity_id"]})
+            found = known.get(item["entity_id"])
+            self.cards[key] = self._put("card", key, item, desired, found, {"entity_id": item["entity_id"]})
 
-    def apply_dashboards(self) -> None:
-        """Dashboards, found by their name within their collection, and their grids."""
+    def apply_dashboards(self, server: bool) -> None:
+        """Dashboards, their filters, tabs and grids."""
+        known = self._known("dashboard", server)
         for key, item in self.content["dashboards"].items():
             collection_id = self.collections[item["collection"]]
-            found = self._dashboard(item, collection_id)
-            desired = {"name": item["name"], "description": item.get("description")}
-            identity = self._put("dashboard", item, desired, found, {"collection_id": collection_id})
+            found = self._find("dashboard", key, item, known, collection_id=collection_id)
+            desired = {
+                "name": item["name"],
+                "description": item.get("description"),
+                "collection_id": collection_id,
+                "archived": False,
+            }
+            identity = self._put("dashboard", key, item, desired, found, {})
             self.dashboards[key] = identity
-            existing = found["dashcards"] if found else []
-            body = dashcards_body(item["cards"], existing, self.cards)
-            if grid_of(body) != grid_of(existing):
-                changes = {
-                    "cards": ([list(row) for row in grid_of(existing)], [list(row) for row in grid_of(body)])
-                }
-                path = f"/api/dashboard/{identity}"
-                self.write(
-                    f"place the cards of dashboard {item['name']}",
-                    "PUT",
-                    path,
-                    {"dashcards": body, "tabs": []},
-                    changes,
-                )
+            actual = self.api("GET", f"/api/dashboard/{identity}") if found else {}
+            body = grid_body(key, item, actual, self.content["cards"], self.cards)
+            changes = differences(layout_of(body), layout_of(actual))
+            if changes:
+                label = f"place the cards of dashboard {item['name']}"
+                self.write(label, "PUT", f"/api/dashboard/{identity}", body, changes)
 
-    def _dashboard(self, item: Item, collection_id: int | None) -> Item | None:
-        if collection_id is None:
-            return None
-        items = self.api("GET", f"/api/collection/{collection_id}/items?models=dashboard")["data"]
-        found = _only(
-            [one for one in items if one["name"] == item["name"]],
-            f"{item['where']}.name: its collection has two such dashboards",
-        )
-        return self.api("GET", f"/api/dashboard/{found['id']}") if found else None
+    def archive_leftovers(self, server: bool) -> None:
+        """What an earlier run made and no file names any more goes into the bin; the rest is not ours."""
+        current = {
+            "dashboard": {self.memory.entity_of("dashboard", key) for key in self.content["dashboards"]},
+            "card": {item["entity_id"] for item in self.content["cards"].values()},
+            "collection": {self.memory.entity_of("collection", key) for key in self.content["collections"]},
+        }
+        for kind, wanted in current.items():
+            left = [entity for entity in self.memory.ours(kind) if entity not in wanted]
+            known = {found.get("entity_id"): found for found in self._known(kind, server and bool(left))}
+            for entity in left:
+                found = known.get(entity)
+                if found and not found.get("archived"):
+                    if kind == "collection" and self._holds_more(found["id"]):
+                        continue  # a person keeps something in it
+                    label = f"archive {kind} {found['name']}"
+                    changes = {"archived": (False, True)}
+                    self.write(label, "PUT", f"/api/{kind}/{found['id']}", {"archived": True}, changes)
+                self.memory.disown(kind, entity)
+
+    def _holds_more(self, collection_id: int) -> bool:
+        """Whether a collection holds anything that is not ours."""
+        ours = set(self.memory.ours("card")) | set(self.memory.ours("dashboard"))
+        items = self.api("GET", f"/api/collection/{collection_id}/items")["data"]
+        return any(one.get("entity_id") not in ours for one in items)
+
+    def assert_role(self) -> None:
+        """Compare the card that shows the role, where anything was written or it was not right the last time."""
+        wanted = str(self.params["database"]["details"].get("role", ""))
+        if self.check_mode or not (self.actions or self.memory.get("role") != wanted):
+            return
+        for key, item in self.content["cards"].items():
+            if item.get("shows") == "role":
+                self.memory.set(role=None)
+                self._compare_role(item, self._rows(item, self.cards[key]), wanted)
+        self.memory.set(role=wanted)
+
+    def _compare_role(self, item: Item, answer: Item, wanted: str) -> None:
+        if [[str(cell).upper() for cell in row] for row in answer["rows"]] != [[wanted.upper()]]:
+            raise Failure(
+                f"{item['where']}: cards run as {answer['rows']}, not as {wanted!r} (option database.details.role,"
+                " metabase_snowflake_role): look at the default role of the user and its grants"
+            )
+
+    def set_up(self) -> None:
+        """The first-run set-up alone; a server that has an administrator is left as it is."""
+        try:
+            done = self.api("GET", "/api/session/properties").get("has-user-setup")
+        except Unreachable:
+            done = False  # to be told by the log-in
+        if not done:
+            self.log_in()
+            self.log_out()
 
     def apply(self) -> None:
         """Everything, in the order in which things refer to each other."""
@@ -538,8 +850,11 @@ class Reconciler:
         try:
             self.apply_database(server)
             self.apply_collections(server)
+            self.apply_group(server)
             self.apply_cards(server)
-            self.apply_dashboards()
+            self.apply_dashboards(server)
+            self.archive_leftovers(server)
+            self.assert_role()
         finally:
             self.log_out()
 
@@ -550,10 +865,16 @@ class Reconciler:
         self.log_in()
         try:
             ids = {card["entity_id"]: card["id"] for card in self.api("GET", "/api/card")}
-            return {
+            answers = {
                 key: self._rows(item, ids.get(item["entity_id"]))
                 for key, item in self.content["cards"].items()
             }
+            for key, item in self.content["cards"].items():
+                if item.get("shows") == "role":
+                    self._compare_role(
+                        item, answers[key], str(self.params["database"]["details"].get("role", ""))
+                    )
+            return answers
         finally:
             self.log_out()
 
@@ -611,28 +932,32 @@ def main() -> None:
             "site_name": {"type": "str", "default": "RetailFlow"},
             "database": {
                 "type": "dict",
-                "required": True,
                 "options": {
                     "name": text,
                     "details": {"type": "dict", "required": True},
                     "private_key": dict(text, no_log=True),
                 },
             },
-            "content": {"type": "dict", "required": True},
-            "state": {"type": "str", "choices": ["present", "queried"], "default": "present"},
+            "group": {"type": "str", "default": ""},
+            "content": {"type": "dict"},
+            "state": {"type": "str", "choices": ["present", "queried", "set_up"], "default": "present"},
             "state_file": {"type": "path", "required": True},
             "timeout": {"type": "int", "default": 120},
             "sync_timeout": {"type": "int", "default": 300},
         },
+        required_if=[("state", state, ("database", "content")) for state in ("present", "queried")],
         supports_check_mode=True,
     )
     params = module.params
     try:
-        content = load(params["content"])
+        content = load(params["content"] or {})
         work = Reconciler(Api(params["url"], params["timeout"]), params, content, module.check_mode)
         if params["state"] == "queried":
             module.exit_json(changed=False, actions=[], cards=work.query(), dashboards={})
-        work.apply()
+        if params["state"] == "set_up":
+            work.set_up()
+        else:
+            work.apply()
     except Failure as failure:
         module.fail_json(msg=str(failure))
     module.exit_json(

@@ -27,7 +27,7 @@ import orjson
 from . import catalogs, store
 from .catalogs import Key
 from .protocol import REFRESH_REQUIRED, ConnectorError, JsonObject
-from .records import Header, blocks, widen
+from .records import Header, blocks, decode, widen
 from .settings import Settings
 from .store import Row, Store
 from .workers import Connectors, environment, write_json
@@ -404,8 +404,8 @@ class _Attempt:
     def _parse(self, origin: str, line: bytes) -> JsonObject:
         """Decode a message; logs and errors are kept here."""
         try:
-            message = orjson.loads(line)
-        except orjson.JSONDecodeError:
+            message = decode(line)
+        except ValueError:
             message = None
         if not isinstance(message, dict):
             self.log(origin, "INFO", line.decode(errors="replace").rstrip())

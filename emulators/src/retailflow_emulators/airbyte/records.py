@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 import orjson
 
@@ -21,6 +22,14 @@ _START = b'{"type":"RECORD","record":{'
 _DATA = b'"data":'
 _END = b"}}}\n"
 _KEYS = {"stream", "emitted_at", "data"}, {"stream", "emitted_at", "data", "namespace"}
+
+
+def decode(line: bytes) -> Any:
+    """A line of JSON. Numbers that no double can hold become infinite; raises ValueError for what is no JSON."""
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:  # it refuses such numbers, which are JSON all the same
+        return json.loads(line, parse_int=lambda text: int(text) if len(text) < 40 else float(text))
 
 
 @dataclass(frozen=True)
@@ -40,8 +49,8 @@ class Header:
             return None
         try:
             record = orjson.loads(line[:cut] + _DATA + b"{}}}")["record"]
-            whole = orjson.loads(line)["record"]
-        except orjson.JSONDecodeError:
+            whole = decode(line)["record"]
+        except ValueError:
             return None
         if record.keys() != whole.keys() or not _KEYS[0] <= record.keys() <= _KEYS[1]:
             return None

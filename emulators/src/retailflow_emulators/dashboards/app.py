@@ -22,6 +22,7 @@ from retailflow_emulators.dashboards.warehouse import Snowflake, Warehouse
 
 log = logging.getLogger("retailflow.dashboards")
 
+NAME = "embedded dashboard server, not Metabase"
 DATABASE_PATIENCE = 60  # seconds to wait for the application database at start
 
 
@@ -30,7 +31,8 @@ def build_app(settings: Settings, store: Store, warehouse: Warehouse) -> Starlet
     service = Service(settings, store, warehouse)
 
     def not_found(request: Request, error: Exception) -> Response:
-        return PlainTextResponse("Not found.", 404)
+        of_a_page = "" if request.url.path.startswith("/api/") else f" This is the {NAME}."
+        return PlainTextResponse("Not found." + of_a_page, 404)
 
     return Starlette(
         routes=[*api.routes(service), *pages.routes(service)], exception_handlers={404: not_found}
@@ -73,7 +75,7 @@ def main() -> int:
         return 2
     if not settings.encryption_key:
         log.warning("MB_ENCRYPTION_SECRET_KEY is not set: secrets of databases are stored as given")
-    log.info("embedded dashboard server (not Metabase) on http://%s:%d", settings.host, settings.port)
+    log.info("%s: on http://%s:%d", NAME, settings.host, settings.port)
     uvicorn.run(
         app,
         host=settings.host,

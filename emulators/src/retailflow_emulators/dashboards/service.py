@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import hmac
 import logging
+import math
 import secrets
 import string
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from pydantic import BaseModel
 
 from retailflow_emulators.dashboards import models
+from retailflow_emulators.dashboards.permissions import ADMINISTRATORS, ALL_USERS, Permissions, StaleError
+from retailflow_emulators.dashboards.queries import Values, bind
 from retailflow_emulators.dashboards.settings import Settings
 from retailflow_emulators.dashboards.store import Document, Store
+from retailflow_emulators.dashboards.throttle import ATTEMPTS_OF_A_NAME, ATTEMPTS_OF_AN_ADDRESS, Throttle
 from retailflow_emulators.dashboards.vault import (
     Vault,
     hash_password,
@@ -25,11 +31,13 @@ from retailflow_emulators.dashboards.vault import (
     password_matches,
     unmask,
 )
-from retailflow_emulators.dashboards.warehouse import Result, Warehouse, WarehouseError
+from retailflow_emulators.dashboards.warehouse import Result, Value, Warehouse, WarehouseError
 
 log = logging.getLogger("retailflow.dashboards")
 
 ROW_LIMIT = 2_000  # as many rows as Metabase gives of a native query
+FILTER_LIMIT = 1_000  # values that a filter offers
+_EMPTY: Document = {"parameters": [], "last_dashcard_id": 0, "last_tab_id": 0, "public_uuid": None}
 _NULLABLE = ("description", "collection_id")
 _NANOID = string.ascii_letters + string.digits + "_-"
 _NOBODY = hash_password(secrets.token_hex(16))  # checked where a user is unknown, so that both take as long
@@ -66,6 +74,8 @@ class Service:
         """WrongKeyError when stored secrets cannot be decrypted with the key of ``settings``."""
         self._settings, self._store, self._warehouse = settings, store, warehouse
         self._vault = Vault(settings.encryption_key)
+        self.permissions = Permissions(store)
+        self._names, self._addresses = Throttle(ATTEMPTS_OF_A_NAME), Throttle(ATTEMPTS_OF_AN_ADDRESS)
         for database in store.all("database"):
             self._vault.open(database["details"])
         if not store.setting("setup-token"):
@@ -116,13 +126,25 @@ class Service:
         self._store.set_setting("site-name", body.prefs.site_name)
         return self._open_session(added)
 
-    def log_in(self, username: str, password: str) -> str:
-        """The token of a new session."""
-        user = next(
-            (user for user in self._store.all("user") if user["email"] == username.strip().lower()), None
-        )
+    def log_in(self, username: str, password: str, address: str = "") -> str:
+        """The token of a new session; after too many failures nobody is heard for a while, right or wrong."""
+        email = username.strip().lower()
+        wait = max(self._names.wait(email), self._addresses.wait(address))
+        if wait > 0:
+            seconds = math.ceil(wait)
+            raise ApiError(
+                401,
+                errors={
+                    "username": f"Too many attempts! You must wait {seconds} seconds before trying again."
+                },
+            )
+        user = next((user for user in self._store.all("user") if user["email"] == email), None)
         if not password_matches(password, user["password"] if user else _NOBODY) or user is None:
+            self._names.failed(email)
+            self._addresses.failed(address)
+            log.warning("a log-in from %s failed", address or "somewhere")
             raise ApiError(401, errors={"password": "did not match stored password"})
+        self._names.succeeded(email)
         return self._open_session(user)
 
     def _open_session(self, user: Document) -> str:
@@ -142,6 +164,93 @@ class Service:
     def log_out(self, token: str) -> None:
         """End a session."""
         self._store.end_session(hash_token(token))
+
+    # API keys
+
+    def api_keys(self) -> list[Document]:
+        """All API keys, masked."""
+        return [self._public_key(key) for key in self._store.all("api_key")]
+
+    def add_api_key(self, body: models.NewApiKey) -> Document:
+        """A new key; the answer alone ever shows it."""
+        self._find("group", body.group_id)
+        if any(key["name"] == body.name for key in self._store.all("api_key")):
+            raise ApiError(400, errors={"name": "An API key with this name already exists."})
+        secret = "mb_" + base64.b64encode(secrets.token_bytes(32)).decode()
+        document = {
+            "name": body.name,
+            "group_id": body.group_id,
+            "masked_key": secret[:7] + "*" * 8,
+            "hash": hash_token(secret),
+            "created_at": _now(),
+        }
+        added = self._store.add("api_key", document)
+        assert added is not None  # only `only_if_none` gives None
+        return {**self._public_key(added), "unmasked_key": secret}
+
+    def remove_api_key(self, identity: int) -> None:
+        """End a key."""
+        self._find("api_key", identity)
+        self._store.remove("api_key", identity)
+
+    def api_key_user(self, secret: str) -> Document | None:
+        """Who calls with this key, or None."""
+        hashed = hash_token(secret)
+        for key in self._store.all("api_key"):
+            if hmac.compare_digest(key["hash"], hashed):
+                return {
+                    "email": f"api-key-user-{key['id']}@api-key.invalid",
+                    "first_name": key["name"],
+                    "is_superuser": key["group_id"] == ADMINISTRATORS,
+                    "group_ids": [ALL_USERS, key["group_id"]],
+                }
+        return None
+
+    def _public_key(self, key: Document) -> Document:
+        group = self._find("group", key["group_id"])
+        shown = {name: key[name] for name in ("id", "name", "masked_key", "created_at")}
+        return {**shown, "group": {name: group[name] for name in ("id", "name")}}
+
+    # Permissions
+
+    def add_group(self, body: models.NewGroup) -> Document:
+        """A new group without members."""
+        added = self.permissions.add_group(body.name)
+        if added is None:
+            raise ApiError(400, errors={"name": "A group with that name already exists."})
+        return added
+
+    def change_permissions(self, body: models.PermissionsGraph) -> Document:
+        """Write what groups may with databases."""
+        groups = {
+            group: {one: _given(permission) for one, permission in databases.items()}
+            for group, databases in body.groups.items()
+        }
+        self._check_graph(groups, "database")
+        try:
+            return self.permissions.change_databases(body.revision, groups)
+        except StaleError as error:
+            raise ApiError(409, str(error)) from None
+
+    def change_collection_permissions(self, body: models.CollectionGraph) -> Document:
+        """Write what groups may with collections."""
+        self._check_graph(body.groups, "collection")
+        try:
+            return self.permissions.change_collections(body.revision, body.groups)
+        except StaleError as error:
+            raise ApiError(409, str(error)) from None
+
+    def _check_graph(self, groups: Mapping[str, Mapping[str, Any]], kind: str) -> None:
+        known = {str(one["id"]) for one in self._store.all(kind)} | (
+            {"root"} if kind == "collection" else set()
+        )
+        for group, permissions in groups.items():
+            if group == str(ADMINISTRATORS):
+                raise ApiError(400, "The permissions of administrators cannot be changed.")
+            if not group.isdigit() or self._store.get("group", int(group)) is None:
+                raise ApiError(400, f"There is no group {group}.")
+            for unknown in set(permissions) - known:
+                raise ApiError(400, f"There is no {kind} {unknown}.")
 
     # Databases
 
@@ -271,38 +380,82 @@ class Service:
         if query:
             self._find("database", query.database)
 
-    def run(self, card: Document, limit: int = ROW_LIMIT) -> Result:
-        """Run a card's SQL; WarehouseError says why it did not work."""
+    def run(self, card: Document, values: Values | None = None, limit: int = ROW_LIMIT) -> Result:
+        """Run a card's SQL with values of its variables; WarehouseError says why it did not work."""
         query = card["dataset_query"]
         details = self._vault.open(self._find("database", query["database"])["details"])
+        sql, bound = bind(query["stages"][0], values or {})
         started = time.monotonic()
-        result = self._warehouse.query(details, query["stages"][0]["native"], limit)
+        result = self._warehouse.query(details, sql, limit, bound)
         log.info("card %d: %d rows in %.2f s", card["id"], len(result.rows), time.monotonic() - started)
         return result
 
     # Dashboards
 
-    def dashboards(self) -> list[Document]:
-        """All dashboards that are not archived."""
-        return [found for found in self._store.all("dashboard") if not found["archived"]]
+    def dashboards(self, archived: bool = False) -> list[Document]:
+        """All dashboards that are, or are not, archived."""
+        return [found for found in self._store.all("dashboard") if found["archived"] == archived]
 
     def dashboard(self, identity: int) -> Document:
         """A dashboard with its cards."""
         document = self._find("dashboard", identity)
         cards = {card["id"]: card for card in self._store.all("card")}
         placed = [{**place, "card": cards[place["card_id"]]} for place in document["dashcards"]]
-        return {**document, "dashcards": [place for place in placed if not place["card"]["archived"]]}
+        shown = [place for place in placed if not place["card"]["archived"]]
+        return {"parameters": [], "public_uuid": None, **document, "dashcards": shown}
+
+    def dashcard(self, dashboard: Document, dashcard_id: int, card_id: int) -> Document:
+        """A dashcard of a dashboard, with its card."""
+        for place in dashboard["dashcards"]:
+            if (place["id"], place["card_id"]) == (dashcard_id, card_id):
+                return dict(place)
+        raise ApiError(404, "Not found.")
+
+    def filter_values(self, dashboard: Document, parameter_id: str) -> tuple[list[Value], bool]:
+        """What a filter offers, and whether there is more; WarehouseError where its card does not run."""
+        found = next((one for one in dashboard["parameters"] if one["id"] == parameter_id), None)
+        if found is None:
+            raise ApiError(404, "Not found.")
+        config = found.get("values_source_config") or {}
+        if found.get("values_source_type") == "static-list":
+            return list(config.get("values", [])), False
+        if found.get("values_source_type") != "card":
+            return [], False
+        column = config.get("value_field", ["field", ""])[1]
+        result = self.run(self._find("card", config["card_id"]), {}, FILTER_LIMIT)
+        names = [one.name for one in result.columns]
+        if column not in names:
+            raise WarehouseError(f"the card of the filter's values has no column {column}")
+        values = {row[names.index(column)] for row in result.rows} - {None}
+        return sorted(values, key=str), result.truncated
+
+    def share(self, identity: int) -> str:
+        """The identifier under which anyone who has it reads the dashboard; the same one when asked again."""
+        shared = self._find("dashboard", identity).get("public_uuid") or str(uuid.uuid4())
+        self._store.update("dashboard", identity, lambda old: {**old, "public_uuid": shared})
+        return shared
+
+    def unshare(self, identity: int) -> None:
+        """Close the public link."""
+        if not self._find("dashboard", identity).get("public_uuid"):
+            raise ApiError(404, "Not found.")
+        self._store.update("dashboard", identity, lambda old: {**old, "public_uuid": None})
+
+    def public_dashboard(self, shared: str) -> Document:
+        """The dashboard of a public link."""
+        for found in self.dashboards():
+            if hmac.compare_digest(found.get("public_uuid") or "", shared):
+                return self.dashboard(found["id"])
+        raise ApiError(404, "Not found.")
 
     def add_dashboard(self, body: models.NewDashboard) -> Document:
         """A new, empty dashboard."""
         self._check_references(body.collection_id)
         defaults = {"description": None, "collection_id": None, "archived": False, "width": "fixed"}
-        return self._added(
-            "dashboard", {**defaults, **_given(body), "dashcards": [], "last_dashcard_id": 0, "tabs": []}
-        )
+        return self._added("dashboard", {**defaults, **_given(body), **_EMPTY, "dashcards": [], "tabs": []})
 
     def update_dashboard(self, identity: int, body: models.DashboardUpdate) -> Document:
-        """Change a dashboard; a given array of dashcards replaces the whole one, negative ids are new."""
+        """Change a dashboard; given arrays of dashcards and tabs replace the whole ones, negative ids are new."""
         self._check_references(body.collection_id)
         for place in body.dashcards or []:
             self._find("card", place.card_id)
@@ -310,12 +463,16 @@ class Service:
                 raise ApiError(
                     400, errors={"dashcards": f"card {place.card_id} leaves the grid of 24 columns"}
                 )
+        for parameter in body.parameters or []:
+            if card_id := (parameter.values_source_config or {}).get("card_id"):
+                self._find("card", card_id)
         changes = _changes(body)
 
         def change(old: Document) -> Document:
             new = {**old, **changes}
-            if body.dashcards is not None:
-                new.update(_replace_dashcards(old, [place.model_dump() for place in body.dashcards]))
+            if body.dashcards is not None or body.tabs is not None:
+                places = None if body.dashcards is None else [one.model_dump() for one in body.dashcards]
+                new.update(_replace_grid(old, places, [one.model_dump() for one in body.tabs or []]))
             return new
 
         self._changed("dashboard", identity, change)
@@ -357,15 +514,36 @@ class Service:
         return self._store.update(kind, identity, lambda old: {**change(old), "updated_at": _now()})
 
 
-def _replace_dashcards(old: Document, places: list[Document]) -> Document:
-    known = {place["id"] for place in old["dashcards"]}
-    unknown = [place["id"] for place in places if place["id"] >= 0 and place["id"] not in known]
-    if unknown:
-        raise ApiError(400, errors={"dashcards": f"this dashboard has no dashcard {unknown[0]}"})
-    last = old["last_dashcard_id"]
+def _replace_grid(old: Document, places: list[Document] | None, tabs: list[Document]) -> Document:
+    """Tabs and dashcards in the place of the old ones; a tab that goes takes its dashcards along."""
+    names, last_tab = _numbered(tabs, [tab["id"] for tab in old["tabs"]], old.get("last_tab_id", 0), "tab")
+    if places is None:
+        places = [place for place in old["dashcards"] if not tabs or place.get("dashboard_tab_id") in names]
+    numbers, last = _numbered(
+        places, [place["id"] for place in old["dashcards"]], old["last_dashcard_id"], "dashcard"
+    )
     for place in places:
-        if place["id"] < 0:
-            last += 1
-            place["id"] = last
-        place["dashboard_id"] = old["id"]
-    return {"dashcards": places, "last_dashcard_id": last}
+        tab = place.get("dashboard_tab_id")
+        if (tab is None) != (not tabs) or (tab is not None and tab not in names):
+            raise ApiError(400, errors={"dashcards": "every dashcard must be on a tab where there are tabs"})
+        place["id"], place["dashboard_id"] = numbers[place["id"]], old["id"]
+        place["dashboard_tab_id"] = None if tab is None else names[tab]
+    kept = [
+        {"id": names[tab["id"]], "name": tab["name"], "position": position, "dashboard_id": old["id"]}
+        for position, tab in enumerate(tabs)
+    ]
+    return {"dashcards": places, "last_dashcard_id": last, "tabs": kept, "last_tab_id": last_tab}
+
+
+def _numbered(items: list[Document], known: list[int], last: int, what: str) -> tuple[dict[int, int], int]:
+    """Id as given -> id as kept, where negative ids get the next ones; and the last id."""
+    numbers: dict[int, int] = {}
+    for item in items:
+        given = item["id"]
+        if given >= 0 and given not in known:
+            raise ApiError(400, errors={f"{what}s": f"this dashboard has no {what} {given}"})
+        if given in numbers:
+            raise ApiError(400, errors={f"{what}s": f"the id {given} is there twice"})
+        last += given < 0
+        numbers[given] = last if given < 0 else given
+    return numbers, last

@@ -84,6 +84,13 @@ class Store:
             connection.execute(_documents.update().where(this).values(body=json.dumps(changed)))
         return changed
 
+    def remove(self, kind: str, identity: int) -> None:
+        """Forget the document, if there is one."""
+        with self._lock, self._engine.begin() as connection:
+            connection.execute(
+                _documents.delete().where(_documents.c.kind == kind, _documents.c.id == identity)
+            )
+
     def setting(self, name: str) -> str | None:
         """The value of a setting, or None."""
         with self._engine.begin() as connection:

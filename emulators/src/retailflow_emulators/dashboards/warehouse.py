@@ -8,7 +8,7 @@ import contextlib
 import datetime
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
@@ -72,8 +72,10 @@ class Warehouse(Protocol):
     def tables(self, details: dict[str, Any]) -> list[dict[str, str]]:
         """``{"schema", "name"}`` of every table and view in the database."""
 
-    def query(self, details: dict[str, Any], sql: str, limit: int) -> Result:
-        """The first ``limit`` rows of ``sql``."""
+    def query(
+        self, details: dict[str, Any], sql: str, limit: int, values: Mapping[str, Value] | None = None
+    ) -> Result:
+        """The first ``limit`` rows of ``sql``; with ``values``, ``%(name)s`` in it stands for one of them."""
 
 
 def private_key_der(value: str) -> bytes:
@@ -124,10 +126,12 @@ class Snowflake:
             for schema, name in self.query(details, sql, 10_000).rows
         ]
 
-    def query(self, details: dict[str, Any], sql: str, limit: int) -> Result:
+    def query(
+        self, details: dict[str, Any], sql: str, limit: int, values: Mapping[str, Value] | None = None
+    ) -> Result:
         """See Warehouse."""
         with self._cursor(details, self._query_seconds) as cursor:
-            cursor.execute(sql, timeout=self._query_seconds)
+            cursor.execute(sql, dict(values) if values else None, timeout=self._query_seconds)
             columns = [Column(meta.name, _base_type(meta)) for meta in cursor.description or []]
             rows = cursor.fetchmany(limit + 1)
         return Result(columns, [[_plain(value) for value in row] for row in rows[:limit]], len(rows) > limit)

@@ -52,6 +52,7 @@ _DROP_DATABASE = re.compile(
     r"(\s+(cascade|restrict))?\s*;?\s*",
     re.IGNORECASE,
 )
+_USE_ROLE = re.compile(r"\s*use\s+role\s+(?:(?P<name>\w+)|\"(?P<quoted>[^\"]+)\")\s*;?\s*", re.IGNORECASE)
 RESULTS_KEPT = 64  # results that RESULT_SCAN and late fetches may still read; upstream keeps all for ever
 
 _failure: ContextVar[list[BaseException] | None] = ContextVar("failure", default=None)
@@ -147,11 +148,16 @@ def drop_database(name: str) -> bool:
     return True
 
 
-async def _serve_drop_database(request: Request) -> JSONResponse | None:
-    """Answer ``drop database``; None for every other statement."""
+async def _serve_ourselves(request: Request) -> JSONResponse | None:
+    """Do what upstream cannot: ``drop database`` and ``use role``; None where upstream answers the client."""
     zipped = request.headers.get("Content-Encoding") == "gzip"
     body = await request.body()
     statement = json.loads(gzip.decompress(body) if zipped else body)
+    if match := _USE_ROLE.fullmatch(statement["sqlText"]):
+        role = match["quoted"] or match["name"].upper()
+        upstream.to_conn(upstream.to_token(request))  # only for those who are logged in
+        await run_in_threadpool(set_role, upstream.to_token(request), role)
+        return None
     match = _DROP_DATABASE.fullmatch(statement["sqlText"])
     if not match:
         return None
@@ -170,6 +176,20 @@ def _sql_error(code: str, state: str, message: str) -> JSONResponse:
     return JSONResponse({"data": data, "code": code, "message": message, "success": False})
 
 
+def set_role(token: str, role: str) -> None:
+    """Let ``current_role()`` of a session answer with the role that it asked for; no role has or lacks any right."""
+    text = role.replace("'", "''")
+    upstream.sessions[token]._duck_conn.execute(f"create or replace temp macro current_role() as '{text}'")
+
+
+async def login(request: Request) -> JSONResponse:
+    """Upstream's login, which does not look at the role."""
+    response: JSONResponse = await upstream.login_request(request)
+    role = request.query_params.get("roleName") or "PUBLIC"
+    await run_in_threadpool(set_role, json.loads(bytes(response.body))["data"]["token"], role.upper())
+    return response
+
+
 async def query(request: Request) -> JSONResponse:
     """Upstream's query endpoint, but a statement that cannot run is a SQL error and not HTTP 500.
 
@@ -178,7 +198,7 @@ async def query(request: Request) -> JSONResponse:
     seen: list[BaseException] = []
     token = _failure.set(seen)
     try:
-        response = await _serve_drop_database(request) or await upstream.query_request(request)
+        response = await _serve_ourselves(request) or await upstream.query_request(request)
     except upstream.ServerError as error:
         return _sql_error(error.code, "08003", error.message)
     finally:
@@ -214,10 +234,14 @@ def build_app(instance: FakeSnow) -> Starlette:
     upstream.logger.handlers = [
         _KeepFailure()
     ]  # its own list is uvicorn's; records still reach the root logger
-    path = "/queries/v1/query-request"
-    routes = [route for route in upstream.routes if route.path != path]
+    ours = {"/queries/v1/query-request": query, "/session/v1/login-request": login}
+    routes = [route for route in upstream.routes if route.path not in ours]
     return Starlette(
-        routes=[*routes, Route(path, query, methods=["POST"]), Route("/health", health)],
+        routes=[
+            *routes,
+            *(Route(path, endpoint, methods=["POST"]) for path, endpoint in ours.items()),
+            Route("/health", health),
+        ],
         lifespan=lifespan,
     )
 

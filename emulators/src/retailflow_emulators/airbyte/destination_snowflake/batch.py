@@ -1,13 +1,14 @@
 """RECORD lines to parquet, many at a time.
 
-pyarrow reads the lines with the stream's own schema. Lines that do not fit it (NaN in a number, an object,
-a change note of the source) take the slow road: decoded one by one, what does not fit becomes NULL and is
+pyarrow reads the lines with the stream's own schema. Lines that do not fit it (NaN in a number, an infinite date, an
+object, a change note of the source) take the slow road: decoded one by one, what does not fit becomes NULL and is
 noted in `_AIRBYTE_META`, as Airbyte does.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,12 +17,23 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json
 import pyarrow.parquet
 
 from ..protocol import JsonObject, Stream
+from ..records import decode
 from .table import ARRIVAL, Column
 
+# The dates and times that Snowflake has: ISO 8601, four digits of a year after Christ, no infinity.
+_DATE, _TIME = r"\d{4}-\d\d-\d\d", r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?"
+_TIMESTAMP = rf"^{_DATE}[T ]{_TIME}(Z|[+-]\d\d(:?\d\d)?)?$"
+_MOMENTS = {
+    "DATE": f"^{_DATE}$",
+    "TIME": f"^{_TIME}$",
+    "TIMESTAMP_NTZ": _TIMESTAMP,
+    "TIMESTAMP_TZ": _TIMESTAMP,
+}
 _PARSE_BYTES = 4 << 20  # of one thread at a time; a longer line takes the slow road
 
 
@@ -69,6 +81,11 @@ class Batch:
             )
         except pa.ArrowInvalid:
             return None
+        for column in self._columns:
+            if pattern := _MOMENTS.get(column.type):
+                fits = pc.match_substring_regex(rows.column(column.field), pattern)
+                if not pc.all(fits, min_count=0).as_py():
+                    return None
         constants = [_timestamp(emitted_at), self._plain_meta]
         return pa.Table.from_arrays(
             [
@@ -82,7 +99,7 @@ class Batch:
     def _parse_slowly(self, lines: bytes) -> pa.Table:
         rows: list[JsonObject] = []
         for line in lines.splitlines():
-            record = orjson.loads(line)["record"]
+            record = decode(line)["record"]
             changes = list((record.get("meta") or {}).get("changes") or [])
             row: JsonObject = {}
             for column in self._columns:
@@ -117,8 +134,10 @@ def fit(value: Any, column: Column) -> Any:
             return float(value) if fits else None
         case "BOOLEAN":
             return value if isinstance(value, bool) else None
-        case _:
+        case "VARCHAR":
             return value if isinstance(value, str) else orjson.dumps(value).decode()
+        case moment:
+            return value if isinstance(value, str) and re.search(_MOMENTS[moment], value) else None
 
 
 def _timestamp(milliseconds: int) -> str:

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import orjson
-
 from ..protocol import ConnectorError, JsonObject, Stream, emit, log
-from ..records import Header
+from ..records import Header, decode
 from .batch import Batch
 from .table import Table
 from .warehouse import Warehouse
@@ -66,8 +64,8 @@ class Writer:
 
     def _take_message(self, line: bytes) -> None:
         try:
-            message = orjson.loads(line)
-        except orjson.JSONDecodeError:
+            message = decode(line)
+        except ValueError:
             log("ignored a line that is no Airbyte message", "WARN")
             return
         match message.get("type"):

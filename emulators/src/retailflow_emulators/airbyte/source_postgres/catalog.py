@@ -21,6 +21,7 @@ JSON_TYPES: Mapping[str, JsonObject] = {
     "numeric": _NUMBER,
     "float4": _NUMBER,
     "float8": _NUMBER,
+    "bpchar": _STRING,  # as text it would lose its blanks
     "bool": {"type": ["boolean", "null"]},
     "date": {**_STRING, "format": "date"},
     "time": {**_STRING, "format": "time", "airbyte_type": "time_without_timezone"},

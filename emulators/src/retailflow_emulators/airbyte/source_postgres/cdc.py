@@ -9,6 +9,10 @@ transaction had ended. Changes since that point are then read on top of the rows
 the place of its commit as `_ab_cdc_lsn`, snapshot rows that of the point, so the newest wins under dedup
 however the two overlap. An interrupted snapshot goes on after the last key that was loaded, in a snapshot of
 its own: what changed between is in the log.
+
+A stream that a connection gains later begins in the same way, from where the slot stands for the others. The log
+has the changes of a table only since the publication carries it, so its snapshot waits for every transaction
+that was writing to the table: what such a one wrote before would else be in neither.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from typing import Any, NoReturn, Self
 
 import psycopg2
@@ -35,6 +40,13 @@ from .session import connect, failure
 
 CHECKPOINT_ROWS = 100_000
 SETTLE_SECONDS = 10
+WRITERS_SECONDS = 60  # how long a snapshot waits for those who are writing to its table
+_WRITERS = """
+select virtualtransaction, coalesce(pid::text, 'of a prepared transaction') from pg_locks
+where mode = 'RowExclusiveLock' and granted
+  and database = (select oid from pg_database where datname = current_database())
+  and (relation = %(table)s or relation in (select relid from pg_partition_tree(%(table)s::oid::regclass)))
+"""
 _COPY_HEADER_BYTES = 19  # of COPY's binary format: signature, flags, length of the extension
 
 
@@ -219,6 +231,28 @@ class CdcReader:
             time.sleep(0.1)
         return 0
 
+    def _await_writers(self, table: SourceTable) -> None:
+        """Wait until the transactions that are writing to this table now have ended."""
+
+        def writers() -> dict[str, str]:
+            with self._control.cursor() as cursor:
+                cursor.execute(_WRITERS, {"table": table.oid})
+                return dict(cursor.fetchall())
+
+        if awaited := writers():
+            log(f"the snapshot of {table.schema}.{table.name} waits for {len(awaited)} writing transactions")
+        deadline = time.monotonic() + WRITERS_SECONDS
+        while awaited:
+            if time.monotonic() > deadline:
+                raise ConnectorError(
+                    f"the snapshot of {table.schema}.{table.name} cannot begin: a transaction has been writing "
+                    f"to it for longer than {WRITERS_SECONDS} s (process {', '.join(awaited.values())} in "
+                    "pg_stat_activity)",
+                    "transient_error",
+                )
+            time.sleep(0.1)
+            awaited = {id_: pid for id_, pid in writers().items() if id_ in awaited}
+
     def _advance(self, lsn: int) -> None:
         self._ask("select pg_replication_slot_advance(%s, %s)::text", self._replication.slot, lsn_text(lsn))
 
@@ -227,6 +261,8 @@ class CdcReader:
     def _snapshot(self, table: SourceTable, stream: Stream, position: CdcPosition | None) -> None:
         """Read a table in the order of its key; without a position (full refresh) there are no checkpoints."""
         header = record_header(stream)
+        if position and position.key is None:
+            self._await_writers(table)
         with self._connection, self._connection.cursor() as cursor:
             # A table that is being rewritten would look empty to a snapshot taken before the end of that.
             cursor.execute(
@@ -302,7 +338,10 @@ class CdcReader:
 
 
 class _Changes:
-    """Turns messages into lines, in the order of the commits."""
+    """Turns messages into lines, those of each stream in the order of the commits.
+
+    Lines are written stream by stream: whoever reads them handles many of one stream much faster than a mixture.
+    """
 
     def __init__(
         self,
@@ -315,7 +354,7 @@ class _Changes:
         self._connection = connection
         self._encoders = {(table.schema, table.name): Encoder(table, stream) for table, stream in pairs}
         self._relations: dict[int, tuple[Encoder, Relation, list[int | None]]] = {}
-        self._out: list[bytes | Incomplete] = []
+        self._out: dict[str, list[bytes | Incomplete]] = {}
         self._size = 0
         self._incomplete = 0
         self._rows: dict[str, int] = {}
@@ -347,15 +386,16 @@ class _Changes:
 
     def flush(self) -> None:
         """Write all lines, with the values that the log left out."""
-        complete(self._connection, [line for line in self._out if isinstance(line, Incomplete)])
+        lines = list(chain.from_iterable(self._out.values()))
+        complete(self._connection, [line for line in lines if isinstance(line, Incomplete)])
         sys.stdout.buffer.write(
             b"".join(
                 line if isinstance(line, bytes) else line.encoder.line(line.row, line.origin, deleted=False)
-                for line in self._out
+                for line in lines
             )
         )
         sys.stdout.buffer.flush()
-        self._out, self._size, self._incomplete = [], 0, 0
+        self._out, self._size, self._incomplete = {}, 0, 0
 
     def _change(self, change: Change, encoder: Encoder, relation: Relation, places: list[int | None]) -> None:
         if self._origin.lsn < self._reader.position(encoder.stream).lsn:
@@ -373,13 +413,15 @@ class _Changes:
             self.flush()
 
     def _add(self, encoder: Encoder, row: Row, *, deleted: bool) -> None:
-        self._rows[_id(encoder.stream)] = self._rows.get(_id(encoder.stream), 0) + 1
+        id_ = _id(encoder.stream)
+        self._rows[id_] = self._rows.get(id_, 0) + 1
+        out = self._out.setdefault(id_, [])
         if any(isinstance(value, Unchanged) for value in row):
-            self._out.append(Incomplete(encoder, row, self._origin))
+            out.append(Incomplete(encoder, row, self._origin))
             self._incomplete += 1
             return
         line = encoder.line(row, self._origin, deleted)
-        self._out.append(line)
+        out.append(line)
         self._size += len(line)
 
 

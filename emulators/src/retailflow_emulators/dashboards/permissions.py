@@ -1,0 +1,106 @@
+"""Groups and what they may: the two graphs of Metabase's open-source edition, one of databases, one of collections."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from retailflow_emulators.dashboards.store import Document, Store
+
+ALL_USERS, ADMINISTRATORS = 1, 2
+_BUILT_IN = (
+    {"name": "All Users", "magic_group_type": "all-internal-users"},
+    {"name": "Administrators", "magic_group_type": "admin"},
+)
+# What a group that no graph names may: as in Metabase everybody sees everything until an administrator says otherwise.
+_OF_ALL_USERS: Document = {"view-data": "unrestricted", "create-queries": "query-builder-and-native"}
+_OF_OTHERS: Document = {"view-data": "unrestricted"}
+
+
+class StaleError(Exception):
+    """Somebody else changed the graph since it was read."""
+
+
+class Permissions:
+    """Reads and writes groups and graphs; a graph is ``{"revision", "groups": {group: {object: permission}}}``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        if not store.all("group"):
+            for group in _BUILT_IN:
+                store.add("group", group)
+
+    def groups(self) -> list[Document]:
+        """Every group, the built-in ones first."""
+        return self._store.all("group")
+
+    def add_group(self, name: str) -> Document | None:
+        """A new group, or None where one has that name."""
+        if any(group["name"].lower() == name.lower() for group in self.groups()):
+            return None
+        return self._store.add("group", {"name": name})
+
+    def databases(self) -> Document:
+        """Group -> database -> ``view-data`` and ``create-queries``, without administrators, who may everything."""
+        return self._graph("permissions-graph", [str(one["id"]) for one in self._store.all("database")])
+
+    def collections(self) -> Document:
+        """Group -> collection, or ``root`` -> ``read``, ``write`` or ``none``."""
+        return self._graph(
+            "collection-graph", ["root", *(str(one["id"]) for one in self._store.all("collection"))]
+        )
+
+    def change_databases(self, revision: int | None, groups: dict[str, Any]) -> Document:
+        """Write the named permissions and leave the others; StaleError where ``revision`` is not the latest."""
+        self._change("permissions-graph", revision, groups)
+        return self.databases()
+
+    def change_collections(self, revision: int | None, groups: dict[str, Any]) -> Document:
+        """See ``change_databases``."""
+        self._change("collection-graph", revision, groups)
+        return self.collections()
+
+    def may_read(self, user: Document, collection_id: int | None) -> bool:
+        """Whether one of the user's groups reads the collection; None is the root."""
+        if user["is_superuser"]:
+            return True
+        graph, key = self.collections()["groups"], str(collection_id or "root")
+        return any(
+            graph.get(str(group), {}).get(key, "none") != "none"
+            for group in user.get("group_ids", [ALL_USERS])
+        )
+
+    def _stored(self, name: str) -> Document:
+        stored: Document = json.loads(self._store.setting(name) or '{"revision": 0, "groups": {}}')
+        return stored
+
+    def _default(self, name: str, group: int) -> Any:
+        if name == "permissions-graph":
+            return _OF_ALL_USERS if group == ALL_USERS else _OF_OTHERS
+        return "write" if group == ALL_USERS else "none"
+
+    def _graph(self, name: str, objects: list[str]) -> Document:
+        stored = self._stored(name)
+        groups = {
+            str(group["id"]): {
+                one: stored["groups"].get(str(group["id"]), {}).get(one, self._default(name, group["id"]))
+                for one in objects
+            }
+            for group in self.groups()
+            if group["id"] != ADMINISTRATORS
+        }
+        return {"revision": stored["revision"], "groups": groups}
+
+    def _change(self, name: str, revision: int | None, groups: dict[str, Any]) -> None:
+        stored = self._stored(name)
+        if revision != stored["revision"]:
+            raise StaleError(f"the graph is at revision {stored['revision']}")
+        for group, permissions in groups.items():
+            known = stored["groups"].setdefault(group, {})
+            for one, permission in permissions.items():
+                if isinstance(permission, dict):
+                    before = known.get(one, self._default(name, int(group)))
+                    known[one] = {**before, **permission}
+                else:
+                    known[one] = permission
+        self._store.set_setting(name, json.dumps({**stored, "revision": stored["revision"] + 1}))

@@ -1,0 +1,307 @@
+"""Ansible module: whether an AWS account is ready for a site, what will be made, and what it costs a month."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+try:
+    from botocore.exceptions import BotoCoreError, ClientError
+except ImportError:
+    BotoCoreError = ClientError = Exception
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+
+DOCUMENTATION = r"""
+---
+module: aws_preflight
+short_description: Check an AWS account before anything is made in it
+description:
+  - Looks at credentials, region, the Debian image, instance types, quotas, names that others hold, the operator's network and
+    the bucket of Terraform's state. Fails with everything that stands in the way, each with what to do.
+  - Says which hosts are still to be made and what the site costs a month.
+  - What the credentials may not read (a quota, say) is a note, not a failure.
+options:
+  site: {description: Value of the tag Project and prefix of every name., type: str, required: true}
+  hosts: {description: "The hosts by role, each with C(instance_type) and C(volume_gb)", type: dict, required: true}
+  operator_cidr: {description: The network that may log in., type: str, required: true}
+  prices: {description: "The price table, see inventory/group_vars/aws/prices.yml", type: dict, required: true}
+  concurrency: {description: Lambda invocations that will be reserved., type: int, default: 0}
+  bucket: {description: Bucket of Terraform's state; empty where it is a file., type: str, default: ""}
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+author: RetailFlow
+attributes:
+  check_mode: {support: full, description: It only looks.}
+"""
+
+EXAMPLES = r"""
+- name: See whether the account is ready
+  aws_preflight:
+    site: shop
+    hosts: {web: {instance_type: t3.small, volume_gb: 20}}
+    operator_cidr: 198.51.100.7/32
+    prices: "{{ shop_prices }}"
+"""
+
+RETURN = r"""
+account: {description: Number of the account., type: str, returned: success}
+image: {description: Name of the newest Debian image., type: str, returned: success}
+missing: {description: Roles whose host is still to be made., type: list, returned: success}
+costs: {description: Lines of the monthly cost., type: list, returned: success}
+notes: {description: What could not be checked., type: list, returned: success}
+"""
+
+DEBIAN = "136693071363"  # Debian's account, https://wiki.debian.org/Cloud/AmazonEC2Image/Bookworm
+IMAGE = "debian-12-amd64-*"
+# Quota codes of the Service Quotas API.
+VCPUS = ("ec2", "L-1216C47A", "vCPUs of running standard instances")
+ADDRESSES = ("ec2", "L-0263D0A3", "elastic addresses")
+VPCS = ("vpc", "L-F678F1CE", "VPCs")
+LAMBDA_KEPT = 10  # invocations that AWS keeps for functions that reserve none
+
+
+def check_cidr(cidr: str) -> list[str]:
+    """Return what is wrong with the operator's network as AWS will see it."""
+    try:
+        network = ipaddress.ip_network(cidr)
+    except ValueError as error:
+        return [f"retailflow_operator_cidr: {error}"]
+    if network.version != 4 or network.prefixlen < 8:
+        return [
+            f"retailflow_operator_cidr: {cidr} is not an IPv4 network of at least /8: ssh is never opened to the world"
+        ]
+    if not network.is_global:
+        return [
+            f"retailflow_operator_cidr: {cidr} is private or reserved; give the public address from which you reach AWS"
+        ]
+    return []
+
+
+def cost_lines(hosts: dict[str, Any], prices: dict[str, Any], region: str) -> list[str]:
+    """Return the monthly cost as lines of text, the last two the total and the date of the prices."""
+    rows: list[tuple[str, float]] = []
+    unknown = []
+    hours = float(prices["hours_a_month"])
+    for role, host in hosts.items():
+        kind = host["instance_type"]
+        hourly = prices["instance_hour"].get(kind)
+        if hourly is None:
+            unknown.append(kind)
+            rows.append((f"{role}: {kind}, not in the price table", 0.0))
+        else:
+            rows.append((f"{role}: {kind}", hourly * hours))
+    gigabytes = sum(host["volume_gb"] for host in hosts.values())
+    rows.append((f"{gigabytes} GB of gp3", gigabytes * prices["disk_gb_month"]))
+    rows.append((f"{len(hosts)} public addresses", len(hosts) * prices["address_hour"] * hours))
+    rows += [(one["what"], float(one["month"])) for one in prices["other"]]
+    total = sum(amount for _, amount in rows)
+    rows.append(("together" + (", at least" if unknown else ""), total))
+    where = prices["region"] + ("" if prices["region"] == region else f", not of {region}")
+    return [f"{amount:>10.2f}  {what}" for what, amount in rows] + [
+        f"{prices['currency']} a month, prices of {where}, as of {prices['as_of']}"
+    ]
+
+
+@dataclass
+class Account:
+    """An account in one region, seen through clients by service; collects problems and notes."""
+
+    clients: dict[str, Any]
+    site: str
+    hosts: dict[str, Any]
+    region: str
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def look(self, what: str, call: Callable[[], Any]) -> Any:
+        """Return an answer, or None with a note where the API refuses it."""
+        try:
+            return call()
+        except (BotoCoreError, ClientError) as error:
+            reason = getattr(error, "response", {}).get("Error", {}).get("Code", type(error).__name__)
+            self.notes.append(f"{what} could not be checked ({reason})")
+            return None
+
+    def image(self) -> str:
+        """Return the name of the newest Debian image; a problem where there is none."""
+        found = self.clients["ec2"].describe_images(
+            Owners=[DEBIAN],
+            Filters=[{"Name": "name", "Values": [IMAGE]}, {"Name": "state", "Values": ["available"]}],
+        )["Images"]
+        if not found:
+            self.problems.append(f"region {self.region}: Debian has published no image {IMAGE} there")
+            return ""
+        return str(max(found, key=lambda image: image["CreationDate"])["Name"])
+
+    def instances(self) -> tuple[set[str], int]:
+        """Return the roles that have a host, and the vCPUs of all running instances."""
+        roles, vcpus = set(), 0
+        filters = [{"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}]
+        for page in self.clients["ec2"].get_paginator("describe_instances").paginate(Filters=filters):
+            for one in (one for reservation in page["Reservations"] for one in reservation["Instances"]):
+                tags = {tag["Key"]: tag["Value"] for tag in one.get("Tags", [])}
+                if tags.get("Project") == self.site:
+                    roles.add(tags.get("Role", ""))
+                if one["State"]["Name"] in ("pending", "running"):
+                    options = one.get("CpuOptions", {})
+                    vcpus += options.get("CoreCount", 1) * options.get("ThreadsPerCore", 1)
+        return roles, vcpus
+
+    def sizes(self, kinds: set[str]) -> dict[str, int]:
+        """Return the vCPUs of instance types; a problem for those that the region does not offer."""
+        ec2 = self.clients["ec2"]
+        offered = ec2.describe_instance_type_offerings(
+            LocationType="region", Filters=[{"Name": "instance-type", "Values": sorted(kinds)}]
+        )["InstanceTypeOfferings"]
+        there = {one["InstanceType"] for one in offered}
+        for kind in sorted(kinds - there):
+            self.problems.append(
+                f"network_hosts: the region {self.region} offers no {kind}; choose another instance_type"
+            )
+        if not there:
+            return {}
+        described = ec2.describe_instance_types(InstanceTypes=sorted(there & kinds))["InstanceTypes"]
+        return {one["InstanceType"]: int(one["VCpuInfo"]["DefaultVCpus"]) for one in described}
+
+    def quota(self, quota: tuple[str, str, str], used: int, needed: int) -> None:
+        """See that a quota leaves room for what is needed."""
+        service, code, name = quota
+        quotas = self.clients["service-quotas"]
+        answer = self.look(
+            f"the quota of {name}", lambda: quotas.get_service_quota(ServiceCode=service, QuotaCode=code)
+        )
+        if answer is None:
+            return
+        limit = int(answer["Quota"]["Value"])
+        if used + needed > limit:
+            self.problems.append(
+                f"quota: {needed} more {name} are needed, {used} of {limit} are in use; ask for more at Service Quotas "
+                f"({service}, {code}) or free some"
+            )
+
+    def quotas(self, missing: list[str], vcpus: int, sizes: dict[str, int]) -> None:
+        """See that the quotas leave room for the hosts that are still to be made."""
+        ec2 = self.clients["ec2"]
+        needed = sum(sizes.get(self.hosts[role]["instance_type"], 0) for role in missing)
+        self.quota(VCPUS, vcpus, needed)
+        mine = {"Key": "Project", "Value": self.site}
+        addresses = ec2.describe_addresses()["Addresses"]
+        own = sum(mine in one.get("Tags", []) for one in addresses)
+        self.quota(ADDRESSES, len(addresses), max(0, len(self.hosts) - own))
+        vpcs = ec2.describe_vpcs()["Vpcs"]
+        self.quota(VPCS, len(vpcs), 0 if any(mine in one.get("Tags", []) for one in vpcs) else 1)
+
+    def concurrency(self, wanted: int) -> None:
+        """See that the account can reserve so many invocations of the generator."""
+        client = self.clients["lambda"]
+        if wanted <= 0:
+            return
+        name = f"{self.site}-generator"
+        try:
+            present = client.get_function_concurrency(FunctionName=name).get(
+                "ReservedConcurrentExecutions", 0
+            )
+        except (BotoCoreError, ClientError):
+            present = 0  # there is no function yet
+        answer = self.look("the quota of concurrent Lambda invocations", client.get_account_settings)
+        if answer is None:
+            return
+        free = answer["AccountLimit"]["UnreservedConcurrentExecutions"] - LAMBDA_KEPT
+        if wanted > present + free:
+            self.problems.append(
+                f"quota: AWS keeps {LAMBDA_KEPT} concurrent Lambda invocations for functions that reserve none, which leaves "
+                f"{max(free, 0)} of {answer['AccountLimit']['ConcurrentExecutions']} to reserve; ask for more at Service "
+                "Quotas (lambda, L-B99A9384), or set retailflow_generator_concurrency to -1"
+            )
+
+    def strangers(self) -> None:
+        """Find things that have the site's names but not its tag: Terraform would stop half-way at them."""
+        mine = {"Key": "Project", "Value": self.site}
+        pairs = self.clients["ec2"].describe_key_pairs(Filters=[{"Name": "key-name", "Values": [self.site]}])[
+            "KeyPairs"
+        ]
+        found = [f"the key pair {one['KeyName']}" for one in pairs if mine not in one.get("Tags", [])]
+        iam = self.clients["iam"]
+        for role in self.hosts:
+            name = f"{self.site}-{role.replace('_', '-')}"
+            try:
+                tags = iam.list_role_tags(RoleName=name)["Tags"]
+            except iam.exceptions.NoSuchEntityException:
+                continue
+            if mine not in tags:
+                found.append(f"the IAM role {name}")
+        if found:
+            self.problems.append(
+                f"names: {', '.join(found)} exist and lack the tag Project={self.site}; remove them, or choose another "
+                "retailflow_name"
+            )
+
+    def bucket(self, name: str) -> None:
+        """See that the bucket of Terraform's state is there and keeps old versions."""
+        s3 = self.clients["s3"]
+        try:
+            if s3.get_bucket_versioning(Bucket=name).get("Status") != "Enabled":
+                self.notes.append(f"the bucket {name} keeps no old versions of Terraform's state")
+        except (BotoCoreError, ClientError) as error:
+            reason = getattr(error, "response", {}).get("Error", {}).get("Code", type(error).__name__)
+            self.problems.append(
+                f"Terraform's state: the bucket {name} cannot be read ({reason}); make it first"
+            )
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleAWSModule(
+        argument_spec={
+            "site": {"type": "str", "required": True},
+            "hosts": {"type": "dict", "required": True},
+            "operator_cidr": {"type": "str", "required": True},
+            "prices": {"type": "dict", "required": True},
+            "concurrency": {"type": "int", "default": 0},
+            "bucket": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    services = ("sts", "ec2", "iam", "lambda", "service-quotas", "s3")
+    try:
+        clients = {service: module.client(service) for service in services}
+        who = clients["sts"].get_caller_identity()
+        account = Account(clients, params["site"], params["hosts"], clients["ec2"].meta.region_name)
+        account.problems += check_cidr(params["operator_cidr"])
+        image = account.image()
+        roles, vcpus = account.instances()
+        missing = [role for role in params["hosts"] if role not in roles]
+        sizes = account.sizes({host["instance_type"] for host in params["hosts"].values()})
+        account.quotas(missing, vcpus, sizes)
+        account.concurrency(params["concurrency"])
+        account.strangers()
+        if params["bucket"]:
+            account.bucket(params["bucket"])
+    except (BotoCoreError, ClientError) as error:
+        module.fail_json_aws(
+            error,
+            msg="Nothing was changed. The AWS API refused to be looked at: see that the credentials in the environment are "
+            f"valid and that the region {params.get('region') or ''} is enabled for the account",
+        )
+    if account.problems:
+        module.fail_json(
+            msg="Nothing was changed. " + "; ".join(account.problems) + ".", problems=account.problems
+        )
+    module.exit_json(
+        changed=False,
+        account=who["Account"],
+        caller=who["Arn"],
+        image=image,
+        missing=missing,
+        costs=cost_lines(params["hosts"], params["prices"], account.region),
+        notes=account.notes,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""The preflight of the aws target: what stands in the way is named, what it costs is added up, and the docs say the same."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+ROOT = Path(__file__).parents[2]
+
+
+def load(name: str, path: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, ROOT / path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    return module
+
+
+costs = load("costs", "tools/costs.py")
+preflight = load("aws_preflight", "playbooks/library/aws_preflight.py")
+
+HOSTS: dict[str, Any] = {
+    "db": {"instance_type": "t3.medium", "volume_gb": 30},
+    "web_app": {"instance_type": "t3.small", "volume_gb": 10},
+}
+PRICES: dict[str, Any] = {
+    "as_of": "2020-01",
+    "region": "us-east-1",
+    "currency": "USD",
+    "hours_a_month": 100,
+    "instance_hour": {"t3.medium": 0.04, "t3.small": 0.02},
+    "disk_gb_month": 0.1,
+    "address_hour": 0.01,
+    "other": [{"what": "a queue", "month": 0.5}],
+}
+SERVICES = ("sts", "ec2", "iam", "lambda", "service-quotas", "s3")
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        clients = {service: boto3.client(service, region_name="us-east-1") for service in SERVICES}
+        yield preflight.Account(clients, "shop", HOSTS, "us-east-1")
+
+
+@pytest.mark.parametrize("cidr", ["52.94.76.9/32", "52.94.0.0/16"])
+def test_a_public_network_is_taken(cidr: str) -> None:
+    assert preflight.check_cidr(cidr) == []
+
+
+@pytest.mark.parametrize(
+    ("cidr", "reason"),
+    [
+        ("0.0.0.0/0", "never opened to the world"),
+        ("128.0.0.0/1", "never opened to the world"),
+        ("2001:db8::/32", "not an IPv4 network"),
+        ("192.168.1.0/24", "private or reserved"),
+        ("203.0.113.7/32", "private or reserved"),  # the value of site.example.yml.txt
+        ("52.94.76.9/24", "has host bits set"),
+        ("my office", "does not appear to be"),
+    ],
+)
+def test_any_other_network_is_refused_with_the_reason(cidr: str, reason: str) -> None:
+    (problem,) = preflight.check_cidr(cidr)
+    assert reason in problem
+
+
+def test_the_cost_is_added_up() -> None:
+    lines = preflight.cost_lines(HOSTS, PRICES, "us-east-1")
+    assert [line.strip() for line in lines] == [
+        "4.00  db: t3.medium",
+        "2.00  web_app: t3.small",
+        "4.00  40 GB of gp3",
+        "2.00  2 public addresses",
+        "0.50  a queue",
+        "12.50  together",
+        "USD a month, prices of us-east-1, as of 2020-01",
+    ]
+
+
+def test_what_the_table_does_not_know_is_said() -> None:
+    hosts = HOSTS | {"big": {"instance_type": "x9.huge", "volume_gb": 0}}
+    lines = preflight.cost_lines(hosts, PRICES, "eu-west-1")
+    assert any("x9.huge, not in the price table" in line for line in lines)
+    assert lines[-2].endswith("together, at least")
+    assert "prices of us-east-1, not of eu-west-1" in lines[-1]
+
+
+def test_the_docs_say_what_the_preflight_says() -> None:
+    assert costs.rendered() == costs.PAGE.read_text(encoding="utf-8"), "run tools/costs.py --write"
+    assert "not in the price table" not in costs.table(), "every instance type of the inventory has its price"
+
+
+def test_hosts_that_are_there_are_not_made_again(account: Any) -> None:
+    ec2 = account.clients["ec2"]
+    assert account.instances() == (set(), 0)
+    tags = [{"Key": "Project", "Value": "shop"}, {"Key": "Role", "Value": "db"}]
+    image = ec2.describe_images()["Images"][0]["ImageId"]
+    ec2.run_instances(
+        ImageId=image,
+        MinCount=1,
+        MaxCount=1,
+        TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+    )
+    roles, vcpus = account.instances()
+    assert roles == {"db"} and vcpus > 0
+
+
+def test_a_region_without_image_or_size_is_named(account: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "IMAGE", "debian-99-*")
+    assert account.image() == ""
+    assert account.sizes({"t3.medium", "x9.huge"}) == {"t3.medium": 2}
+    assert ["Debian has published no image debian-99-*" in account.problems[0]] == [True]
+    assert "offers no x9.huge" in account.problems[1]
+
+
+class Quotas:
+    """Stands for Service Quotas, of which moto knows little."""
+
+    def __init__(self, **limits: float) -> None:
+        self.limits = limits
+
+    def get_service_quota(self, ServiceCode: str, QuotaCode: str) -> dict[str, Any]:
+        return {"Quota": {"Value": self.limits[QuotaCode.replace("-", "_")]}}
+
+
+def test_quotas_that_do_not_suffice_are_named_with_their_code(account: Any) -> None:
+    account.clients["service-quotas"] = Quotas(L_1216C47A=5.0, L_0263D0A3=1.0, L_F678F1CE=5.0)
+    account.quotas(["db", "web_app"], 2, {"t3.medium": 2, "t3.small": 2})
+    vcpus, addresses = account.problems
+    assert "4 more vCPUs of running standard instances are needed, 2 of 5 are in use" in vcpus
+    assert "ec2, L-1216C47A" in vcpus
+    assert "2 more elastic addresses are needed, 0 of 1 are in use" in addresses
+
+
+def test_quotas_that_suffice_or_cannot_be_read_are_no_problem(account: Any) -> None:
+    account.quotas(["db"], 0, {"t3.medium": 2})
+    assert account.problems == []
+    assert any("vCPUs" in note and "could not be checked" in note for note in account.notes)
+
+
+class Lambda:
+    """Stands for Lambda's account settings, which moto does not have."""
+
+    def __init__(self, limit: int, reserved: int = 0) -> None:
+        self.limit, self.reserved = limit, reserved
+
+    def get_function_concurrency(self, FunctionName: str) -> dict[str, int]:
+        return {"ReservedConcurrentExecutions": self.reserved}
+
+    def get_account_settings(self) -> dict[str, Any]:
+        free = self.limit - self.reserved
+        limits = {"ConcurrentExecutions": self.limit, "UnreservedConcurrentExecutions": free}
+        return {"AccountLimit": limits}
+
+
+@pytest.mark.parametrize(
+    ("limit", "reserved", "wanted", "problems"),
+    [(10, 0, 1, 1), (10, 0, 0, 0), (11, 0, 1, 0), (11, 1, 1, 0), (1000, 0, 1, 0)],
+)
+def test_a_new_account_cannot_reserve_an_invocation(
+    account: Any, limit: int, reserved: int, wanted: int, problems: int
+) -> None:
+    account.clients["lambda"] = Lambda(limit, reserved)
+    account.concurrency(wanted)
+    assert len(account.problems) == problems
+    assert all("retailflow_generator_concurrency" in one for one in account.problems)
+
+
+def test_names_that_others_hold_are_found_before_terraform_stops_at_them(account: Any) -> None:
+    account.strangers()
+    assert account.problems == []
+    account.clients["ec2"].create_key_pair(KeyName="shop")
+    account.clients["iam"].create_role(RoleName="shop-web-app", AssumeRolePolicyDocument="{}")
+    account.clients["iam"].create_role(
+        RoleName="shop-db", AssumeRolePolicyDocument="{}", Tags=[{"Key": "Project", "Value": "shop"}]
+    )
+    account.strangers()
+    (problem,) = account.problems
+    assert "the key pair shop" in problem and "the IAM role shop-web-app" in problem
+    assert "shop-db" not in problem
+
+
+def test_the_bucket_of_terraforms_state_must_be_there(account: Any) -> None:
+    account.bucket("nowhere-to-be-found")
+    assert "nowhere-to-be-found cannot be read" in account.problems[0]
+    account.clients["s3"].create_bucket(Bucket="shop-state")
+    account.bucket("shop-state")
+    assert len(account.problems) == 1 and "keeps no old versions" in account.notes[0]

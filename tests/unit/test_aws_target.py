@@ -1,0 +1,217 @@
+"""The aws target's own control-plane tasks against the emulated API, with Terraform's state in S3: made, made again, torn down.
+
+The tests of this file stand on one site and run in order, for making it takes most of the time: two applies, a clean plan and
+a destroy to nothing are among them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import aws_support
+import pytest
+
+# What `make up TARGET=aws` does from the control node; the rest of site.yml needs hosts that answer ssh.
+MAKE = ("playbooks/provision.yml", "playbooks/wire.yml", "--limit", "control")
+ROLES = ("postgres", "airbyte", "dagster_dbt", "metabase")
+
+_spec = importlib.util.spec_from_file_location(
+    "site_leftovers", aws_support.ROOT / "playbooks/library/site_leftovers.py"
+)
+assert _spec and _spec.loader
+site_leftovers = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(site_leftovers)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[aws_support.Site]:
+    folder = tmp_path_factory.mktemp("aws")
+    (folder / "site").mkdir()
+    with aws_support.moto(folder) as url, aws_support.snowflake(folder) as port:
+        cloned = aws_support.clone(folder / "site", url, port)
+        s3 = cloned.client("s3")
+        s3.create_bucket(Bucket=aws_support.BUCKET)
+        s3.put_bucket_versioning(Bucket=aws_support.BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        yield cloned
+
+
+@pytest.fixture(scope="module")
+def made(site: aws_support.Site) -> aws_support.Run:
+    """The first run."""
+    run = site.play(*MAKE)
+    assert run.ok, run.text
+    return run
+
+
+def leftovers(site: aws_support.Site) -> list[str]:
+    """Everything that the API shows with our tag, as the teardown lists it."""
+    services = ("ec2", "iam", "ecs", "resourcegroupstaggingapi")
+    found: list[str] = site_leftovers.found({one: site.client(one) for one in services}, "retailflow")
+    return found
+
+
+def state_of(site: aws_support.Site) -> dict[str, Any]:
+    """Terraform's state, from the bucket."""
+    body = site.client("s3").get_object(Bucket=aws_support.BUCKET, Key="retailflow.tfstate")["Body"].read()
+    found: dict[str, Any] = json.loads(body)
+    return found
+
+
+def test_nothing_is_made_without_a_yes(site: aws_support.Site) -> None:
+    run = site.play("playbooks/preflight.yml", CONFIRM="")
+    assert not run.ok
+    assert "Say yes, or set CONFIRM=yes" in run.text, run.text
+    assert "To be made: the hosts postgres, airbyte, dagster_dbt, metabase" in run.text
+    assert re.search(r"\d+\.\d\d  together", run.text), "the monthly cost is said before the question"
+    assert leftovers(site) == []
+
+
+def test_a_second_run_changes_nothing(site: aws_support.Site, made: aws_support.Run) -> None:
+    assert made.changed > 0
+    run = site.play(*MAKE)
+    assert run.ok, run.text
+    assert run.changed == 0, run.text
+
+
+def test_the_state_is_in_the_bucket_and_nothing_is_to_do(
+    site: aws_support.Site, made: aws_support.Run
+) -> None:
+    key = " ".join((site.root / ".secrets/aws/id_ed25519.pub").read_text().split()[:2])
+    variables = [f"-var=operator_cidr={aws_support.OPERATOR}", f"-var=public_key={key}"]
+    plan = site.terraform("plan", "-detailed-exitcode", "-input=false", *variables)
+    assert plan.ok, plan.text
+    objects = site.client("s3").list_objects_v2(Bucket=aws_support.BUCKET)["Contents"]
+    assert [one["Key"] for one in objects] == ["retailflow.tfstate"], "no lock is left behind"
+    assert not (site.root / ".state/aws/terraform.tfstate").exists()
+    secrets = [path.read_text().strip() for path in (site.root / ".secrets/aws").glob("db_*")]
+    assert len(secrets) > 3 and not [one for one in secrets if one in json.dumps(state_of(site))]
+
+
+def test_no_host_lacks_a_variable(site: aws_support.Site, made: aws_support.Run) -> None:
+    """Everything that the aws inventory says of a host can be resolved, so a first run meets no undefined variable."""
+    (site.root / "resolve.yml").write_text(
+        """---
+- hosts: hosts
+  connection: local
+  tasks:
+    - ansible.builtin.debug:
+        msg: "{{ hostvars[inventory_hostname] | to_json | length }}"
+"""
+    )
+    run = site.play("resolve.yml")
+    assert run.ok, run.text
+    assert len(re.findall(r"retailflow-\S+ +: ok=1 ", run.text)) == len(ROLES), run.text
+
+
+def test_the_function_is_limited_watched_and_inside_the_vpc(
+    site: aws_support.Site, made: aws_support.Run
+) -> None:
+    run = site.play("playbooks/print_lambda.yml")
+    assert run.ok, run.text
+    text = (site.root / ".state/aws/lambda.txt").read_text()
+    outputs = json.loads((site.root / ".state/aws/outputs.json").read_text())
+    for words in (
+        "at most 120 s",
+        outputs["subnet_id"],
+        outputs["security_group_ids"]["lambda"],
+        "rate(3 minutes)\n",
+        "at a time   1\n",
+        "2 more tries within 3600 s, then retailflow-generator-failed (0 there)",
+        "retailflow-generator-errors, ",
+        "/aws/lambda/retailflow-generator, 14 days",
+        "retailflow_generator/handler.py",
+        "(secret)",
+    ):
+        assert words in text, text
+    assert (site.root / ".secrets/aws/db_generator").read_text().strip() not in text + run.text
+    iam = site.client("iam")
+    policy = iam.get_role_policy(RoleName="retailflow-generator", PolicyName="generator")["PolicyDocument"]
+    assert [one["Sid"] for one in policy["Statement"] if one["Resource"] == "*"] == ["JoinItsNetwork"]
+    assert iam.list_attached_role_policies(RoleName="retailflow-generator")["AttachedPolicies"] == []
+
+
+def test_everything_carries_our_tag(site: aws_support.Site, made: aws_support.Run) -> None:
+    found = leftovers(site)
+    kinds = {re.split(r"[/: ]", one)[0] + " " + re.split(r"[/: ]", one)[1] for one in found}
+    for kind in (
+        "ec2 instance",
+        "ec2 internet-gateway",
+        "ec2 key-pair",
+        "ec2 network-interface",
+        "ec2 route-table",
+        "ec2 security-group",
+        "ec2 security-group-rule",
+        "ec2 subnet",
+        "ec2 volume",
+        "ec2 vpc",
+        "ecr repository",
+        "ecs cluster",
+        "events rule",
+        "iam instance-profile",
+        "iam role",
+        "lambda function",
+        "logs log-group",
+    ):
+        assert kind in kinds, found
+    assert sum(one.startswith("ec2 instance ") for one in found) == len(ROLES)
+    assert sum(one.startswith("iam role ") for one in found) == len(ROLES) + 1, (
+        "a host each, and the generator"
+    )
+    managed = [one for one in state_of(site)["resources"] if one["mode"] == "managed"]
+    for resource in managed:
+        for one in resource["instances"]:
+            tags = one["attributes"].get("tags_all", {"Project": "retailflow"})
+            assert tags["Project"] == "retailflow", resource["type"]
+
+
+def test_hosts_may_do_what_their_role_needs(site: aws_support.Site, made: aws_support.Run) -> None:
+    iam = site.client("iam")
+    pulls = {}
+    for role in ROLES:
+        name = f"retailflow-{role.replace('_', '-')}"
+        assert iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"] == []
+        policy = iam.get_role_policy(RoleName=name, PolicyName="host")["PolicyDocument"]
+        pulls[role] = [one["Resource"] for one in policy["Statement"] if one["Sid"] == "PullItsImage"]
+        assert f"/retailflow/{role}/*" in json.dumps(policy)
+    assert [role for role, found in pulls.items() if found] == ["dagster_dbt"]
+
+
+def test_teardown_takes_a_half_made_site_and_lists_what_it_cannot_know(
+    site: aws_support.Site, made: aws_support.Run
+) -> None:
+    # Parts that are already gone: a rule, a host, a key. A stranger, and something of ours that no state knows.
+    events, ec2 = site.client("events"), site.client("ec2")
+    events.remove_targets(Rule="retailflow-generator-schedule", Ids=["generator"])
+    events.delete_rule(Name="retailflow-generator-schedule")
+    filters = [
+        {"Name": "tag:Role", "Values": ["metabase"]},
+        {"Name": "instance-state-name", "Values": ["running"]},
+    ]
+    host = ec2.describe_instances(Filters=filters)["Reservations"][0]["Instances"][0]
+    ec2.terminate_instances(InstanceIds=[host["InstanceId"]])
+    (site.root / ".secrets/aws/id_ed25519.pub").unlink()
+    stranger = ec2.create_vpc(CidrBlock="10.7.0.0/16")["Vpc"]["VpcId"]
+    tags = [{"ResourceType": "volume", "Tags": [{"Key": "Project", "Value": "retailflow"}]}]
+    lost = ec2.create_volume(AvailabilityZone="us-east-1a", Size=8, TagSpecifications=tags)["VolumeId"]
+
+    run = site.play("teardown.yml")
+    assert not run.ok, "something is left"
+    assert f"Still there with the tag Project=retailflow: ec2 volume {lost}." in " ".join(run.text.split()), (
+        run.text
+    )
+    assert leftovers(site) == [f"ec2 volume {lost}"]
+    assert stranger in [vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"]], "what is not ours stays"
+    ec2.delete_volume(VolumeId=lost)
+
+
+def test_teardown_works_a_second_time(site: aws_support.Site, made: aws_support.Run) -> None:
+    run = site.play("teardown.yml")
+    assert run.ok, run.text
+    assert leftovers(site) == []
+    assert state_of(site)["resources"] == []
+    for path in (".state/aws", ".env", "terraform/backend_override.tf"):
+        assert not (site.root / path).exists(), path

@@ -1,0 +1,244 @@
+"""The module ecs_workload: what becomes of the container contract, and the API against moto."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+PATH = Path(__file__).parents[2] / "roles/container-service/library/ecs_workload.py"
+SPEC = importlib.util.spec_from_file_location("ecs_workload", PATH)
+assert SPEC and SPEC.loader
+ecs_workload = importlib.util.module_from_spec(SPEC)
+sys.modules[SPEC.name] = ecs_workload  # dataclasses look their module up there
+SPEC.loader.exec_module(ecs_workload)
+
+# The contract of a database, as a role hands it over.
+DATABASE: dict[str, Any] = {
+    "image": "postgres:15",
+    "command": ["postgres", "-c", "wal_level=logical"],
+    "env": {"POSTGRES_USER": "admin", "PGDATA": "/data"},
+    "ports": ["5432:5432"],
+    "volumes": ["db-data:/var/lib/postgresql", "/etc/db/conf.d:/conf.d:ro"],
+    "health": {"test": ["CMD", "pg_isready"], "interval": "2s", "timeout": "5s", "start_period": "60s"},
+    "stop_timeout": 60,
+    "memory": "1g",
+    "shm_size": "256m",
+    "labels": {"retailflow.site": "shop"},
+}
+PARAMS: dict[str, Any] = {
+    "cluster": "shop",
+    "name": "db",
+    "tags": {"Project": "shop"},
+    "placement": "attribute:role == db",
+    "spec": DATABASE,
+    "secrets": {"POSTGRES_PASSWORD": "s3cret-one"},
+    "log_group": "/shop/db/db",
+    "log_days": 14,
+    "wait": 0,
+    "drain_timeout": 0,
+}
+SERVICES = ("ecs", "ssm", "iam", "logs", "sts")
+
+
+@pytest.fixture
+def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.setattr(ecs_workload, "PAUSE", 0)
+    with mock_aws():
+        made = {service: boto3.client(service, region_name="us-east-1") for service in SERVICES}
+        made["ecs"].create_cluster(clusterName="shop", tags=[{"key": "Project", "value": "shop"}])
+        yield made
+
+
+def workload(clients: dict[str, Any], check: bool = False, **changes: Any) -> Any:
+    return ecs_workload.Workload(clients, PARAMS | changes, "us-east-1", check)
+
+
+def ensure(clients: dict[str, Any], check: bool = False, **changes: Any) -> list[str]:
+    made = workload(clients, check, **changes)
+    made.ensure()
+    return list(made.actions)
+
+
+def newest(clients: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = clients["ecs"].describe_task_definition(taskDefinition="shop-db")[
+        "taskDefinition"
+    ]
+    return found
+
+
+def test_a_service_is_made_once_with_the_whole_contract(clients: dict[str, Any]) -> None:
+    planned = ensure(clients, check=True)
+    assert clients["ecs"].list_services(cluster="shop")["serviceArns"] == [], "check mode makes nothing"
+    assert ensure(clients) == planned
+    assert ensure(clients) == []
+
+    made = newest(clients)
+    assert made["networkMode"] == "bridge"
+    assert made["placementConstraints"] == [{"type": "memberOf", "expression": "attribute:role == db"}]
+    (one,) = made["containerDefinitions"]
+    assert (one["image"], one["command"]) == ("postgres:15", ["postgres", "-c", "wal_level=logical"])
+    assert one["environment"] == [
+        {"name": "PGDATA", "value": "/data"},
+        {"name": "POSTGRES_USER", "value": "admin"},
+    ]
+    assert one["portMappings"][0]["hostPort"] == 5432
+    assert (one["memory"], one["stopTimeout"]) == (1024, 60)
+    assert one["linuxParameters"]["sharedMemorySize"] == 256
+    assert one["healthCheck"] == {
+        "command": ["CMD", "pg_isready"],
+        "interval": 5,  # the least that ECS takes
+        "timeout": 5,
+        "retries": 3,
+        "startPeriod": 60,
+    }
+    assert one["logConfiguration"]["options"]["awslogs-group"] == "/shop/db/db"
+    (group,) = clients["logs"].describe_log_groups()["logGroups"]
+    assert group["retentionInDays"] == 14
+
+
+def test_one_volume_is_never_used_by_two_tasks(clients: dict[str, Any]) -> None:
+    # moto keeps no deployment configuration, so what is sent is looked at.
+    sent: list[dict[str, Any]] = []
+    for call in ("CreateService", "UpdateService"):
+        event = f"before-parameter-build.ecs.{call}"
+        clients["ecs"].meta.events.register(event, lambda params, **_: sent.append(dict(params)))
+    ensure(clients)
+    clients["ecs"].update_service(cluster="shop", service="db", desiredCount=2)
+    assert ensure(clients) == ["replace the task of db"]
+    for one in (sent[0], sent[2]):
+        assert one["deploymentConfiguration"] == {"maximumPercent": 100, "minimumHealthyPercent": 0}
+        assert one["desiredCount"] == 1
+    (service,) = clients["ecs"].describe_services(cluster="shop", services=["db"])["services"]
+    assert service["desiredCount"] == 1
+
+
+def test_the_volume_is_the_one_that_docker_would_use() -> None:
+    volumes, points = ecs_workload.mounts(DATABASE["volumes"])
+    shared = {"scope": "shared", "autoprovision": True, "driver": "local"}
+    assert volumes == [
+        {"name": "db-data", "dockerVolumeConfiguration": shared},
+        {"name": "etc-db-conf-d", "host": {"sourcePath": "/etc/db/conf.d"}},
+    ]
+    assert [(one["containerPath"], one["readOnly"]) for one in points] == [
+        ("/var/lib/postgresql", False),
+        ("/conf.d", True),
+    ]
+
+
+def test_secrets_are_parameters_that_this_service_alone_reads(clients: dict[str, Any]) -> None:
+    ensure(clients)
+    (one,) = newest(clients)["containerDefinitions"]
+    ((secret),) = one["secrets"]
+    assert secret["valueFrom"].endswith(":parameter/shop/db/POSTGRES_PASSWORD")
+    assert "s3cret" not in json.dumps(newest(clients), default=str)
+    parameter = clients["ssm"].get_parameter(Name="/shop/db/POSTGRES_PASSWORD", WithDecryption=True)
+    assert (parameter["Parameter"]["Type"], parameter["Parameter"]["Value"]) == ("SecureString", "s3cret-one")
+    policy = clients["iam"].get_role_policy(RoleName="shop-db-secrets", PolicyName="secrets")[
+        "PolicyDocument"
+    ]
+    assert policy["Statement"][0]["Resource"] == [secret["valueFrom"]]
+    assert newest(clients)["executionRoleArn"].endswith("role/shop-db-secrets")
+
+    changed = ensure(clients, secrets={"POSTGRES_PASSWORD": "s3cret-two"})
+    assert changed == ["change the secret POSTGRES_PASSWORD", "replace the task of db"]
+    assert ensure(clients, secrets={"POSTGRES_PASSWORD": "s3cret-two"}) == []
+
+
+def test_a_changed_image_is_a_new_revision_that_replaces_the_task(clients: dict[str, Any]) -> None:
+    ensure(clients)
+    before = newest(clients)["revision"]
+    image = {"spec": DATABASE | {"image": "postgres:16"}}
+    assert ensure(clients, **image) == ["register the task definition shop-db", "replace the task of db"]
+    assert ensure(clients, **image) == []
+    assert newest(clients)["revision"] == before + 1
+
+
+def test_removal_leaves_nothing_and_works_twice_and_half_made(clients: dict[str, Any]) -> None:
+    empty = workload(clients)
+    empty.remove()
+    assert empty.actions == []
+    ensure(clients)
+    clients["logs"].delete_log_group(logGroupName="/shop/db/db")
+    removed = workload(clients)
+    removed.remove()
+    assert "delete the service db" in removed.actions
+    assert clients["ssm"].describe_parameters()["Parameters"] == []
+    assert clients["iam"].list_roles()["Roles"] == []
+    assert clients["ecs"].list_task_definitions(status="ACTIVE")["taskDefinitionArns"] == []
+    again = workload(clients)
+    again.remove()
+    assert again.actions == []
+
+
+def test_a_removed_service_can_be_made_again(clients: dict[str, Any]) -> None:
+    ensure(clients)
+    workload(clients).remove()
+    assert "make the service db" in ensure(clients)
+    assert ensure(clients) == []
+
+
+def test_a_sweep_takes_what_services_left_behind_and_nothing_else(clients: dict[str, Any]) -> None:
+    ensure(clients)
+    ensure(clients, name="cache", log_group="/shop/cache/cache", secrets={"TOKEN": "x"})
+    clients["ssm"].put_parameter(Name="/shop/note", Value="somebody's", Type="String")
+    clients["logs"].create_log_group(logGroupName="/shop/audit")
+    clients["ecs"].register_task_definition(
+        family="shop-job", containerDefinitions=[{"name": "job", "image": "job", "memory": 64}]
+    )
+    swept = workload(clients)
+    swept.sweep()
+    assert swept.actions
+    assert [one["Name"] for one in clients["ssm"].describe_parameters()["Parameters"]] == ["/shop/note"]
+    groups = clients["logs"].describe_log_groups()["logGroups"]
+    assert [one["logGroupName"] for one in groups] == ["/shop/audit"]
+    assert clients["iam"].list_roles()["Roles"] == []
+    (left,) = clients["ecs"].list_task_definitions(status="ACTIVE")["taskDefinitionArns"]
+    assert left.endswith("shop-job:1")
+    again = workload(clients)
+    again.sweep()
+    assert again.actions == []
+
+
+def test_a_service_that_is_not_ours_is_left_alone(clients: dict[str, Any]) -> None:
+    ensure(clients, tags={"Project": "other"})
+    for act in ("ensure", "remove"):
+        with pytest.raises(ecs_workload.WorkloadError, match="without the tag Project=shop"):
+            getattr(workload(clients), act)()
+
+
+def test_a_task_that_does_not_come_up_is_explained(
+    clients: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ecs_workload.Workload, "is_healthy", lambda self: False)
+    with pytest.raises(ecs_workload.WorkloadError, match="not healthy after 0.1 s"):
+        workload(clients, wait=0.1).ensure()
+
+
+def test_without_a_cluster_there_is_nothing_to_remove(clients: dict[str, Any]) -> None:
+    nowhere = workload(clients, cluster="gone")
+    nowhere.remove()
+    assert nowhere.actions == []
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("2s", 5), ("10m", 300), ("1m", 60), (45, 45), ("", 30), ("900ms", 5)]
+)
+def test_durations_stay_within_what_ecs_takes(value: Any, expected: int) -> None:
+    assert ecs_workload.seconds(value, 5, 300, 30) == expected
+
+
+@pytest.mark.parametrize("wrong", ["soon", "5 minutes"])
+def test_a_duration_that_is_none_is_refused(wrong: str) -> None:
+    with pytest.raises(ecs_workload.WorkloadError, match="is no duration"):
+        ecs_workload.seconds(wrong, 5, 300, 30)
