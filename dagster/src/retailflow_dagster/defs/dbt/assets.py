@@ -30,17 +30,22 @@ DBT_START, DBT_RUN = "dbt_start_seconds", "dbt_run_seconds"
 
 
 class Translator(DagsterDbtTranslator):
-    """Gives the marts a freshness policy; the rest is dagster-dbt's."""
+    """Groups by the project's folders and gives the marts a freshness policy; the rest is dagster-dbt's."""
 
     def get_asset_spec(
         self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> dg.AssetSpec:
         """The asset of a dbt node."""
         spec = super().get_asset_spec(manifest, unique_id, project)
-        node = manifest["nodes"].get(unique_id, {})
-        if node.get("resource_type") == "model" and "marts" in node["fqn"]:
-            return spec.replace_attributes(freshness_policy=FRESHNESS)
-        return spec
+        node = manifest["nodes"].get(unique_id)
+        if node is None:  # a source: an asset of the sync
+            return spec
+        if node["resource_type"] != "model":
+            return spec.replace_attributes(group_name=f"{node['resource_type']}s")
+        folder = node["fqn"][1]
+        if folder == "marts":
+            spec = spec.replace_attributes(freshness_policy=FRESHNESS)
+        return spec.replace_attributes(group_name=folder)
 
 
 translator = Translator()
