@@ -166,7 +166,6 @@ ARGUMENTS = {
     "snowflake__get_merge_sql": "it, it, 'id', [api.Column('ID', 'NUMBER'), api.Column('NET', 'NUMBER')], none",
     "snowflake__snapshot_merge_sql": "it, it, ['\"ID\"', '\"NET\"']",
     "snowflake__create_table_temporary_sql": "it, 'select 1'",
-    "snowflake__create_view_as_with_temp_flag": "it, 'select 1', True",
     "snowflake__persist_docs": "it, {'description': 'so', 'columns': {}}, False, False",
 }
 
@@ -195,8 +194,7 @@ def test_every_override_is_gated() -> None:
 def compiled(monkeypatch: pytest.MonkeyPatch, protocol: str) -> dict[str, tuple[str, str]]:
     """What each override and dbt-snowflake's own macro render to, without asking any warehouse."""
     monkeypatch.setenv("SNOWFLAKE_PROTOCOL", protocol)
-    code = "{{ config(persist_docs={}) }}"  # comments of a view's columns would be looked up
-    code += "{%- set it = api.Relation.create(database='d', schema='s', identifier='t', type='table') -%}"
+    code = "{%- set it = api.Relation.create(database='d', schema='s', identifier='t', type='table') -%}"
     code += "<and>".join(
         f"{{{{ {name}({arguments}) }}}}<and>{{{{ dbt.{name}({arguments}) }}}}"
         for name, arguments in ARGUMENTS.items()
@@ -213,7 +211,6 @@ def test_no_override_fires_on_snowflake(monkeypatch: pytest.MonkeyPatch) -> None
     assert "begin;" in found["snowflake__get_merge_sql"][0]
     assert "begin;" in found["snowflake__snapshot_merge_sql"][0]
     assert "temporary table" in found["snowflake__create_table_temporary_sql"][0]
-    assert "temporary view" in found["snowflake__create_view_as_with_temp_flag"][0]
 
 
 def test_overrides_fire_on_the_emulated_snowflake(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,18 +317,17 @@ def marts(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
 
 @pytest.mark.timeout(300)
 def test_build_after_build_equals_a_full_refresh(connected: Warehouse) -> None:
-    """An empty warehouse with unit tests and a first load; then new rows, late changes, moves and deletions, with
+    """An empty warehouse, a first load with unit tests; then new rows, late changes, moves and deletions, with
     a build that fails and one that breaks off on the way.
     """
-    dbt("build")
+    dbt("build", "--exclude-resource-type", "unit_test", "test")
     assert all(rows == [] for rows in marts(connected).values())
 
     for after, rows in ((0, 300), (10_000, 200), (30_000, 10)):  # three blocks
         connected.query(LOAD.format(at=FIRST, after=after, rows=rows))
     for statement in SHOP:
         connected.query(statement)
-    dbt("run")
-    dbt("snapshot")
+    dbt("build")
     before = marts(connected)
     assert len(before["fct_sales"]) == 510
 
@@ -390,7 +386,7 @@ def test_build_after_build_equals_a_full_refresh(connected: Warehouse) -> None:
 
     # A row that went bad long ago is not looked at in every cycle, but in the tests of the whole history.
     connected.query("update ANALYTICS.MARTS.FCT_SALES set net_revenue = -1 where order_id = 10")
-    test = ("test", "--select", "not_negative_fct_sales_net_revenue")
+    test = ("build", "--resource-type", "test", "--select", "not_negative_fct_sales_net_revenue")
     dbt(*test)
     with pytest.raises(AssertionError, match="not_negative_fct_sales_net_revenue: Got 1 result"):
-        dbt(*test, "--vars", "whole_history: true")
+        dbt(*test, "--full-refresh")

@@ -1,4 +1,4 @@
-{#- Whole years, from the first day of a sale to the end of the year after the last one. -#}
+{#- Whole years, from the first day of a sale to the end of the year after the last one, thirty of them at most. -#}
 {%- set days = 366 * 30 -%}
 
 with
