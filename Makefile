@@ -59,6 +59,10 @@ pause: made ## stops generator and hosts, with their data, to save money
 .PHONY: resume
 resume: up ## goes on after a pause; make up does the same
 
+.PHONY: upgrade
+upgrade: made ## Metabase to the image that the inventory names, with a way back
+	@$(PLAYBOOK) playbooks/upgrade.yml
+
 .PHONY: status
 status: ## hosts, services, freshness, row counts, slot lag, last runs (FORMAT=json for machines)
 	@[ -x $(BIN)/ansible-playbook ] || { echo "error: nothing is installed here yet: run make up" >&2; exit 1; }
@@ -80,12 +84,13 @@ $(SSH_HOSTS): made
 	@ssh -F $(STATE)/ssh_config $(if $(COMMAND),,-t) $(@:ssh-%=%) $(COMMAND)
 
 # Locally the pages are published on the loopback; on AWS an ssh tunnel brings them there.
-.PHONY: open-dagster open-airbyte open-metabase
-open-dagster: ## open a page: also open-airbyte, open-metabase (an ssh tunnel on AWS, until Ctrl-C)
+.PHONY: open-dagster open-docs open-airbyte open-metabase
+open-dagster: ## open a page: also open-docs (of dbt), open-airbyte, open-metabase (an ssh tunnel on AWS, until Ctrl-C)
 open-dagster: PAGE = $(DAGSTER_URL) ec2-dagster-dbt 3000
+open-docs: PAGE = $(DBT_DOCS_URL) ec2-dagster-dbt 3001
 open-airbyte: PAGE = $(AIRBYTE_URL) ec2-airbyte 8000
 open-metabase: PAGE = $(METABASE_URL) ec2-metabase 3000
-open-dagster open-airbyte open-metabase: made
+open-dagster open-docs open-airbyte open-metabase: made
 	@set -- $(PAGE)
 	echo "$$1"
 	if [ "$(TARGET)" = aws ]; then exec ssh -F $(STATE)/ssh_config -N -L "$${1##*:}:localhost:$$3" "$$2"; fi

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import os
 import re
 import subprocess
 import sys
@@ -98,7 +99,14 @@ def chromium(address: str, *options: str) -> str:
             *options,
             address,
         ]
-        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True).stdout
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=True,
+            env={**os.environ, "HOME": profile},  # where crash reports go, whatever the profile is
+        ).stdout
 
 
 def dom(name: str, filters: dict[str, str] | None = None) -> str:
