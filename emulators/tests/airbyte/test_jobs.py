@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +94,17 @@ def test_a_configuration_error_is_not_tried_again(client: Client, tmp_path: Path
     assert (job["status"], job["failures"]) == ("failed", ["no such table"])
 
 
+def sources_reading(folder: Path) -> list[str]:
+    """Command lines of the sources that read now, of the server that keeps its data below a folder."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            command = file.read_bytes().replace(b"\0", b" ").decode()
+            if "fake_source.py read" in command and str(folder) in command:
+                found.append(command)
+    return found
+
+
 def test_one_job_at_a_time_and_cancel(client: Client, tmp_path: Path) -> None:
     setup = Setup(client, tmp_path, source={"sleep": 0.2, "rows": 10_000})
     job = client.start(setup.connection)
@@ -102,10 +114,13 @@ def test_one_job_at_a_time_and_cancel(client: Client, tmp_path: Path) -> None:
     assert client.call("DELETE", f"/jobs/{job}")["status"] == "cancelled"
     assert client.call("GET", f"/jobs/{job}")["status"] == "cancelled"
     client.call("DELETE", f"/jobs/{job}", status=409)
+    # The cancelled one no longer holds its place, but the next waits until nothing of it writes any more.
+    following = client.start(setup.connection)
+    wait_for(lambda: client.call("GET", f"/jobs/{following}")["status"] == "running")
+    assert len(sources_reading(tmp_path)) <= 1
+    client.call("DELETE", f"/jobs/{following}")
     setup.reconfigure(rows=5)
-    assert (
-        client.sync(setup.connection)["status"] == "succeeded"
-    )  # the cancelled one no longer holds its place
+    assert client.sync(setup.connection)["status"] == "succeeded"
 
 
 def test_a_job_that_takes_too_long_ends(make_server: Callable[..., Server], tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -65,6 +66,8 @@ class JobRunner:
         self._connectors = connectors
         self._threads = ThreadPoolExecutor(max_workers=settings.max_jobs, thread_name_prefix="job")
         self._cancelled: dict[int, threading.Event] = {}
+        # A cancelled job frees its connection at once, its processes end a moment later: the next job waits for that.
+        self._busy: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         lost = AttemptFailed(
             "airbyte_platform", "the server stopped while the job ran; the next sync goes on from there"
         )
@@ -102,7 +105,8 @@ class JobRunner:
 
     def _run(self, job: Row) -> None:
         try:
-            self._run_attempts(job)
+            with self._busy[job["connection_id"]]:
+                self._run_attempts(job)
         except Exception:
             logger.exception("job %s", job["id"])
             self._store.set_job(job["id"], status="failed")
