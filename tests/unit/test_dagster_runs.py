@@ -260,6 +260,7 @@ PARAMS: dict[str, Any] = {
     "tags": {"why": "test"},
 }
 PARAMS |= {"timeout": 5, "poll": 0.01}
+READY = {"runsOrError": {"__typename": "Runs"}, "assetsOrError": {"__typename": "AssetConnection"}}
 RECONCILED: dict[str, Any] = {
     "__typename": "AssetCheckEvaluationEvent",
     "evaluation": {
@@ -281,6 +282,8 @@ def webserver(status: str, events: list[dict[str, Any]]) -> Callable[[str, dict[
     states = iter(["QUEUED", "STARTED", status, *[status] * 1000])
 
     def ask(query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        if query == dagster_run.READY:
+            return READY
         if "launchRun" in query:
             assert variables["params"]["selector"]["jobName"] == "sales_job"
             assert variables["params"]["executionMetadata"]["tags"] == [{"key": "why", "value": "test"}]
@@ -349,7 +352,7 @@ def test_a_job_that_is_not_there_is_named() -> None:
     with pytest.raises(
         dagster_run.RunProblem, match="sales_job cannot be launched: PipelineNotFoundError Could"
     ):
-        dagster_run.run_job(lambda *_: missing, PARAMS)
+        dagster_run.run_job(lambda query, _: READY if query == dagster_run.READY else missing, PARAMS)
 
 
 def test_a_webserver_that_restarts_is_asked_again() -> None:
@@ -363,9 +366,27 @@ def test_a_webserver_that_restarts_is_asked_again() -> None:
     assert dagster_run.run_job(ask, PARAMS)["status"] == "SUCCESS"
 
 
+def test_dead_connections_to_the_storage_are_found_before_the_launch() -> None:
+    healthy = webserver("SUCCESS", [RECONCILED])
+    lost: dict[str, Any] = {
+        "runsOrError": {"__typename": "PythonError", "message": "server closed the connection"}
+    }
+    asked: list[str] = []
+
+    def ask(query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        asked.append("launch" if "launchRun" in query else "ready" if query == dagster_run.READY else "other")
+        if asked == ["ready"]:
+            raise dagster_run.RunProblem("HTTP Error 500")
+        return lost if asked == ["ready", "ready"] else healthy(query, variables)
+
+    assert dagster_run.run_job(ask, PARAMS)["status"] == "SUCCESS"
+    assert asked[:4] == ["ready", "ready", "ready", "launch"]
+    assert asked.count("launch") == 1
+
+
 def test_a_webserver_that_is_down_is_named() -> None:
     with pytest.raises(dagster_run.RunProblem, match=r"at http://127\.0\.0\.1:1 does not answer"):
-        dagster_run.run_job(dagster_run.graphql("http://127.0.0.1:1"), PARAMS)
+        dagster_run.run_job(dagster_run.graphql("http://127.0.0.1:1"), PARAMS | {"timeout": 0})
 
 
 def test_the_documentation_is_served_and_nothing_else() -> None:

@@ -55,6 +55,14 @@ run:
     checks: {description: "Asset check to passed, description and metadata.", type: dict}
 """
 
+READY = """
+{
+  runsOrError(limit: 1) { __typename ... on PythonError { message } }
+  assetsOrError(limit: 1) { __typename ... on PythonError { message } }
+}
+"""
+#: How long a webserver is waited for whose storage does not answer.
+READY_SECONDS = 30
 LAUNCH = """
 mutation Launch($params: ExecutionParams!) {
   launchRun(executionParams: $params) {
@@ -149,15 +157,31 @@ def patient(ask: Ask, deadline: float, pause: float) -> Ask:
     """Asks again until the deadline while the webserver does not answer: it may be restarting."""
 
     def again(query: str, variables: Json) -> Json:
-        while True:
-            try:
-                return ask(query, variables)
-            except RunProblem:
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(pause)
+        return until(deadline, pause, lambda: ask(query, variables))
 
     return again
+
+
+def until(deadline: float, pause: float, work: Callable[[], Any]) -> Any:
+    """Does the work again, with pauses, while it raises RunProblem and the deadline has not passed."""
+    while True:
+        try:
+            return work()
+        except RunProblem:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(pause)
+
+
+def ready(ask: Ask) -> None:
+    """Reads a little from each storage; raises RunProblem where one fails.
+
+    After a restart of PostgreSQL the webserver's pools hold dead connections, and the first question of each finds
+    that out. A question may be asked again, a launch may not: it could be the second.
+    """
+    for answer in ask(READY, {}).values():
+        if answer["__typename"] == "PythonError":
+            raise RunProblem(f"Dagster cannot read its storage: {answer['message']}")
 
 
 def launch(ask: Ask, params: Json) -> str:
@@ -255,6 +279,7 @@ def root_cause(error: Json | None) -> str:
 def run_job(ask: Ask, params: Json) -> Json:
     """Launches, waits, reads. Raises RunProblem with the reason when the run did not succeed."""
     began = time.monotonic()
+    until(began + min(READY_SECONDS, params["timeout"]), params["poll"], lambda: ready(ask))
     run_id = launch(ask, params)
     steady = patient(ask, began + params["timeout"], params["poll"])
     run = wait(steady, run_id, params["timeout"], params["poll"])
