@@ -57,7 +57,7 @@ run:
 
 READY = """
 {
-  runsOrError(limit: 1) { __typename ... on PythonError { message } }
+  runsOrError(limit: 1) { __typename ... on Runs { results { runId } } ... on PythonError { message } }
   assetsOrError(limit: 1) { __typename ... on PythonError { message } }
 }
 """
@@ -143,6 +143,9 @@ def graphql(url: str) -> Ask:
         try:
             with urllib.request.urlopen(request, timeout=60) as response:
                 answer = json.load(response)
+        except urllib.error.HTTPError as error:
+            body = error.read(2000).decode(errors="replace")
+            raise RunProblem(f"Dagster's webserver at {url} does not answer: {error}: {body}") from error
         except (OSError, ValueError) as error:
             raise RunProblem(f"Dagster's webserver at {url} does not answer: {error}") from error
         if answer.get("errors"):
@@ -176,8 +179,8 @@ def until(deadline: float, pause: float, work: Callable[[], Any]) -> Any:
 def ready(ask: Ask) -> None:
     """Reads a little from each storage; raises RunProblem where one fails.
 
-    After a restart of PostgreSQL the webserver's pools hold dead connections, and the first question of each finds
-    that out. A question may be asked again, a launch may not: it could be the second.
+    After a restart of PostgreSQL the webserver's pools hold dead connections, and only a question finds that out. A
+    question may be asked again, a launch may not: it could be the second.
     """
     for answer in ask(READY, {}).values():
         if answer["__typename"] == "PythonError":
