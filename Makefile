@@ -129,8 +129,8 @@ requirements: ## write requirements.txt and its kin anew from the .in files (UPG
 down: ## leaves nothing (caches inside the clone stay; make clean takes those)
 	@if [ -x $(BIN)/ansible-playbook ] && docker info >/dev/null 2>&1; then $(PLAYBOOK) teardown.yml; fi
 	$(if $(filter local,$(TARGET)),tools/machine down)
-	# Where ssh kept the sockets of its connections, as far as nobody else has any there.
-	rmdir "$$HOME/.ansible/cp" "$$HOME/.ansible" 2>/dev/null || true
+	# Where ssh kept its sockets and Ansible its modules, as far as nobody else has any there.
+	rmdir "$$HOME/.ansible/cp" "$$HOME/.ansible/tmp" "$$HOME/.ansible" 2>/dev/null || true
 
 .PHONY: clean
 clean: down ## also takes the caches and environments inside the clone
