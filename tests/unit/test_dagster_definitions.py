@@ -135,7 +135,7 @@ def test_dbt_tests_are_asset_checks_and_reconcile_comes_last(defs: dg.Definition
 
 
 def test_every_step_that_writes_or_checks_waits_for_the_one_slot(defs: dg.Definitions) -> None:
-    for name, steps in {"sales_job": 3, "transform_job": 2}.items():
+    for name, steps in {"sales_job": 3, "transform_job": 2, "history_job": 1}.items():
         job = defs.resolve_job_def(name)
         assert [node.definition.pools for node in job.graph.nodes] == [{"sales"}] * steps
         assert job.tags["retailflow/pipeline"] == "sales"
@@ -155,7 +155,9 @@ def test_definitions_load_with_the_network_off_and_no_settings() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120
     )
-    assert done.stdout.strip() == "['prune_runs_job', 'sales_job', 'transform_job']", done.stderr
+    assert done.stdout.strip() == "['history_job', 'prune_runs_job', 'sales_job', 'transform_job']", (
+        done.stderr
+    )
 
 
 def test_the_file_that_people_execute_holds_exactly_one_job(defs: dg.Definitions) -> None:
@@ -205,6 +207,35 @@ def test_the_schedule_skips_while_a_cycle_is_unfinished(
     tick = defs.resolve_schedule_def("sales_schedule").evaluate_tick(context)
     assert not tick.run_requests
     assert run.run_id in str(tick.skip_message)
+
+
+def test_the_history_is_tested_once_a_day_and_waits_its_turn_behind_a_cycle(
+    defs: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    schedule = defs.resolve_schedule_def("history_schedule")
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    assert schedule.execution_timezone == "UTC"
+    minute, hour, *days = schedule.cron_schedule.split()  # type: ignore[union-attr]
+    assert minute.isdecimal() and hour.isdecimal() and days == ["*"] * 3
+    assert int(minute) % 5, "a cycle of the same minute would be first"
+    instance.create_run_for_job(namesake, status=dg.DagsterRunStatus.STARTED, tags=namesake.tags)
+    context = dg.build_schedule_context(instance, scheduled_execution_time=datetime(2026, 1, 1, tzinfo=UTC))
+    (request,) = schedule.evaluate_tick(context).run_requests or []
+    assert request.tags["retailflow/source"] == "schedule"
+
+
+def test_tests_of_the_history_that_are_unfinished_put_off_their_like_and_let_one_cycle_queue(
+    defs: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    job = defs.resolve_job_def("history_job")
+    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=job.tags)
+    context = dg.build_schedule_context(instance, scheduled_execution_time=datetime(2026, 1, 1, tzinfo=UTC))
+    again = defs.resolve_schedule_def("history_schedule").evaluate_tick(context)
+    assert not again.run_requests and run.run_id in str(again.skip_message)
+    cycles = defs.resolve_schedule_def("sales_schedule")
+    assert cycles.evaluate_tick(context).run_requests
+    queued = instance.create_run_for_job(namesake, status=dg.DagsterRunStatus.NOT_STARTED, tags=namesake.tags)
+    assert queued.run_id in str(cycles.evaluate_tick(context).skip_message)
 
 
 def test_old_finished_runs_are_pruned_and_others_stay(

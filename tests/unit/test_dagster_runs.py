@@ -205,9 +205,9 @@ HANG = "import time; print('up', flush=True); time.sleep(60)"
 DEAF = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {HANG}"
 
 
-@pytest.mark.parametrize("program", [HANG, DEAF], ids=["polite", "deaf"])
+@pytest.mark.parametrize(("program", "again"), [(HANG, True), (DEAF, False)], ids=["polite", "deaf"])
 def test_a_dbt_that_hangs_is_ended_and_the_failure_says_so(
-    program: str, monkeypatch: pytest.MonkeyPatch
+    program: str, again: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dbt_lib, "GRACE_SECONDS", 0.3)
     began = time.monotonic()
@@ -216,11 +216,12 @@ def test_a_dbt_that_hangs_is_ended_and_the_failure_says_so(
     ) as process:
         assert process.stdout and process.stdout.readline() == b"up\n"
         with (
-            pytest.raises(dg.Failure, match="dbt build had not finished after 0 s and was stopped"),
-            dbt_lib.deadline(process, 0.2, "dbt build"),
+            pytest.raises(dg.Failure, match="dbt build had not finished after 0 s and was stopped") as caught,
+            dbt_lib.deadline(process, 0.2, "dbt build", again),
         ):
             process.stdout.read()  # as dagster-dbt does: until the process has ended
             raise RuntimeError("dbt exited with an error")
+    assert caught.value.allow_retries is again
     assert time.monotonic() - began < 30
 
 

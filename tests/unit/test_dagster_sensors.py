@@ -24,7 +24,7 @@ from retailflow_dagster.defs.orchestration.sensors import airbyte_sensor
 from retailflow_dagster.lib import alerts
 from retailflow_dagster.lib.airbyte import AirbyteSync, Job
 from retailflow_dagster.lib.concurrency import TAG
-from retailflow_dagster.lib.runs import AIRBYTE_JOB, SOURCE
+from retailflow_dagster.lib.runs import AIRBYTE_JOB, HISTORY_JOB, SOURCE, last_transform_began
 
 LONG_AGO = 1_000_000_000.0
 
@@ -54,6 +54,17 @@ def transforms() -> None:
 def cycle() -> None:
     """A cycle, as far as the sensor can see."""
     transforms()
+
+
+@dg.op
+def reads() -> None:
+    """Builds nothing."""
+
+
+@dg.job(name=HISTORY_JOB, tags=TAG)
+def history() -> None:
+    """Tests of the whole history, as far as the sensor can see."""
+    reads()
 
 
 @pytest.fixture
@@ -123,6 +134,16 @@ def test_a_sync_before_the_last_build_is_in_the_marts_and_one_after_is_not(
     assert cycle.execute_in_process(instance=instance).success
     request, _, cursor = look(instance, "4", airbyte(sync(5, ended=ended)))
     assert (request is not None, cursor) == (wanted, "5")
+
+
+def test_tests_of_the_history_transform_nothing_and_hide_no_cycle(instance: dg.DagsterInstance) -> None:
+    assert cycle.execute_in_process(instance=instance).success
+    began = last_transform_began(instance, "dbt_models")
+    assert began > LONG_AGO
+    assert history.execute_in_process(instance=instance).success
+    assert last_transform_began(instance, "dbt_models") == began
+    instance.create_run_for_job(history, status=dg.DagsterRunStatus.STARTED, tags=TAG)
+    assert look(instance, "4", airbyte(sync(5)))[0] is not None
 
 
 def test_before_the_first_cycle_there_is_nothing_to_reconcile_by() -> None:

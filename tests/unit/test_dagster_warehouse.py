@@ -211,11 +211,13 @@ def test_a_warehouse_that_fails_ends_the_run_leaves_the_marts_and_the_next_run_r
     monkeypatch.setattr(dg, "RetryPolicy", lambda **_: None)  # Dagster's business, and half a minute each
     spec.loader.exec_module(module)
 
-    def deadline(process: subprocess.Popen[bytes], _: float, what: str) -> AbstractContextManager[None]:
+    def deadline(
+        process: subprocess.Popen[bytes], _: float, what: str, again: bool
+    ) -> AbstractContextManager[None]:
         """Counts from when the door was tried: how long dbt takes to start says nothing here."""
         if door.answer != "pass":
             assert door.touched.wait(120)
-        return dbt_lib.deadline(process, 3 if door.answer != "pass" else 120, what)
+        return dbt_lib.deadline(process, 3 if door.answer != "pass" else 120, what, again)
 
     module.deadline = deadline  # type: ignore[attr-defined]
 

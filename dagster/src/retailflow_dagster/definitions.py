@@ -6,6 +6,7 @@ from retailflow_dagster.defs.airbyte.assets import airbyte_sync
 from retailflow_dagster.defs.dashboards.assets import dashboards
 from retailflow_dagster.defs.dbt.assets import dbt_models, manifest, translator
 from retailflow_dagster.defs.orchestration.alerts import alert_sensor
+from retailflow_dagster.defs.orchestration.history import history_job, history_schedule
 from retailflow_dagster.defs.orchestration.jobs import sales_job, transform_job
 from retailflow_dagster.defs.orchestration.retention import prune_runs_job, prune_runs_schedule
 from retailflow_dagster.defs.orchestration.schedules import sales_schedule
@@ -28,8 +29,8 @@ def sales_definitions() -> dg.Definitions:
 defs = dg.Definitions.merge(
     sales_definitions(),
     dg.Definitions(
-        jobs=[transform_job, prune_runs_job],
-        schedules=[sales_schedule, prune_runs_schedule],
+        jobs=[transform_job, history_job, prune_runs_job],
+        schedules=[sales_schedule, history_schedule, prune_runs_schedule],
         sensors=[airbyte_sensor, alert_sensor],
     ),
 )

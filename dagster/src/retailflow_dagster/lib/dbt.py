@@ -60,9 +60,11 @@ def dbt_resource() -> Dbt:
 
 
 @contextmanager
-def deadline(process: subprocess.Popen[bytes], seconds: float, what: str) -> Iterator[None]:
+def deadline(
+    process: subprocess.Popen[bytes], seconds: float, what: str, again: bool = True
+) -> Iterator[None]:
     """Ends `process` when the block has not ended after `seconds`, and then raises Failure instead of what
-    the block raised. Interrupts first, kills after GRACE_SECONDS.
+    the block raised; `again` says whether that may be retried. Interrupts first, kills after GRACE_SECONDS.
     """
     over = threading.Event()
 
@@ -84,7 +86,8 @@ def deadline(process: subprocess.Popen[bytes], seconds: float, what: str) -> Ite
             raise dg.Failure(
                 f"{what} had not finished after {seconds:.0f} s and was stopped: the warehouse hangs,"
                 " or answers with errors that are retried. Look at its health; the next run repairs what is"
-                " missing. (DBT_TIMEOUT_SECONDS is the limit.)"
+                " missing. (DBT_TIMEOUT_SECONDS is the limit.)",
+                allow_retries=again,
             ) from error
         raise
     finally:

@@ -11,6 +11,9 @@ CYCLE = "retailflow/cycle"
 #: The Airbyte job that the run started, or whose rows it transforms.
 AIRBYTE_JOB = "retailflow/airbyte_job_id"
 
+#: The job that takes a cycle's turn and is none: it reads the marts and writes nothing.
+HISTORY_JOB = "history_job"
+
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -28,7 +31,13 @@ def tags(source: str, *, cycle: str = "", airbyte_job_id: str = "") -> dict[str,
 
 def unfinished_cycle(instance: dg.DagsterInstance) -> str | None:
     """Id of a run that writes the marts and is waiting or running; None where there is none."""
-    runs = instance.get_runs(dg.RunsFilter(tags=TAG, statuses=UNFINISHED), limit=1)
+    runs = instance.get_runs(dg.RunsFilter(tags=TAG, statuses=UNFINISHED))
+    return next((run.run_id for run in runs if run.job_name != HISTORY_JOB), None)
+
+
+def unfinished_history(instance: dg.DagsterInstance) -> str | None:
+    """Id of a run that tests the whole history and is waiting or running; None where there is none."""
+    runs = instance.get_runs(dg.RunsFilter(job_name=HISTORY_JOB, statuses=UNFINISHED), limit=1)
     return runs[0].run_id if runs else None
 
 
@@ -40,6 +49,8 @@ def run_of_airbyte_job(instance: dg.DagsterInstance, job_id: int) -> str | None:
 
 def last_transform_began(instance: dg.DagsterInstance, step: str) -> float:
     """When the transforming step of the last cycle that succeeded began, in seconds since 1970; 0 for never."""
-    runs = instance.get_runs(dg.RunsFilter(tags=TAG, statuses=[dg.DagsterRunStatus.SUCCESS]), limit=1)
-    stats = instance.get_run_step_stats(runs[0].run_id, [step]) if runs else []
+    succeeded = dg.RunsFilter(tags=TAG, statuses=[dg.DagsterRunStatus.SUCCESS])
+    runs = instance.get_runs(succeeded, limit=10)  # the newest may be tests of the whole history, once a day
+    cycle = next((run.run_id for run in runs if run.job_name != HISTORY_JOB), None)
+    stats = instance.get_run_step_stats(cycle, [step]) if cycle else []
     return max((stat.start_time or 0.0 for stat in stats), default=0.0)

@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,28 +52,52 @@ translator = Translator()
 manifest: Mapping[str, Any] = json.loads(PROJECT.manifest_path.read_text())
 
 
-@dbt_assets(
-    manifest=manifest,
-    name=DBT,
-    dagster_dbt_translator=translator,
-    pool=POOL,
-    retry_policy=dg.RetryPolicy(max_retries=1, delay=20, jitter=dg.Jitter.PLUS_MINUS),
-)
-def dbt_models(context: dg.AssetExecutionContext, dbt: Dbt) -> Iterator[Any]:
-    """Builds and tests everything downstream of RAW."""
+#: A warehouse that stumbles is asked once more; Dagster doubles the pause where that were not enough.
+RETRIES = dg.RetryPolicy(max_retries=1, delay=20, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+
+
+def run_dbt(
+    dbt: Dbt,
+    command: Sequence[str],
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    *,
+    late_again: bool = True,
+) -> Generator[Any, None, dict[str, Any]]:
+    """Runs a dbt command within TIMEOUT_SECONDS, yields what dagster-dbt makes of its events and returns dbt's
+    `run_results.json`. Raises Failure with the nodes that failed; `late_again` says whether one that was stopped
+    for its time is tried again.
+    """
+    what = f"dbt {command[0]}"
+    # An op brings neither of the two along, as the assets do.
+    of_op: dict[str, Any] = (
+        {} if context.has_assets_def else {"manifest": manifest, "dagster_dbt_translator": translator}
+    )
     with tempfile.TemporaryDirectory(prefix="dbt-") as target:
-        began = time.monotonic()
-        invocation = dbt.cli(BUILD, context=context, target_path=Path(target))
+        invocation = dbt.cli(command, context=context, target_path=Path(target), **of_op)
         try:
-            with deadline(invocation.process, TIMEOUT_SECONDS, "dbt build"):
+            with deadline(invocation.process, TIMEOUT_SECONDS, what, late_again):
                 yield from invocation.stream()
         except DagsterDbtCliRuntimeError as error:
             failed, only_tests = failed_nodes(Path(target))
             if not failed:
                 raise
             # A test that failed on the data fails again on a second look; an error of the warehouse may not.
-            raise dg.Failure("dbt build: " + " | ".join(failed), allow_retries=not only_tests) from error
-        results = json.loads((Path(target) / "run_results.json").read_text())
+            raise dg.Failure(f"{what}: " + " | ".join(failed), allow_retries=not only_tests) from error
+        results: dict[str, Any] = json.loads((Path(target) / "run_results.json").read_text())
+    return results
+
+
+@dbt_assets(
+    manifest=manifest,
+    name=DBT,
+    dagster_dbt_translator=translator,
+    pool=POOL,
+    retry_policy=RETRIES,
+)
+def dbt_models(context: dg.AssetExecutionContext, dbt: Dbt) -> Iterator[Any]:
+    """Builds and tests everything downstream of RAW."""
+    began = time.monotonic()
+    results = yield from run_dbt(dbt, BUILD, context)
     running = float(results["elapsed_time"])
     seconds = {DBT_START: round(time.monotonic() - began - running, 1), DBT_RUN: round(running, 1)}
     context.log_event(dg.AssetObservation(FACTS, metadata=seconds | {"dbt_nodes": len(results["results"])}))

@@ -1,4 +1,4 @@
-"""The only clock after the generator's: Airbyte's own schedule is off."""
+"""The clock of the cycle, the only one after the generator's: Airbyte's own schedule is off."""
 
 import os
 from datetime import UTC
