@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,14 @@ AWS = {
     "aws_secret_access_key": "local",
 }
 Host = Any  # testinfra has no types
+
+
+def wait_for(condition: Callable[[], bool], seconds: int, what: str) -> None:
+    """Poll until a condition holds, or fail after that many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"after {seconds} s still not: {what}"
+        time.sleep(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,17 +11,9 @@ from typing import Any
 
 import pytest
 
-from .conftest import AWS, ROOT, STATE, Host
+from .conftest import AWS, ROOT, STATE, Host, wait_for
 
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
-
-
-def wait_for(condition: Callable[[], bool], seconds: int, what: str) -> None:
-    """Poll until a condition holds, or fail after that many seconds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"after {seconds} s still not: {what}"
-        time.sleep(1)
 
 
 def test_the_sales_table_answers_as_typed(sql: Callable[[str], str]) -> None:
