@@ -216,6 +216,7 @@ dagster_dbt_container_image: 123456789012.dkr.ecr.us-east-1.amazonaws.com/retail
 lambda_generator_requirements: {folder}/requirements.txt
 lambda_generator_cache_dir: {os.environ.get("UV_CACHE_DIR", ROOT / ".cache/uv")}
 retailflow_left_retries: 0 # the emulated API forgets at once
+retailflow_ssh_options: {{ProxyCommand: "false"}} # no packet goes to the addresses that the emulated API gives
 """
     )
     return Site(folder, url)

@@ -210,6 +210,9 @@ def test_teardown_takes_a_half_made_site_and_lists_what_it_cannot_know(
     assert f"Still there with the tag Project=retailflow: ec2 volume {lost}." in " ".join(run.text.split()), (
         run.text
     )
+    assert re.search(r"retailflow-postgres +: .*failed=0", run.text), (
+        "a host that does not answer is passed over"
+    )
     assert leftovers(site) == [f"ec2 volume {lost}"]
     assert stranger in [vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"]], "what is not ours stays"
     ec2.delete_volume(VolumeId=lost)

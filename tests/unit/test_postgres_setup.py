@@ -1,13 +1,20 @@
-"""Passwords and schema files as the module postgres_setup treats them."""
+"""Passwords, schema files, slots and publications as the module postgres_setup treats them."""
 
 from __future__ import annotations
 
 import base64
 import hmac
 import importlib.util
+import sys
 from pathlib import Path
+from typing import Any
 
+import psycopg2
+import psycopg2.extras
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from bench import postgres
 
 PATH = Path(__file__).parents[2] / "roles/postgres/library/postgres_setup.py"
 SPEC = importlib.util.spec_from_file_location("postgres_setup", PATH)
@@ -46,3 +53,46 @@ def test_a_stored_verifier_belongs_to_one_password(
 def test_only_the_transaction_around_a_schema_file_is_taken_out() -> None:
     body = "create function f() returns int as $$\nbegin\n  return 1; -- commit;\nend\n$$ language plpgsql;\n"
     assert postgres_setup.without_transaction(f"begin;\n{body}COMMIT ;\n").strip() == body.strip()
+
+
+def test_slots_and_publications_are_dropped_and_their_reader_is_thrown_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not (postgres.BINARIES / "initdb").exists():
+        pytest.skip(f"there is no PostgreSQL in {postgres.BINARIES}")
+
+    def released(**lists: list[dict[str, str]]) -> list[str]:
+        params = {"socket_dir": "127.0.0.1", "admin_user": postgres.ADMIN, "slots": [], "publications": []}
+        setup = postgres_setup.Setup(params | lists, check_mode=False)
+        setup.release()
+        return list(setup.actions)
+
+    with postgres.server() as port:
+        monkeypatch.setenv("PGPORT", str(port))
+        login: dict[str, Any] = {"host": "127.0.0.1", "user": postgres.ADMIN, "dbname": "postgres"}
+        connection = psycopg2.connect(**login)
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute("create table shop (id int primary key)")
+        for name in ("airbyte", "other"):
+            cursor.execute(f"create publication {name} for table shop")
+            cursor.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", (name,))
+        reader = psycopg2.connect(**login, connection_factory=psycopg2.extras.LogicalReplicationConnection)
+        reader.cursor().start_replication(
+            "airbyte", options={"proto_version": "1", "publication_names": "airbyte"}, decode=False
+        )
+
+        wanted = {
+            "slots": [{"database": "postgres", "name": "airbyte"}],
+            "publications": [
+                {"database": "postgres", "name": "airbyte"},
+                {"database": "half_made", "name": "airbyte"},
+            ],
+        }
+        assert released(**wanted) == ["drop slot airbyte", "drop publication airbyte"]
+        assert released(**wanted) == []
+        cursor.execute(
+            "select slot_name from pg_replication_slots union all select pubname from pg_publication"
+        )
+        assert cursor.fetchall() == [("other",), ("other",)]
+        connection.close()

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,10 +29,12 @@ description:
   - Passwords leave this module only as SCRAM verifiers, so that no server log can hold one.
   - Each schema file is applied in one transaction, which is committed only where it changed a definition. Such files
     hold definitions that are safe to apply again; rows that they write alone are not noticed.
+  - O(state=absent) drops the slots and publications that are listed, and throws out who reads a slot; it touches nothing else.
 options:
+  state: {description: What to do., type: str, choices: [present, absent], default: present}
   socket_dir: {description: Folder of the server's socket., type: path, required: true}
   admin_user: {description: The superuser., type: str, required: true}
-  admin_password: {description: Its password., type: str, required: true}
+  admin_password: {description: Its password; needed with O(state=present)., type: str, default: ""}
   roles:
     description: Logins.
     type: list
@@ -69,6 +72,14 @@ options:
       database: {description: Where it is made., type: str, required: true}
       name: {description: Name., type: str, required: true}
       plugin: {description: Its output plugin., type: str, default: pgoutput}
+  publications:
+    description: Publications, which schema files make; O(state=absent) drops them.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      database: {description: Where it is., type: str, required: true}
+      name: {description: Name., type: str, required: true}
 requirements: [python3-psycopg2]
 author: RetailFlow
 attributes:
@@ -93,6 +104,8 @@ actions: {description: What was done, or would be., type: list, returned: succes
 
 SCRAM_ITERATIONS = 4096
 LOCK_TIMEOUT = "15s"
+#: Seconds until a process that was thrown out must have left its slot.
+LEAVE_SECONDS = 10
 
 # Every definition outside of the system schemas as one line of text: what "changed" means for a schema file.
 DEFINITIONS = """
@@ -382,6 +395,47 @@ class Setup:
                     " or choose another name."
                 )
 
+    def release(self) -> None:
+        """Drop the slots and publications that are listed, where they are."""
+        with self.connect("postgres") as connection, connection.cursor() as cursor:
+            for slot in self.params["slots"]:
+                self.drop_slot(cursor, slot["name"])
+            cursor.execute("select datname from pg_database")
+            databases = {row[0] for row in cursor.fetchall()}
+        for publication in self.params["publications"]:
+            if publication["database"] in databases:
+                self.drop_publication(publication["database"], publication["name"])
+
+    def drop_slot(self, cursor: Any, name: str) -> None:
+        """Drop a slot, where there is one of its name; a slot that is being read cannot be dropped."""
+        look = "select active_pid from pg_replication_slots where slot_name = %s"
+        cursor.execute(look, (name,))
+        found = cursor.fetchone()
+        if found is None:
+            return
+        deadline = time.monotonic() + LEAVE_SECONDS
+        while found and found[0] and not self.check_mode:
+            if time.monotonic() > deadline:
+                raise SetupError(f"Process {found[0]} goes on reading the replication slot {name}.")
+            cursor.execute("select pg_terminate_backend(%s, 1000)", (found[0],))
+            cursor.execute(look, (name,))
+            found = cursor.fetchone()
+        if found:  # a temporary one went with its reader
+            statement = sql.SQL("select pg_drop_replication_slot({})").format(sql.Literal(name))
+            self.act(cursor, f"drop slot {name}", statement)
+
+    def drop_publication(self, database: str, name: str) -> None:
+        """Drop a publication, where there is one of its name."""
+        with self.connect(database) as connection, connection.cursor() as cursor:
+            cursor.execute("select 1 from pg_publication where pubname = %s", (name,))
+            if cursor.fetchone():
+                cursor.execute("set lock_timeout = %s", (LOCK_TIMEOUT,))
+                self.act(
+                    cursor,
+                    f"drop publication {name}",
+                    sql.SQL("drop publication {}").format(sql.Identifier(name)),
+                )
+
 
 def main() -> None:
     """Entry point of the module."""
@@ -393,9 +447,10 @@ def main() -> None:
 
     module = AnsibleModule(
         argument_spec={
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "socket_dir": {"type": "path", "required": True},
             "admin_user": text,
-            "admin_password": text | {"no_log": True},
+            "admin_password": {"type": "str", "default": "", "no_log": True},
             "roles": records(
                 name=text,
                 password=text | {"no_log": True},
@@ -405,11 +460,15 @@ def main() -> None:
             "databases": records(name=text, owner=text, connect=names),
             "schemas": records(database=text, name=text, sql=text),
             "slots": records(database=text, name=text, plugin={"type": "str", "default": "pgoutput"}),
+            "publications": records(database=text, name=text),
         },
         supports_check_mode=True,
     )
     setup = Setup(module.params, module.check_mode)
-    if module.check_mode and not os.path.exists(module.params["socket_dir"]):
+    absent = module.params["state"] == "absent"
+    if not os.path.exists(module.params["socket_dir"]) and absent:
+        pass  # without a server there is nothing to drop
+    elif module.check_mode and not os.path.exists(module.params["socket_dir"]):
         setup.plan()
     elif psycopg2 is None:
         module.fail_json(
@@ -417,7 +476,7 @@ def main() -> None:
         )
     else:
         try:
-            setup.run()
+            setup.release() if absent else setup.run()
         except psycopg2.OperationalError as error:
             module.fail_json(msg=f"PostgreSQL does not answer at {module.params['socket_dir']}: {error}")
         except (SetupError, psycopg2.Error) as error:
