@@ -8,15 +8,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 try:
-    import boto3
-    import docker
     from botocore.exceptions import BotoCoreError, ClientError
+except ImportError:
+    BotoCoreError = ClientError = Exception
+try:
+    import docker
     from docker.errors import APIError, DockerException
 except ImportError:
-    boto3 = docker = None
+    docker = None
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 DOCUMENTATION = r"""
 ---
@@ -33,9 +35,10 @@ options:
   gateway: {description: Address from which this machine's loopback arrives at published ports., type: str, required: true}
   published: {description: Ports that are published on this machine's loopback, by host., type: dict, default: {}}
   path: {description: Where the rules are kept in a host., type: str, required: true}
-  endpoint_url: {description: Address of the API., type: str, required: true}
-  region: {description: AWS region., type: str, required: true}
-requirements: [boto3, docker]
+requirements: [docker]
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
 author: RetailFlow
 attributes:
   check_mode: {support: full, description: Reports which hosts differ.}
@@ -157,27 +160,24 @@ def reconcile(container: Any, path: PurePosixPath, wanted: str, check: bool) -> 
 
 def main() -> None:
     """Entry point of the module."""
-    module = AnsibleModule(
+    module = AnsibleAWSModule(
         argument_spec={
             "hosts": {"type": "list", "elements": "dict", "required": True},
             "members": {"type": "dict", "default": {}},
             "gateway": {"type": "str", "required": True},
             "published": {"type": "dict", "default": {}},
             "path": {"type": "str", "required": True},
-            "endpoint_url": {"type": "str", "required": True},
-            "region": {"type": "str", "required": True},
         },
         supports_check_mode=True,
     )
     if docker is None:
         module.fail_json(
-            msg="The Python packages boto3 and docker are needed on the control node; see requirements.txt."
+            msg="The Python package docker is missing on the control node; see requirements.txt."
         )
     given = module.params
     differing, before, after = [], [], []
     try:
-        ec2 = boto3.client("ec2", endpoint_url=given["endpoint_url"], region_name=given["region"])
-        groups, permissions = read_api(ec2)
+        groups, permissions = read_api(module.client("ec2"))
         client = docker.from_env(timeout=60)
         for host in given["hosts"]:
             if host["private_ip"] not in groups:
@@ -193,7 +193,7 @@ def main() -> None:
                 before.append(f"# {host['name']}\n{was}")
                 after.append(f"# {host['name']}\n{wanted}")
     except (BotoCoreError, ClientError) as error:
-        module.fail_json(msg=f"The AWS API at {given['endpoint_url']} does not answer: {error}")
+        module.fail_json_aws(error, msg="The AWS API does not tell the security groups")
     except APIError as error:
         module.fail_json(msg=f"A host is down or missing: {error.explanation}. `make up` starts it.")
     except (DockerException, RuntimeError) as error:
