@@ -39,6 +39,7 @@ esac
 )
 STUBS = {
     "nproc": '#!/usr/bin/env bash\necho "${STUB_CPUS:-2}"\n',
+    "ss": '#!/usr/bin/env bash\n[[ "$*" != *"sport = :8000"* ]] || printf "%b" "${STUB_LISTENS:-}"\n',
     # get.airbyte.com answers with a script that installs the release RELEASE_TAG.
     "curl": RECORD
     + """
@@ -52,6 +53,7 @@ SCRIPT
     + """
 case "$*" in
   info) exit "${STUB_DOCKER_RC:-0}" ;;
+  "ps "*"publish=8000/tcp "*) printf '%b' "${STUB_PUBLISHED:-}" ;;
   *"get pods --no-headers"*) printf 'airbyte-server 1/1 Running\nairbyte-db 0/1 Pending\nbootloader 0/1 Completed\n' ;;
   *"get events"*) echo "Warning FailedScheduling airbyte-server" ;;
   *client-id*) printf 'the-id' | base64 ;;
@@ -100,7 +102,11 @@ def calls(tmp_path: Path) -> Callable[[], list[str]]:
     def read() -> list[str]:
         path = tmp_path / "calls"
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return [line for line in lines if line not in ("docker info", "abctl version")]
+        return [
+            line
+            for line in lines
+            if line not in ("docker info", "abctl version") and not line.startswith("docker ps ")
+        ]
 
     return read
 
@@ -229,6 +235,55 @@ def test_a_host_that_is_too_small_is_left_as_it_was(
     assert word in result.stderr
     assert calls() == []
     assert not (tmp_path / "opt/values.yml").exists()
+
+
+OWN = DEFAULTS["airbyte_bash_installer_container_name"]
+LISTENER = 'LISTEN 0 5 0.0.0.0:8000 0.0.0.0:* users:(("nginx",pid=77,fd=3),("nginx",pid=78,fd=3))\\n'
+PROXY = 'LISTEN 0 5 0.0.0.0:8000 0.0.0.0:* users:(("docker-proxy",pid=7,fd=4))\\n'
+
+
+@pytest.mark.parametrize("distribution", ["abctl", "embedded"])
+@pytest.mark.parametrize(
+    ("environment", "holder"),
+    [
+        ({"STUB_LISTENS": LISTENER}, "the program nginx (process 77)"),
+        ({"STUB_LISTENS": "LISTEN 0 5 *:8000 *:*\\n"}, "another program"),
+        ({"STUB_PUBLISHED": "shop \\n", "STUB_LISTENS": PROXY}, "the container shop"),
+    ],
+    ids=["program", "program of somebody else", "container"],
+)
+def test_a_port_that_is_taken_is_named_before_anything_changes(
+    distribution: str,
+    environment: dict[str, str],
+    holder: str,
+    run: Run,
+    calls: Callable[[], list[str]],
+    tmp_path: Path,
+) -> None:
+    render(distribution, tmp_path)
+    result = run("install", **environment)
+    assert result.returncode == 1
+    assert f"nothing was installed: {holder} holds port 8000 of this host." in result.stderr
+    assert "airbyte_bash_installer_port" in result.stderr
+    assert calls() == []
+    assert list((tmp_path / "state").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("distribution", "container"),
+    [
+        ("abctl", "airbyte-abctl-control-plane"),
+        ("embedded", f"{OWN} "),
+        ("embedded", f"ecs-shop-airbyte-1-{OWN}-b0c1 {OWN}"),
+    ],
+)
+def test_its_own_installation_may_hold_the_port(
+    distribution: str, container: str, run: Run, tmp_path: Path
+) -> None:
+    render(distribution, tmp_path)
+    result = run("install", STUB_PUBLISHED=f"{container}\\n", STUB_LISTENS=PROXY)
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "state").iterdir())) == 1
 
 
 def test_without_the_way_to_the_release_it_says_so(run: Run, tmp_path: Path) -> None:
