@@ -13,6 +13,7 @@ except ImportError:
     BotoCoreError = ClientError = Exception
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_tag_list_to_ansible_dict
 
 DOCUMENTATION = r"""
 ---
@@ -143,7 +144,7 @@ class Account:
         filters = [{"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}]
         for page in self.clients["ec2"].get_paginator("describe_instances").paginate(Filters=filters):
             for one in (one for reservation in page["Reservations"] for one in reservation["Instances"]):
-                tags = {tag["Key"]: tag["Value"] for tag in one.get("Tags", [])}
+                tags = boto3_tag_list_to_ansible_dict(one.get("Tags", []))
                 if tags.get("Project") == self.site:
                     roles.add(tags.get("Role", ""))
                 if one["State"]["Name"] in ("pending", "running"):

@@ -12,6 +12,10 @@ except ImportError:
     BotoCoreError = ClientError = Exception
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
+    ansible_dict_to_boto3_tag_list,
+    boto3_tag_list_to_ansible_dict,
+)
 
 DOCUMENTATION = r"""
 ---
@@ -80,7 +84,7 @@ class Repositories:
         except self.client.exceptions.RepositoryNotFoundException:
             return None
         listed = self.client.list_tags_for_resource(resourceArn=found["repositoryArn"])["tags"]
-        if not self.tags.items() <= {tag["Key"]: tag["Value"] for tag in listed}.items():
+        if not self.tags.items() <= boto3_tag_list_to_ansible_dict(listed).items():
             marks = ", ".join(f"{key}={value}" for key, value in sorted(self.tags.items()))
             raise ForeignError(f"the repository {name} exists and lacks the tag {marks}; it is left alone")
         return found
@@ -101,7 +105,7 @@ class Repositories:
                 repositoryName=name,
                 imageTagMutability="IMMUTABLE",
                 imageScanningConfiguration={"scanOnPush": True},
-                tags=[{"Key": key, "Value": value} for key, value in sorted(self.tags.items())],
+                tags=ansible_dict_to_boto3_tag_list(self.tags),
             )
         elif found.get("imageTagMutability") != "IMMUTABLE":
             self.act(

@@ -14,7 +14,12 @@ try:
 except ImportError:
     BotoCoreError = ClientError = Exception
 
+from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
+    ansible_dict_to_boto3_tag_list,
+    boto3_tag_list_to_ansible_dict,
+)
 
 DOCUMENTATION = r"""
 ---
@@ -230,20 +235,19 @@ class Workload:
     def listed(self, low: bool = False) -> list[dict[str, str]]:
         """Return the tags as lists; ECS spells their keys low."""
         key, value = ("key", "value") if low else ("Key", "Value")
-        return [{key: one, value: other} for one, other in sorted(self.tags.items())]
+        listed: list[dict[str, str]] = ansible_dict_to_boto3_tag_list(self.tags, key, value)
+        return listed
 
     def service(self) -> dict[str, Any] | None:
         """Return the service, or None; WorkloadError where it is not ours."""
         ecs = self.clients["ecs"]
         try:
             found = ecs.describe_services(cluster=self.cluster, services=[self.name], include=["TAGS"])
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "ClusterNotFoundException":
-                return None
-            raise
+        except is_boto3_error_code("ClusterNotFoundException"):
+            return None
         alive = next((one for one in found["services"] if one["status"] != "INACTIVE"), None)
         if alive is not None:
-            present = {tag["key"]: tag["value"] for tag in alive.get("tags", [])}
+            present = boto3_tag_list_to_ansible_dict(alive.get("tags", []))
             if not self.tags.items() <= present.items():
                 marks = ", ".join(f"{key}={value}" for key, value in sorted(self.tags.items()))
                 raise WorkloadError(
@@ -373,12 +377,11 @@ class Workload:
         mark = digest(wanted)
         try:
             newest = ecs.describe_task_definition(taskDefinition=self.family, include=["TAGS"])
-            tags = {tag["key"]: tag["value"] for tag in newest.get("tags", [])}
+            tags = boto3_tag_list_to_ansible_dict(newest.get("tags", []))
             if tags.get(HASH_TAG) == mark and newest["taskDefinition"].get("status", "ACTIVE") == "ACTIVE":
                 return str(newest["taskDefinition"]["taskDefinitionArn"])
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ClientException":
-                raise
+        except is_boto3_error_code("ClientException"):
+            pass  # there is none yet
         answer = self.act(
             f"register the task definition {self.family}",
             ecs.register_task_definition,
@@ -521,14 +524,14 @@ class Workload:
         )
         for family in [family for page in families for family in page["families"]]:
             found = ecs.describe_task_definition(taskDefinition=family, include=["TAGS"])
-            if mine <= {tag["key"]: tag["value"] for tag in found.get("tags", [])}.items():
+            if mine <= boto3_tag_list_to_ansible_dict(found.get("tags", [])).items():
                 self.retire(family)
         parameters = ssm.get_paginator("get_parameters_by_path").paginate(
             Path=f"/{self.cluster}/", Recursive=True
         )
         for name in [one["Name"] for page in parameters for one in page["Parameters"]]:
             found = ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=name)["TagList"]
-            if mine <= {tag["Key"]: tag["Value"] for tag in found}.items():
+            if mine <= boto3_tag_list_to_ansible_dict(found).items():
                 self.act(f"forget {name}", ssm.delete_parameter, Name=name)
         roles = [
             role["RoleName"] for page in iam.get_paginator("list_roles").paginate() for role in page["Roles"]
@@ -536,7 +539,7 @@ class Workload:
         for name in roles:
             if name.startswith(f"{self.cluster}-") and name.endswith("-secrets"):
                 found = iam.list_role_tags(RoleName=name)["Tags"]
-                if mine <= {tag["Key"]: tag["Value"] for tag in found}.items():
+                if mine <= boto3_tag_list_to_ansible_dict(found).items():
                     self.remove_role(name)
         groups = logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=f"/{self.cluster}/")
         for group in [group for page in groups for group in page["logGroups"]]:

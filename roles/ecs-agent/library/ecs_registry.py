@@ -13,6 +13,10 @@ except ImportError:
     BotoCoreError = ClientError = Exception
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
+    ansible_dict_to_boto3_tag_list,
+    boto3_tag_list_to_ansible_dict,
+)
 
 DOCUMENTATION = r"""
 ---
@@ -104,7 +108,7 @@ class Registry:
         """Make the cluster and set its tags; other tags stay."""
         found = self.active()
         wanted = {key: str(value) for key, value in tags.items()}
-        listed = [{"key": key, "value": value} for key, value in sorted(wanted.items())]
+        listed = ansible_dict_to_boto3_tag_list(wanted, "key", "value")
         if found is None:
             self.act(
                 f"create cluster {self.cluster}",
@@ -112,7 +116,7 @@ class Registry:
                 clusterName=self.cluster,
                 tags=listed,
             )
-        elif not wanted.items() <= {tag["key"]: tag["value"] for tag in found.get("tags", [])}.items():
+        elif not wanted.items() <= boto3_tag_list_to_ansible_dict(found.get("tags", [])).items():
             arn = found["clusterArn"]
             self.act(f"tag cluster {self.cluster}", self.client.tag_resource, resourceArn=arn, tags=listed)
 
@@ -121,7 +125,7 @@ class Registry:
         found = self.active()
         if found is None:
             return
-        present = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
+        present = boto3_tag_list_to_ansible_dict(found.get("tags", []))
         if not {key: str(value) for key, value in tags.items()}.items() <= present.items():
             marks = ", ".join(f"{key}={value}" for key, value in sorted(tags.items()))
             raise ForeignError(f"nothing was removed: the cluster {self.cluster} lacks the tag {marks}")

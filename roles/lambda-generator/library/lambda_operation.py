@@ -11,7 +11,12 @@ try:
 except ImportError:
     BotoCoreError = ClientError = Exception
 
+from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
+    ansible_dict_to_boto3_tag_list,
+    boto3_tag_list_to_ansible_dict,
+)
 
 DOCUMENTATION = r"""
 ---
@@ -75,11 +80,6 @@ class OperationError(Exception):
     """What stands in the way, in words for the person who runs the play."""
 
 
-def code_of(error: ClientError) -> str:
-    """Return the API's name of an error."""
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
 @dataclass
 class Operation:
     """One function and what belongs to it; clients by service; collects what it does in actions."""
@@ -100,17 +100,16 @@ class Operation:
 
     def tag_list(self) -> list[dict[str, str]]:
         """Return the tags in the form that most services take."""
-        return [{"Key": key, "Value": value} for key, value in sorted(self.tags.items())]
+        listed: list[dict[str, str]] = ansible_dict_to_boto3_tag_list(self.tags)
+        return listed
 
     def ask(self, call: Any, missing: tuple[str, ...], **arguments: Any) -> dict[str, Any] | None:
         """Return an answer, or None where the API says that there is no such thing."""
         try:
             answer: dict[str, Any] = call(**arguments)
             return answer
-        except ClientError as error:
-            if code_of(error) in missing:
-                return None
-            raise
+        except is_boto3_error_code(missing):
+            return None
 
     # --- looking -----------------------------------------------------------------------------------------------
 
@@ -156,7 +155,7 @@ class Operation:
     def tags_of(self, service: str, arn: str) -> dict[str, str]:
         """Return the tags of a rule or an alarm."""
         found = self.clients[service].list_tags_for_resource(ResourceARN=arn)["Tags"]
-        return {tag["Key"]: tag["Value"] for tag in found}
+        return boto3_tag_list_to_ansible_dict(found)
 
     def concurrency(self) -> int:
         """Return the reserved concurrency, -1 for none."""
@@ -417,7 +416,7 @@ class Operation:
             found[f"the log group {self.params['log_group']}"] = group["tags"]
         if role is not None:
             tags = role["Role"].get("Tags") or []
-            found[f"the role {self.name}"] = {tag["Key"]: tag["Value"] for tag in tags}
+            found[f"the role {self.name}"] = boto3_tag_list_to_ansible_dict(tags)
         return [what for what, tags in found.items() if not self.tags.items() <= tags.items()]
 
     def remove(self) -> None:
