@@ -337,6 +337,33 @@ def test_destination_generations(warehouse: Snowflake, tmp_path: Path) -> None:
     assert write([ROW | {"id": 2}], True, **overwrite) == [(1, 2), (2, 2)]
 
 
+def test_destination_copies_straight_only_what_must_be_new(warehouse: Snowflake, tmp_path: Path) -> None:
+    config = warehouse.configuration("STRAIGHT")
+    moment = {"type": ["null", "string"], "format": "date-time", "airbyte_type": "timestamp_with_timezone"}
+    schema = {"type": "object", "properties": {**SCHEMA["properties"], "_ab_cdc_deleted_at": moment}}  # type: ignore[dict-item]
+    gone = {"_ab_cdc_deleted_at": ROW["at"]}
+
+    def write(*rows: dict[str, Any]) -> bool:
+        """Whether the rows went straight into the table."""
+        sent = {"stdin": lines([ROW | row for row in rows]), "catalog": catalog(schema=schema)}
+        messages = run("destination_snowflake", "write", tmp_path, config=config, **sent)
+        (how,) = [m.log.message for m in of(messages, "LOG") if m.log.message.startswith("loaded ")]
+        return bool(how.endswith("straight"))
+
+    assert write({"id": -3}, {"id": 1}, {"id": 4, "text": "old"})
+    assert not write({"id": 3}, {"id": 4, "text": "new", "at": "2026-03-01T00:00:00Z"}, {"id": 5})
+    assert not write({"id": 7}, {"id": 6})
+    assert not write({"id": 8, "text": "first"}, {"id": 8, "text": "last"})
+    assert not write({"id": 9}, {"id": 10, **gone})
+    assert not write({"id": 11}, {"id": None})
+    assert write({"id": 20}, {"id": 2**62}, {"id": 2**62 + 1})
+    found = warehouse.query('select "ID", "TEXT" from RAW."STRAIGHT"."THING" where "ID" is not null')
+    told = {4: "new", 8: "last"}
+    assert sorted(found) == [
+        (key, told.get(key, ROW["text"])) for key in (-3, 1, 3, 4, 5, 6, 7, 8, 9, 11, 20, 2**62, 2**62 + 1)
+    ]
+
+
 def test_destination_sweeps_and_refuses(warehouse: Snowflake, tmp_path: Path) -> None:
     config = warehouse.configuration("SWEPT")
     warehouse.query("create schema RAW.SWEPT")

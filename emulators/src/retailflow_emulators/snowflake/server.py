@@ -21,17 +21,19 @@ import re
 import signal
 import sys
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import fakesnow.server as upstream
 import uvicorn
-from fakesnow import info_schema, macros
+from fakesnow import copy_into, info_schema, macros
 from fakesnow.instance import FakeSnow
+from sqlglot import exp
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -53,6 +55,7 @@ _DROP_DATABASE = re.compile(
     re.IGNORECASE,
 )
 _USE_ROLE = re.compile(r"\s*use\s+role\s+(?:(?P<name>\w+)|\"(?P<quoted>[^\"]+)\")\s*;?\s*", re.IGNORECASE)
+_STRIP = copy_into._strip_json_extract
 RESULTS_KEPT = 64  # results that RESULT_SCAN and late fetches may still read; upstream keeps all for ever
 
 _failure: ContextVar[list[BaseException] | None] = ContextVar("failure", default=None)
@@ -83,6 +86,14 @@ class Settings:
             data,
             env.get(prefix + "MEMORY_LIMIT", cls.memory_limit),
         )
+
+
+def quoted_columns(strip: Callable[[exp.Select], exp.Select], select: exp.Select) -> exp.Select:
+    """The SELECT of a COPY as ``strip`` makes it, with the quotes that it takes from ``$1:"AT"``: some names need them."""
+    stripped = strip(select)
+    for name in stripped.find_all(exp.Identifier):
+        name.set("quoted", True)
+    return stripped
 
 
 class RecentResults(OrderedDict[str, Any]):
@@ -231,6 +242,7 @@ async def lifespan(_: Starlette) -> AsyncIterator[None]:
 def build_app(instance: FakeSnow) -> Starlette:
     """The server's app over ``instance``, which becomes the one that upstream's endpoints share."""
     upstream.shared_fs = instance
+    copy_into._strip_json_extract = partial(quoted_columns, _STRIP)
     upstream.logger.handlers = [
         _KeepFailure()
     ]  # its own list is uvicorn's; records still reach the root logger

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ import pyarrow.parquet
 
 from ..protocol import JsonObject, Stream
 from ..records import decode
-from .table import ARRIVAL, Column
+from .table import ARRIVAL, CDC_DELETED_AT, Column, Table
 
 # The dates and times that Snowflake has: ISO 8601, four digits of a year after Christ, no infinity.
 _DATE, _TIME = r"\d{4}-\d\d-\d\d", r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?"
@@ -40,10 +39,14 @@ _PARSE_BYTES = 4 << 20  # of one thread at a time; a longer line takes the slow 
 class Batch:
     """One parquet file in the making: rows of one stream that will be loaded together."""
 
-    def __init__(self, stream: Stream, columns: Sequence[Column], path: Path) -> None:
+    def __init__(self, stream: Stream, table: Table, path: Path) -> None:
         self.path = path
         self.rows = 0
-        self._columns = columns
+        # First and last key while they rise from row to row and no row is a deletion, else None.
+        self.rising: tuple[int, int] | None = None
+        self._key = table.serial_key
+        self._deletions = CDC_DELETED_AT if table.hard_delete else None
+        self._columns = columns = table.columns
         self._sync_id = stream.sync_id
         self._plain_meta = self._meta([])
         self._schema = pa.schema(
@@ -64,10 +67,21 @@ class Batch:
         if table is None:
             table = self._parse_slowly(lines)
         self._writer.write_table(table)
+        if self._key and (self.rising or not self.rows):
+            self.rising = self._risen(table, self._key.name)
         self.rows += table.num_rows
 
     def close(self) -> None:
         self._writer.close()
+
+    def _risen(self, table: pa.Table, key: str) -> tuple[int, int] | None:
+        if not table.num_rows or table[key].null_count:
+            return None
+        if self._deletions and table[self._deletions].null_count < table.num_rows:
+            return None
+        keys = table[key].to_numpy()
+        rises = bool((keys[1:] > keys[:-1]).all()) and (not self.rising or keys[0] > self.rising[1])
+        return (self.rising[0] if self.rising else int(keys[0]), int(keys[-1])) if rises else None
 
     def _parse(self, data: bytes, emitted_at: int) -> pa.Table | None:
         """Data objects, a line each, as a table; None where one does not fit the schema."""

@@ -1,4 +1,4 @@
-"""How a stream becomes a Snowflake table: names, types and the three statements that load it.
+"""How a stream becomes a Snowflake table: names, types and the statements that load it.
 
 The contract is that of Airbyte's Snowflake destination 4 ("direct load"): upper-case quoted names, four
 `_AIRBYTE_` columns first, JSON-schema types mapped as in https://docs.airbyte.com/integrations/destinations/snowflake
@@ -192,42 +192,54 @@ class Table:
             "match_by_column_name = case_insensitive purge = true"
         )
 
-    def _incoming(self, newest_only: bool) -> str:
-        """The staged rows in the shape of the table, all of them or the newest one of each key."""
+    def _newest(self) -> str:
+        """The newest staged row of each key in the shape of the table."""
         data = (
             f"parse_json({quote(column.name)}) as {quote(column.name)}"
             if column.semi_structured
             else quote(column.name)
             for column in self.columns
         )
-        select = (
-            'select uuid_string() as "_AIRBYTE_RAW_ID", "_AIRBYTE_EXTRACTED_AT", '
-            'parse_json("_AIRBYTE_META") as "_AIRBYTE_META", '
-            f'{self.generation_id} as "_AIRBYTE_GENERATION_ID", {", ".join(data)} from {self.staging}'
-        )
-        if not newest_only:
-            return select
         newest = ", ".join(
             f"{quote(name)} desc nulls last"
             for name in [self.cursor, "_AIRBYTE_EXTRACTED_AT", ARRIVAL]
             if name
         )
         keys = ", ".join(map(quote, self.primary_key))
-        return f"{select} qualify row_number() over (partition by {keys} order by {newest}) = 1"
-
-    def overlap(self) -> str:
-        """One row: how many keys are staged, and how many of the staged rows are in the table already."""
-        keys = ", ".join(map(quote, self.primary_key))
         return (
-            f"select (select count(*) from (select {keys} from {self.staging} group by {keys})), "
-            f"(select count(*) from {self.staging} as s join {self.qualified} as t on {self._same_key()})"
+            'select uuid_string() as "_AIRBYTE_RAW_ID", "_AIRBYTE_EXTRACTED_AT", '
+            'parse_json("_AIRBYTE_META") as "_AIRBYTE_META", '
+            f'{self.generation_id} as "_AIRBYTE_GENERATION_ID", {", ".join(data)} from {self.staging} '
+            f"qualify row_number() over (partition by {keys} order by {newest}) = 1"
         )
 
-    def append(self) -> str:
-        """Add the staged rows as they are: for append modes, and for keys that are all new."""
-        columns = ", ".join(map(quote, self._names()))
-        gone = f" where {quote(CDC_DELETED_AT)} is null" if self.hard_delete else ""
-        return f"insert into {self.qualified} ({columns}) {self._incoming(newest_only=False)}{gone}"
+    def copy_straight(self, file_name: str) -> str:
+        """Load a file into the table itself: for append modes, and for keys that are all new."""
+        values = [
+            "uuid_string()",
+            '$1:"_AIRBYTE_EXTRACTED_AT"::TIMESTAMP_TZ',
+            'parse_json($1:"_AIRBYTE_META"::VARCHAR)',
+            str(self.generation_id),
+        ]
+        for column in self.columns:
+            value = f"$1:{quote(column.name)}::{column.staged_type}"
+            values.append(f"parse_json({value})" if column.semi_structured else value)
+        return (
+            f"copy into {self.qualified} ({', '.join(map(quote, self._names()))}) "
+            f"from (select {', '.join(values)} from @{self.stage}/{file_name}) "
+            "file_format = (type = parquet) purge = true"
+        )
+
+    @property
+    def serial_key(self) -> Column | None:
+        """The key's column where it is one whole number, so that a range of keys can be shown to be new."""
+        keys = [column for column in self.columns if column.name in self.primary_key]
+        return keys[0] if [column.type for column in keys] == ["NUMBER(38,0)"] else None
+
+    def count_keys(self, first: int, last: int) -> str:
+        """One row: how many rows have a key in the range, both ends included. For a `serial_key`."""
+        (key,) = self.primary_key
+        return f"select count(*) from {self.qualified} where {quote(key)} between {first} and {last}"
 
     def merge(self) -> str:
         """Move the newest staged row of each key into the table, which never goes back."""
@@ -248,7 +260,7 @@ class Table:
             delete = f"when matched and {newer} and s.{quote(CDC_DELETED_AT)} is not null then delete "
             present = f"and s.{quote(CDC_DELETED_AT)} is null "
         return (
-            f"merge into {self.qualified} as t using ({self._incoming(newest_only=True)}) as s "
+            f"merge into {self.qualified} as t using ({self._newest()}) as s "
             f"on {self._same_key()} {delete}"
             f"when matched and {newer} then update set {changes} "
             f"when not matched {present}then insert ({columns}) values ({values})"

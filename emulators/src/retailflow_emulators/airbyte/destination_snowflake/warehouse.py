@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
@@ -13,6 +12,7 @@ import snowflake.connector
 from cryptography.hazmat.primitives import serialization
 
 from ..protocol import ConnectorError, JsonObject, Stream, log
+from .batch import Batch
 from .table import HARD_DELETE, META_COLUMNS, Table, quote
 
 LOGIN_TIMEOUT_S = 60
@@ -145,21 +145,31 @@ class Warehouse:
         self.query(f"create or replace stage {table.stage}")
         return table
 
-    def load(self, table: Table, path: Path, rows: int) -> None:
-        """Load one parquet file. When this returns, its rows are in the table for good."""
+    def load(self, table: Table, batch: Batch) -> None:
+        """Load a closed batch. When this returns, its rows are in the table for good."""
         began = time.monotonic()
-        self.query(table.create_staging())
-        self.query(f"put 'file://{path}' @{table.stage} auto_compress = false overwrite = true")
-        result = self.query(table.copy(path.name))
+        self.query(f"put 'file://{batch.path}' @{table.stage} auto_compress = false overwrite = true")
+        straight = not table.dedup or self._all_new(table, batch)
+        if not straight:
+            self.query(table.create_staging())
+        name = batch.path.name
+        result = self.query(table.copy_straight(name) if straight else table.copy(name))
         loaded = sum(int(row[3]) for row in result if len(row) > 3 and row[1] == "LOADED")
-        if loaded != rows:
-            raise ConnectorError(f"{table.qualified}: {rows} rows were staged but {loaded} copied: {result}")
-        if table.dedup:
-            ((keys, known),) = self.query(table.overlap())
-            self.query(table.append() if (keys, known) == (rows, 0) else table.merge())
-        else:
-            self.query(table.append())
-        log(f"loaded {rows} rows into {table.qualified} in {time.monotonic() - began:.1f} s")
+        if loaded != batch.rows:
+            raise ConnectorError(
+                f"{table.qualified}: {batch.rows} rows were staged but {loaded} copied: {result}"
+            )
+        if not straight:
+            self.query(table.merge())
+        how = "straight" if straight else "by way of a staging table"
+        log(f"loaded {batch.rows} rows into {table.qualified} in {time.monotonic() - began:.1f} s, {how}")
+
+    def _all_new(self, table: Table, batch: Batch) -> bool:
+        """True where no two rows of the batch, nor one of it and one of the table, can have the same key."""
+        if batch.rising is None:
+            return False
+        ((count,),) = self.query(table.count_keys(*batch.rising))
+        return int(count) == 0
 
     def truncate_older(self, table: Table, stream: Stream) -> None:
         """After a whole refresh: remove the rows of the generations before it."""

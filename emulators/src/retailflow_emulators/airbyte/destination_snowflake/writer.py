@@ -96,7 +96,7 @@ class Writer:
             self._made += 1
             # The name is unique for ever: Snowflake skips a file name that it has loaded before.
             path = self._folder / f"{self._tables[key].suffix}_{self._made:06d}.parquet"
-            self._batches[key] = Batch(stream, self._tables[key].columns, path)
+            self._batches[key] = Batch(stream, self._tables[key], path)
         self._batches[key].add(lines, data, emitted_at)
 
     def _submit(self) -> None:
@@ -111,7 +111,7 @@ class Writer:
 
     def _load(self, work: list[tuple[Table, Batch]], states: list[JsonObject]) -> None:
         for table, batch in work:
-            self._warehouse.load(table, batch.path, batch.rows)
+            self._warehouse.load(table, batch)
             batch.path.unlink()
         for message in states:
             emit(message)
