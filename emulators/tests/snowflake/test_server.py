@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -18,10 +20,16 @@ import pytest
 import snowflake.connector
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from starlette.responses import JSONResponse
 
+from retailflow_emulators.snowflake import statements
 from retailflow_emulators.snowflake.server import RESULTS_KEPT, RecentResults, Settings
+from retailflow_emulators.snowflake.statements import ANSWERS_KEPT, Statements
 
 START_SECONDS = 60
+PATIENCE = 0.1  # seconds
+SLOW = "select count(*) from table(generator(rowcount => 150000000)) where mod(seq4(), 7) = 3"  # about 1 s
+ENDLESS = SLOW.replace("150", "150000000")
 # The connector would otherwise ask the metadata addresses of several clouds where it runs.
 os.environ["SNOWFLAKE_DISABLE_PLATFORM_DETECTION"] = "true"
 
@@ -41,6 +49,7 @@ class Server:
         env = os.environ | {
             "EMULATED_SNOWFLAKE_PORT": str(self.port),
             "EMULATED_SNOWFLAKE_DATA": str(self.data),
+            "EMULATED_SNOWFLAKE_PATIENCE_SECONDS": str(PATIENCE),
         }
         self.process = subprocess.Popen([sys.executable, "-m", "retailflow_emulators.snowflake"], env=env)
         deadline = time.monotonic() + START_SECONDS
@@ -76,12 +85,40 @@ class Server:
             | login
         ) as connection:
 
-            def run(sql: str, *params: Any) -> list[tuple[Any, ...]]:
+            def run(sql: str, *params: Any, timeout: int | None = None) -> list[tuple[Any, ...]]:
                 cursor = connection.cursor()
-                cursor.execute(sql, params or None)
+                cursor.execute(sql, params or None, timeout=timeout)
                 return [tuple(row) for row in cursor.fetchall()]
 
             yield run
+
+
+class Client:
+    """A session that sends single requests."""
+
+    def __init__(self, server: Server) -> None:
+        self._http = httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=20)
+        login = self._http.post("/session/v1/login-request", json={"data": {"SESSION_PARAMETERS": {}}})
+        self._http.headers["Authorization"] = f'Snowflake Token="{login.json()["data"]["token"]}"'
+
+    def send(self, sql: str, request_id: str) -> dict[str, Any]:
+        answer = self._http.post(f"/queries/v1/query-request?requestId={request_id}", json={"sqlText": sql})
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def result(self, request_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._http.get(f"/queries/{request_id}/result").json()
+        return found
+
+    def close(self) -> None:
+        self._http.post("/session?delete=true")
+
+
+def wait_until(done: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 20
+    while not done():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +157,7 @@ def test_rows_survive_stops_and_kills(server: Server) -> None:
         assert run("select TOTAL from ANALYTICS.MARTS.REVENUE") == [(17.75,)]
         assert run("select count(*) from RAW.RETAIL.COPY_OF where SEEN is null") == [(2,)]
 
+    assert Client(server).send(ENDLESS, "left-behind")["code"] == "333333"
     assert server.stop(signal.SIGTERM) == 0
     assert not list(server.data.glob("*.wal")), "a clean stop folds the logs into the databases"
     server.start()
@@ -197,6 +235,67 @@ def test_a_statement_that_cannot_run_fails_at_once_and_says_why(server: Server) 
         assert run("select count(*) from RAW.RETAIL.STRICT") == [(0,)]
 
 
+def test_a_statement_that_takes_long_is_waited_for(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    fill(server)
+    with server.session() as run:
+        run("create or replace table RAW.RETAIL.STRICT (ID number not null)")
+        caplog.set_level(logging.DEBUG, "snowflake.connector.network")
+        ((rows,),) = run(SLOW)
+        assert caplog.text.count("ping pong done") > 1
+        caplog.clear()
+        with pytest.raises(snowflake.connector.errors.ProgrammingError, match="NOT NULL constraint failed"):
+            run("insert into RAW.RETAIL.STRICT " + SLOW.replace("count(*)", f"nullif(count(*), {rows})"))
+        assert caplog.text.count("ping pong done") > 1
+
+
+def test_a_request_that_is_sent_again_runs_nothing_twice(server: Server) -> None:
+    fill(server)
+    client = Client(server)
+    client.send("create or replace table RAW.RETAIL.ONCE (ID number)", "create")
+    insert = "insert into RAW.RETAIL.ONCE " + SLOW
+    first = client.send(insert, "again")
+    assert first["data"] == {"getResultUrl": "/queries/again/result"}
+    assert client.send(insert, "again") == first
+    wait_until(lambda: client.result("again") != first, "the statement does not end")
+    ended = client.result("again")
+    assert ended["data"]["rowset"] == [["1"]]
+    assert client.send(insert, "again") == ended
+    with server.session() as run:
+        assert run("select count(*) from RAW.RETAIL.ONCE") == [(1,)]
+
+    other = Client(server)
+    assert other.result("again")["message"] == "Statement again not found"
+    assert other.send("select 1", "again") != ended
+
+
+def test_a_statement_that_its_client_gave_up_is_stopped(server: Server) -> None:
+    with server.session() as run:
+        with pytest.raises(
+            snowflake.connector.errors.ProgrammingError, match="cancelled by the client due to a timeout"
+        ):
+            run(ENDLESS, timeout=1)
+        assert run("select 1") == [(1,)]
+
+
+def test_a_session_takes_its_statements_with_it(server: Server) -> None:
+    fill(server)
+    client = Client(server)
+    assert client.send("create table RAW.RETAIL.HELD as " + ENDLESS, "held")["code"] == "333333"
+    with server.session() as run:
+
+        def free() -> bool:
+            try:
+                return bool(run("create table RAW.RETAIL.HELD (ID number)"))
+            except snowflake.connector.errors.ProgrammingError as error:
+                assert "write-write conflict" in str(error)
+                return False
+
+        assert not free()
+        client.close()
+        assert client.result("held")["code"] == "390104"
+        wait_until(free, "the statement still runs")
+
+
 def test_a_dropped_database_is_gone_for_good(server: Server) -> None:
     with server.session() as run:
         run("create database if not exists SCRATCH")
@@ -221,11 +320,39 @@ def test_only_recent_results_are_kept() -> None:
     assert list(results) == [str(number) for number in range(5, RESULTS_KEPT + 5)]
 
 
+class Idle:
+    """A connection on which nothing runs."""
+
+    def interrupt(self) -> None: ...
+
+
+def test_only_so_many_answers_are_kept_and_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(text: str) -> JSONResponse:
+        return JSONResponse(text)
+
+    async def kept(number: int, text: str) -> list[int]:
+        known = Statements(patience=20)
+        for one in range(number):
+            await known.run("session", str(one), Idle(), answer(text))
+        assert await known.wait("session", str(number - 1))
+        await asyncio.sleep(0.05)
+        return [one for one in range(number) if await known.wait("session", str(one))]
+
+    assert asyncio.run(kept(ANSWERS_KEPT + 5, "")) == list(range(5, ANSWERS_KEPT + 5))
+    monkeypatch.setattr(statements, "KEPT_BYTES", 1000)
+    assert asyncio.run(kept(5, "x" * 300)) == [2, 3, 4]
+    assert asyncio.run(kept(2, "x" * 1000)) == [1]
+    monkeypatch.setattr(statements, "KEPT_SECONDS", 0.01)
+    assert asyncio.run(kept(3, "")) == []
+
+
 @pytest.mark.parametrize(
     ("env", "words"),
     [
         ({"EMULATED_SNOWFLAKE_PORT": "eighty"}, "PORT must be a port number"),
         ({"EMULATED_SNOWFLAKE_PORT": "0"}, "PORT must be a port number"),
+        ({"EMULATED_SNOWFLAKE_PATIENCE_SECONDS": "0"}, "PATIENCE_SECONDS must be seconds above 0"),
+        ({"EMULATED_SNOWFLAKE_PATIENCE_SECONDS": "long"}, "PATIENCE_SECONDS must be seconds above 0"),
         ({"EMULATED_SNOWFLAKE_DATA": "/nowhere"}, "/nowhere is not a folder"),
     ],
 )

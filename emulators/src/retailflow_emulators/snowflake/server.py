@@ -5,6 +5,7 @@ Configuration is by environment:
 - ``EMULATED_SNOWFLAKE_HOST``, ``EMULATED_SNOWFLAKE_PORT``: address to listen on (127.0.0.1, 8080).
 - ``EMULATED_SNOWFLAKE_DATA``: folder of the databases (/data), one ``<NAME>.db`` each.
 - ``EMULATED_SNOWFLAKE_MEMORY_LIMIT``: what DuckDB may hold before it spills to disk (2GB).
+- ``EMULATED_SNOWFLAKE_PATIENCE_SECONDS``: after which a statement that still runs is answered "in progress" (40).
 
 ``GET /health`` answers 200 as soon as statements can run. What a client saw committed survives ``kill -9``:
 DuckDB replays its write-ahead log when a database is attached again.
@@ -20,6 +21,7 @@ import os
 import re
 import signal
 import sys
+import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
@@ -39,6 +41,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+
+from retailflow_emulators.snowflake.statements import Statements
 
 log = logging.getLogger("retailflow.snowflake")
 
@@ -69,6 +73,7 @@ class Settings:
     port: int = 8080
     data: Path = Path("/data")
     memory_limit: str = "2GB"
+    patience: float = 40.0
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
@@ -80,11 +85,15 @@ class Settings:
         data = Path(env.get(prefix + "DATA", str(cls.data)))
         if not data.is_dir():
             raise ValueError(f"{prefix}DATA: {data} is not a folder; create it or mount a volume there")
+        patience = env.get(prefix + "PATIENCE_SECONDS", str(cls.patience))
+        if not re.fullmatch(r"\d+(\.\d+)?", patience) or not float(patience):
+            raise ValueError(f"{prefix}PATIENCE_SECONDS must be seconds above 0, got {patience!r}")
         return cls(
             env.get(prefix + "HOST", cls.host),
             int(port),
             data,
             env.get(prefix + "MEMORY_LIMIT", cls.memory_limit),
+            float(patience),
         )
 
 
@@ -159,26 +168,31 @@ def drop_database(name: str) -> bool:
     return True
 
 
+def _zipped(request: Request) -> bool:
+    return request.headers.get("Content-Encoding") == "gzip"
+
+
+async def _body(request: Request) -> Any:
+    body = await request.body()
+    return json.loads(gzip.decompress(body) if _zipped(request) else body)
+
+
 async def _serve_ourselves(request: Request) -> JSONResponse | None:
     """Do what upstream cannot: ``drop database`` and ``use role``; None where upstream answers the client."""
-    zipped = request.headers.get("Content-Encoding") == "gzip"
-    body = await request.body()
-    statement = json.loads(gzip.decompress(body) if zipped else body)
+    statement = await _body(request)
     if match := _USE_ROLE.fullmatch(statement["sqlText"]):
         role = match["quoted"] or match["name"].upper()
-        upstream.to_conn(upstream.to_token(request))  # only for those who are logged in
         await run_in_threadpool(set_role, upstream.to_token(request), role)
         return None
     match = _DROP_DATABASE.fullmatch(statement["sqlText"])
     if not match:
         return None
-    upstream.to_conn(upstream.to_token(request))  # only for those who are logged in
     name = (match["name"] or match["quoted"]).upper()
     if not await run_in_threadpool(drop_database, name) and not match["if_exists"]:
         return _sql_error("002003", "02000", f"Database '{name}' does not exist or not authorized.")
     statement["sqlText"] = f"select '{name} successfully dropped.' as \"status\""
     answer = json.dumps(statement).encode()
-    request._body = gzip.compress(answer) if zipped else answer
+    request._body = gzip.compress(answer) if _zipped(request) else answer
     return None
 
 
@@ -201,7 +215,7 @@ async def login(request: Request) -> JSONResponse:
     return response
 
 
-async def query(request: Request) -> JSONResponse:
+async def _run(request: Request) -> JSONResponse:
     """Upstream's query endpoint, but a statement that cannot run is a SQL error and not HTTP 500.
 
     Snowflake's clients retry a 500 for minutes; the error here is final, and says what failed.
@@ -210,14 +224,57 @@ async def query(request: Request) -> JSONResponse:
     token = _failure.set(seen)
     try:
         response = await _serve_ourselves(request) or await upstream.query_request(request)
-    except upstream.ServerError as error:
-        return _sql_error(error.code, "08003", error.message)
     finally:
         _failure.reset(token)
     if response.status_code != 500:
         return response
+    if seen and isinstance(seen[-1], duckdb.InterruptException):
+        return _sql_error("000604", "57014", "SQL execution canceled")
     cause = f"{type(seen[-1]).__name__}: {seen[-1]}" if seen else json.loads(bytes(response.body))["message"]
     return _sql_error("000603", "XX000", f"emulated Snowflake cannot run this statement: {cause}")
+
+
+def _statements(request: Request) -> Statements:
+    found: Statements = request.app.state.statements
+    return found
+
+
+async def query(request: Request) -> JSONResponse:
+    """Run a statement; one that takes long is answered "in progress"."""
+    session = upstream.to_token(request)
+    connection = upstream.to_conn(session)._duck_conn
+    await request.body()  # now: the statement may outlive the request
+    request_id = request.query_params.get("requestId") or str(uuid.uuid4())
+    return await _statements(request).run(session, request_id, connection, _run(request))
+
+
+async def result(request: Request) -> JSONResponse:
+    """What the statement of an earlier request came to, or "in progress" once more."""
+    session, request_id = upstream.to_token(request), request.path_params["request_id"]
+    upstream.to_conn(session)
+    answer = await _statements(request).wait(session, request_id)
+    return answer or _sql_error("000709", "02000", f"Statement {request_id} not found")
+
+
+async def abort(request: Request) -> JSONResponse:
+    """Stop a statement; success also where there is nothing to stop."""
+    _statements(request).abort(upstream.to_token(request), (await _body(request)).get("requestId", ""))
+    return JSONResponse({"success": True})
+
+
+async def session(request: Request) -> JSONResponse:
+    """Upstream's end of a session, which leaves its statements running."""
+    response: JSONResponse = await upstream.session(request)
+    if request.headers.get("Authorization") and upstream.to_token(request) not in upstream.sessions:
+        _statements(request).forget(upstream.to_token(request))
+    return response
+
+
+async def refuse(_: Request, error: Exception) -> JSONResponse:
+    """Answer a request without a session as upstream does."""
+    assert isinstance(error, upstream.ServerError)
+    answer = {"data": None, "code": error.code, "message": error.message, "success": False, "headers": None}
+    return JSONResponse(answer, status_code=error.status_code)
 
 
 async def health(_: Request) -> JSONResponse:
@@ -232,30 +289,40 @@ async def health(_: Request) -> JSONResponse:
 
 
 @contextlib.asynccontextmanager
-async def lifespan(_: Starlette) -> AsyncIterator[None]:
-    """Close the databases after the last request."""
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    """Close the databases after the last statement."""
     yield
+    await app.state.statements.stop()
     upstream.sessions.clear()
     await run_in_threadpool(close_instance, upstream.shared_fs)
 
 
-def build_app(instance: FakeSnow) -> Starlette:
+def build_app(instance: FakeSnow, patience: float) -> Starlette:
     """The server's app over ``instance``, which becomes the one that upstream's endpoints share."""
     upstream.shared_fs = instance
     copy_into._strip_json_extract = partial(quoted_columns, _STRIP)
     upstream.logger.handlers = [
         _KeepFailure()
     ]  # its own list is uvicorn's; records still reach the root logger
-    ours = {"/queries/v1/query-request": query, "/session/v1/login-request": login}
+    ours = {
+        "/queries/v1/query-request": query,
+        "/queries/v1/abort-request": abort,
+        "/session/v1/login-request": login,
+        "/session": session,
+    }
     routes = [route for route in upstream.routes if route.path not in ours]
-    return Starlette(
+    app = Starlette(
         routes=[
             *routes,
             *(Route(path, endpoint, methods=["POST"]) for path, endpoint in ours.items()),
+            Route("/queries/{request_id}/result", result),
             Route("/health", health),
         ],
+        exception_handlers={upstream.ServerError: refuse},
         lifespan=lifespan,
     )
+    app.state.statements = Statements(patience)
+    return app
 
 
 def main() -> int:
@@ -268,7 +335,7 @@ def main() -> int:
     except ValueError as error:
         log.error("%s", error)
         return 2
-    app = build_app(open_instance(settings))
+    app = build_app(open_instance(settings), settings.patience)
     # uvicorn raises the signal again after its own clean stop: by then there is nothing left to do.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
