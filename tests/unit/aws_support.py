@@ -1,4 +1,4 @@
-"""The aws target for tests: the project in a folder of its own, moto's server and an emulated Snowflake."""
+"""The aws target for tests: the project in a folder of its own, and moto's server."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ import contextlib
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import boto3
+from server_support import ROOT, free_port, process
 
-ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PARTS = ("ansible.cfg", "inventory", "playbooks", "roles", "lambda", "terraform", "site.yml", "teardown.yml")
 CREDENTIALS = {
@@ -30,38 +27,6 @@ CREDENTIALS = {
 BUCKET = "retailflow-terraform-state"
 # An address that AWS would see; nothing is ever sent there.
 OPERATOR = "52.94.76.9/32"
-
-
-def free_port() -> int:
-    """Return a port of the loopback that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-@contextlib.contextmanager
-def process(command: list[str], environment: dict[str, str], log: Path, url: str) -> Iterator[None]:
-    """Run a server until the block ends; wait until its address answers."""
-    with log.open("w") as output:
-        running = subprocess.Popen(
-            command, env=os.environ | environment, stdout=output, stderr=subprocess.STDOUT
-        )
-        try:
-            for _ in range(300):
-                assert running.poll() is None, f"{command[0]} ended:\n{log.read_text()}"
-                try:
-                    urllib.request.urlopen(url, timeout=1).close()
-                    break
-                except urllib.error.HTTPError:
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            else:
-                raise AssertionError(f"{command[0]} does not answer:\n{log.read_text()}")
-            yield
-        finally:
-            running.terminate()
-            running.wait(10)
 
 
 @contextlib.contextmanager
@@ -76,22 +41,6 @@ def moto(folder: Path) -> Iterator[str]:
     command += ["-p", url.rsplit(":", 1)[1]]
     with process(command, settings, folder / "moto.log", f"{url}/moto-api/"):
         yield url
-
-
-@contextlib.contextmanager
-def snowflake(folder: Path) -> Iterator[int]:
-    """Run the emulated Snowflake; yield its port."""
-    port = free_port()
-    (folder / "snowflake").mkdir()
-    settings = {
-        "PYTHONPATH": str(ROOT / "emulators/src"),
-        "EMULATED_SNOWFLAKE_PORT": str(port),
-        "EMULATED_SNOWFLAKE_HOST": "127.0.0.1",
-        "EMULATED_SNOWFLAKE_DATA": str(folder / "snowflake"),
-    }
-    command = [sys.executable, "-m", "retailflow_emulators.snowflake"]
-    with process(command, settings, folder / "snowflake.log", f"http://127.0.0.1:{port}/health"):
-        yield port
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 import aws_support
 import pytest
+import server_support
 
 # What `make up TARGET=aws` does from the control node; the rest of site.yml needs hosts that answer ssh.
 MAKE = ("playbooks/provision.yml", "playbooks/wire.yml", "--limit", "control")
@@ -31,7 +32,7 @@ _spec.loader.exec_module(site_leftovers)
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[aws_support.Site]:
     folder = tmp_path_factory.mktemp("aws")
     (folder / "site").mkdir()
-    with aws_support.moto(folder) as url, aws_support.snowflake(folder) as port:
+    with aws_support.moto(folder) as url, server_support.emulated_snowflake(folder) as port:
         cloned = aws_support.clone(folder / "site", url, port)
         s3 = cloned.client("s3")
         s3.create_bucket(Bucket=aws_support.BUCKET)

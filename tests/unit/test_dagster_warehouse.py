@@ -9,9 +9,7 @@ from __future__ import annotations
 import gzip
 import http.client
 import importlib.util
-import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -24,13 +22,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
-import snowflake.connector
 import yaml
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 sys.path.insert(0, str(Path(__file__).parent))  # pytest imports by file, and leaves neighbours unseen
 import dbt_support
+import server_support
+from server_support import Warehouse
 
 dbt_support.manifest()
 from retailflow_dagster.lib import dbt as dbt_lib
@@ -49,13 +46,6 @@ PROJECT: dict[str, Any] = {
     },
 }
 TESTS = {"models": [{"name": "stg_sales", "columns": [{"name": "quantity", "data_tests": ["not_null"]}]}]}
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 class Door:
@@ -112,52 +102,16 @@ class Door:
 
 
 @pytest.fixture(scope="module")
-def snowflake_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    folder, port = tmp_path_factory.mktemp("snowflake"), free_port()
-    environment = os.environ | {
-        "PYTHONPATH": str(dbt_support.ROOT / "emulators/src"),
-        "EMULATED_SNOWFLAKE_HOST": "127.0.0.1",
-        "EMULATED_SNOWFLAKE_PORT": str(port),
-        "EMULATED_SNOWFLAKE_DATA": str(folder),
-    }
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "retailflow_emulators.snowflake"], env=environment, stdout=log, stderr=log
-        )
-    try:
-        until = time.monotonic() + 120
-        while True:
-            assert server.poll() is None and time.monotonic() < until, (folder / "log").read_text()
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield port
-    finally:
-        server.terminate()
-        server.wait(20)
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    with server_support.warehouse(tmp_path_factory.mktemp("snowflake")) as made:
+        yield made
 
 
 @pytest.mark.timeout(600)
 def test_a_warehouse_that_fails_ends_the_run_leaves_the_marts_and_the_next_run_repairs(
-    snowflake_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = snowflake.connector.connect(
-        account="unit",
-        user="U",
-        password="any",
-        host="127.0.0.1",
-        port=snowflake_port,
-        protocol="http",
-        network_timeout=20,
-    )
-
-    def query(statement: str) -> list[tuple[Any, ...]]:
-        cursor = session.cursor().execute(statement)
-        assert cursor is not None
-        return [tuple(row) for row in cursor.fetchall()]
-
+    query = warehouse.query
     for statement in (
         "create database RAW",
         "create schema RAW.RETAIL",
@@ -173,7 +127,7 @@ def test_a_warehouse_that_fails_ends_the_run_leaves_the_marts_and_the_next_run_r
     before = [(1,), (2,)]
     assert query(mart) == before
 
-    door = Door(snowflake_port)
+    door = Door(warehouse.port)
     project = tmp_path / "dbt"
     shutil.copytree(dbt_support.PROJECT / "macros", project / "macros")
     (project / "models").mkdir()
@@ -185,9 +139,6 @@ def test_a_warehouse_that_fails_ends_the_run_leaves_the_marts_and_the_next_run_r
     }.items():
         (project / name).write_text(text)
     shutil.copy(dbt_support.PROJECT / "profiles.yml", project)
-    key = rsa.generate_private_key(65537, 2048).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
     for name, value in {
         "DBT_PROJECT_DIR": str(project),
         "DBT_PROFILES_DIR": str(project),
@@ -195,7 +146,7 @@ def test_a_warehouse_that_fails_ends_the_run_leaves_the_marts_and_the_next_run_r
         "SNOWFLAKE_HOST": "127.0.0.1",
         "SNOWFLAKE_PORT": str(door.server.server_port),
         "SNOWFLAKE_PROTOCOL": "http",
-        "SNOWFLAKE_PRIVATE_KEY": key.decode(),
+        "SNOWFLAKE_PRIVATE_KEY": server_support.private_key(),
     }.items():
         monkeypatch.setenv(name, value)
     dbt_support.dbt("parse")
@@ -263,4 +214,3 @@ def test_a_warehouse_that_fails_ends_the_run_leaves_the_marts_and_the_next_run_r
     assert run() == (True, "")
     assert query(mart) == [(1,), (2,), (3,), (4,)]
     door.server.shutdown()
-    session.close()

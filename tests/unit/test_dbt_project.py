@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import os
 import re
-import socket
-import subprocess
 import sys
-import time
 import tomllib
-import urllib.request
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -19,14 +13,13 @@ from typing import Any
 
 import dagster as dg
 import pytest
-import snowflake.connector
 import yaml
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 sys.path.insert(0, str(Path(__file__).parent))  # pytest imports by file, and leaves neighbours unseen
 import dbt_support
+import server_support
 from dbt_support import dbt, manifest
+from server_support import Warehouse
 
 META = """
     _AIRBYTE_RAW_ID varchar, _AIRBYTE_EXTRACTED_AT timestamp_tz, _AIRBYTE_META variant,
@@ -223,55 +216,9 @@ def test_overrides_fire_on_the_emulated_snowflake(monkeypatch: pytest.MonkeyPatc
     assert 'values (DBT_INTERNAL_SOURCE."ID", DBT_INTERNAL_SOURCE."NET")' in merge
 
 
-class Warehouse:
-    """An emulated Snowflake of this test's own."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self._session = snowflake.connector.connect(
-            account="unit",
-            user="U",
-            password="any",
-            host="127.0.0.1",
-            port=port,
-            protocol="http",
-            network_timeout=20,
-        )
-
-    def query(self, statement: str) -> list[tuple[Any, ...]]:
-        cursor = self._session.cursor().execute(statement)
-        assert cursor is not None
-        return [tuple(row) for row in cursor.fetchall()]
-
-
 @pytest.fixture(scope="module")
 def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
-    folder = tmp_path_factory.mktemp("snowflake")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(dbt_support.ROOT / "emulators" / "src"),
-        "EMULATED_SNOWFLAKE_HOST": "127.0.0.1",
-        "EMULATED_SNOWFLAKE_PORT": str(port),
-        "EMULATED_SNOWFLAKE_DATA": str(folder),
-    }
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "retailflow_emulators.snowflake"], env=environment, stdout=log, stderr=log
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            assert server.poll() is None, (folder / "log").read_text()
-            with (
-                contextlib.suppress(OSError),
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1),
-            ):
-                break
-            time.sleep(0.1)
-        made = Warehouse(port)
+    with server_support.warehouse(tmp_path_factory.mktemp("snowflake")) as made:
         for statement in (
             "create database RAW",
             "create schema RAW.RETAIL",
@@ -280,17 +227,11 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
         ):
             made.query(statement)
         yield made
-    finally:
-        server.terminate()
-        server.wait(20)
 
 
 @pytest.fixture
 def connected(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Warehouse:
-    key = rsa.generate_private_key(65537, 2048).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (tmp_path / "key.p8").write_bytes(key)
+    (tmp_path / "key.p8").write_text(server_support.private_key())
     monkeypatch.setenv("SNOWFLAKE_HOST", "127.0.0.1")
     monkeypatch.setenv("SNOWFLAKE_PORT", str(warehouse.port))
     monkeypatch.setenv("SNOWFLAKE_PROTOCOL", "http")
