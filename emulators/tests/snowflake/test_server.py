@@ -12,10 +12,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 import snowflake.connector
 from cryptography.hazmat.primitives import serialization
@@ -222,6 +225,42 @@ def test_the_role_is_the_one_that_the_session_asked_for(server: Server) -> None:
         one("use role LOADER")
         assert one("select current_role() as R") == [("LOADER",)]
         assert other("select current_role()") == [("PUBLIC",)]
+
+
+def test_no_time_is_null(server: Server) -> None:
+    fill(server)
+    values = (
+        "values ('1969-12-31 23:59:59.5'::{type}), (null::{type}), ('2026-11-24 08:00:00.000001'::{type})"
+    )
+    with server.session(database="RAW", schema="RETAIL") as run:
+        for name in ("timestamp_ntz", "timestamp_tz"):
+            found = [
+                value and value.replace(tzinfo=None)
+                for (value,) in run(f"select * from ({values.format(type=name)})")
+            ]
+            assert found == [
+                datetime(1969, 12, 31, 23, 59, 59, 500000),
+                None,
+                datetime(2026, 11, 24, 8, 0, 0, 1),
+            ]
+        assert run("select null::timestamp_tz, 1") == [(None, 1)]
+
+
+def test_a_copy_may_pick_columns_with_the_names_of_keywords(server: Server, tmp_path: Path) -> None:
+    fill(server)
+    table = pa.table({"AT": ["2026-11-24"], "ORDER": [7], "ELSE": ["é"]})
+    pyarrow.parquet.write_table(table, tmp_path / "picked.parquet")
+    with server.session(database="RAW", schema="RETAIL") as run:
+        run('create or replace table RAW.RETAIL.PICKED ("ID" varchar, "ORDER" number, "AT" date)')
+        run("create or replace stage RAW.RETAIL.PICKING")
+        run(f"put 'file://{tmp_path}/picked.parquet' @RAW.RETAIL.PICKING auto_compress = false")
+        run(
+            'copy into RAW.RETAIL.PICKED ("ID", "ORDER", "AT") from (select uuid_string(), $1:"ORDER"::number(38,0), '
+            '$1:"AT"::date from @RAW.RETAIL.PICKING/picked.parquet) file_format = (type = parquet)'
+        )
+        assert run('select length(ID), "ORDER", "AT"::varchar from RAW.RETAIL.PICKED') == [
+            (36, 7, "2026-11-24")
+        ]
 
 
 def test_a_statement_that_cannot_run_fails_at_once_and_says_why(server: Server) -> None:

@@ -32,8 +32,9 @@ from typing import Any
 
 import duckdb
 import fakesnow.server as upstream
+import pyarrow as pa
 import uvicorn
-from fakesnow import copy_into, info_schema, macros
+from fakesnow import arrow, copy_into, info_schema, macros
 from fakesnow.instance import FakeSnow
 from sqlglot import exp
 from starlette.applications import Starlette
@@ -59,7 +60,7 @@ _DROP_DATABASE = re.compile(
     re.IGNORECASE,
 )
 _USE_ROLE = re.compile(r"\s*use\s+role\s+(?:(?P<name>\w+)|\"(?P<quoted>[^\"]+)\")\s*;?\s*", re.IGNORECASE)
-_STRIP = copy_into._strip_json_extract
+_STRIP, _TIMESTAMPS = copy_into._strip_json_extract, arrow.timestamp_to_sf_struct
 RESULTS_KEPT = 64  # results that RESULT_SCAN and late fetches may still read; upstream keeps all for ever
 
 _failure: ContextVar[list[BaseException] | None] = ContextVar("failure", default=None)
@@ -103,6 +104,14 @@ def quoted_columns(strip: Callable[[exp.Select], exp.Select], select: exp.Select
     for name in stripped.find_all(exp.Identifier):
         name.set("quoted", True)
     return stripped
+
+
+def nullable_timestamps(convert: Callable[[Any], pa.StructArray], timestamps: Any) -> pa.StructArray:
+    """Timestamps as ``convert`` sends them, but NULL stays NULL: upstream makes it the year 1970."""
+    sent = convert(timestamps)
+    whole = timestamps.combine_chunks() if isinstance(timestamps, pa.ChunkedArray) else timestamps
+    parts = [sent.field(number) for number in range(sent.type.num_fields)]
+    return pa.StructArray.from_arrays(parts, fields=list(sent.type), mask=whole.is_null())
 
 
 class RecentResults(OrderedDict[str, Any]):
@@ -301,6 +310,7 @@ def build_app(instance: FakeSnow, patience: float) -> Starlette:
     """The server's app over ``instance``, which becomes the one that upstream's endpoints share."""
     upstream.shared_fs = instance
     copy_into._strip_json_extract = partial(quoted_columns, _STRIP)
+    arrow.timestamp_to_sf_struct = partial(nullable_timestamps, _TIMESTAMPS)
     upstream.logger.handlers = [
         _KeepFailure()
     ]  # its own list is uvicorn's; records still reach the root logger
