@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 from server_support import ROOT, free_port, process
 
 BIN = Path(sys.executable).parent
@@ -24,6 +25,7 @@ CREDENTIALS = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+_MOTO = ROOT / "roles/local-cloud/files/images/moto"
 BUCKET = "retailflow-terraform-state"
 # An address that AWS would see; nothing is ever sent there.
 OPERATOR = "52.94.76.9/32"
@@ -35,9 +37,9 @@ def moto(folder: Path) -> Iterator[str]:
     url = f"http://127.0.0.1:{free_port()}"
     settings = {
         "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
-        "MOTO_AMIS_PATH": str(ROOT / "roles/local-cloud/files/images/moto/amis.json"),
+        "MOTO_AMIS_PATH": str(_MOTO / "amis.json"),
     }
-    command = [sys.executable, str(Path(__file__).with_name("moto_server.py")), "-H", "127.0.0.1"]
+    command = [sys.executable, str(_MOTO / "server.py"), "-H", "127.0.0.1"]
     command += ["-p", url.rsplit(":", 1)[1]]
     with process(command, settings, folder / "moto.log", f"{url}/moto-api/"):
         yield url
@@ -137,8 +139,9 @@ def clone(folder: Path, url: str, snowflake_port: int) -> Site:
             shutil.copy(source, folder / part)
     (folder / ".state").mkdir()
     settings = Path(os.environ.get("TF_CLI_CONFIG_FILE", ROOT / ".state/terraform.rc"))
-    if settings.exists():
-        shutil.copy(settings, folder / ".state/terraform.rc")
+    if not settings.exists():  # Terraform would look for its provider in the network
+        pytest.fail(f"{settings} is missing: `tools/machine terraform` writes it")
+    shutil.copy(settings, folder / ".state/terraform.rc")
     # The zip's libraries are another test's business.
     (folder / "requirements.txt").write_text("")
     (folder / "inventory/group_vars/aws/site.yml").write_text(

@@ -1,4 +1,4 @@
-"""The stock moto server with one gap closed: `python moto_server.py -H 127.0.0.1 -p 5000`.
+"""The stock moto server with one gap closed: `python server.py -H 127.0.0.1 -p 5000`.
 
 EC2 lets go of the network interfaces of an instance that is terminated. moto 5.2.5 keeps them attached for ever and refuses to
 detach them, so that whoever made an interface on its own, as our Terraform does, could never remove it.
