@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from queue import Queue
 from typing import IO, Any
 
 import orjson
@@ -116,3 +118,27 @@ def blocks(stream: IO[bytes], size: int = BLOCK_BYTES, *, full: bool = False) ->
             continue
         yield rest + chunk[:cut]
         rest = chunk[cut:]
+
+
+def read_ahead(source: Iterator[bytes], count: int) -> Iterator[bytes]:
+    """What `source` yields, read from now on by a thread that may be `count` blocks ahead of who takes them."""
+    waiting: Queue[bytes | BaseException | None] = Queue(count)
+
+    def read() -> None:
+        try:
+            for block in source:
+                waiting.put(block)
+            waiting.put(None)
+        except BaseException as error:
+            waiting.put(error)
+
+    # A daemon: whoever gives up does not wait for the rest.
+    threading.Thread(target=read, name="read-ahead", daemon=True).start()
+    return _taken(waiting)
+
+
+def _taken(waiting: Queue[bytes | BaseException | None]) -> Iterator[bytes]:
+    while (block := waiting.get()) is not None:
+        if isinstance(block, BaseException):
+            raise block
+        yield block

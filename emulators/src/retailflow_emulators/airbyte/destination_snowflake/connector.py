@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import IO
 
 from ..protocol import ConnectorError, JsonObject, Stream
-from ..records import blocks
+from ..records import blocks, read_ahead
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 16 << 20
+BLOCKS_AHEAD = 6
 
 
 class SnowflakeDestination:
@@ -92,6 +93,8 @@ class SnowflakeDestination:
             warehouse.check()
 
     def write(self, config: JsonObject, streams: Sequence[Stream], stdin: IO[bytes]) -> None:
+        # The source need not wait for what takes a while to start.
+        incoming = read_ahead(blocks(stdin, BLOCK_BYTES, full=True), BLOCKS_AHEAD)
         _start_lean()
         from .warehouse import Warehouse
         from .writer import Writer
@@ -99,7 +102,7 @@ class SnowflakeDestination:
         with Warehouse(config) as warehouse, tempfile.TemporaryDirectory() as folder:
             writer = Writer(warehouse, streams, Path(folder))
             try:
-                for block in blocks(stdin, BLOCK_BYTES, full=True):
+                for block in incoming:
                     writer.take(block)
                 writer.finish()
             except OSError as error:  # pyarrow's too: no space, or no more than so much of it

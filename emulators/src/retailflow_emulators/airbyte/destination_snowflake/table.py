@@ -45,6 +45,10 @@ def quote(*names: str) -> str:
     return ".".join('"' + name.replace('"', '""') + '"' for name in names)
 
 
+# Without `use_logical_type`, Snowflake takes parquet's moments for numbers.
+FILE_FORMAT = "(type = parquet use_logical_type = true)"
+
+
 @dataclass(frozen=True)
 class Column:
     """One data column: the field it comes from, its name and type in Snowflake, its type in parquet."""
@@ -58,8 +62,15 @@ class Column:
 
     @property
     def arrow(self) -> pa.DataType:
-        """Dates and times travel as text: Snowflake and fakesnow both parse ISO 8601 exactly."""
-        scalars = {"NUMBER(38,0)": pa.int64(), "FLOAT": pa.float64(), "BOOLEAN": pa.bool_()}
+        """The type in parquet. Moments are in UTC there, to the microsecond; a TIME travels as text."""
+        scalars = {
+            "NUMBER(38,0)": pa.int64(),
+            "FLOAT": pa.float64(),
+            "BOOLEAN": pa.bool_(),
+            "DATE": pa.date32(),
+            "TIMESTAMP_NTZ": pa.timestamp("us"),
+            "TIMESTAMP_TZ": pa.timestamp("us", tz="UTC"),
+        }
         return scalars.get(self.type, pa.string())
 
     @property
@@ -188,7 +199,7 @@ class Table:
 
     def copy(self, file_name: str) -> str:
         return (
-            f"copy into {self.staging} from @{self.stage}/{file_name} file_format = (type = parquet) "
+            f"copy into {self.staging} from @{self.stage}/{file_name} file_format = {FILE_FORMAT} "
             "match_by_column_name = case_insensitive purge = true"
         )
 
@@ -227,7 +238,7 @@ class Table:
         return (
             f"copy into {self.qualified} ({', '.join(map(quote, self._names()))}) "
             f"from (select {', '.join(values)} from @{self.stage}/{file_name}) "
-            "file_format = (type = parquet) purge = true"
+            f"file_format = {FILE_FORMAT} purge = true"
         )
 
     @property

@@ -43,7 +43,7 @@ def connection_arguments(config: JsonObject) -> dict[str, Any]:
         "network_timeout": int(options.get("networkTimeout", NETWORK_TIMEOUT_S * 1000)) // 1000,
         "client_session_keep_alive": True,
         "application": "retailflow_embedded_airbyte",
-        "session_parameters": {"CLIENT_TELEMETRY_ENABLED": False},
+        "session_parameters": {"CLIENT_TELEMETRY_ENABLED": False, "TIMEZONE": "UTC"},
     }
     credentials = config["credentials"]
     if credentials["auth_type"] == "Key Pair Authentication":
