@@ -337,6 +337,36 @@ def test_destination_generations(warehouse: Snowflake, tmp_path: Path) -> None:
     assert write([ROW | {"id": 2}], True, **overwrite) == [(1, 2), (2, 2)]
 
 
+@pytest.mark.parametrize("company", [[], [{"id": 9, "amount": "NaN"}]], ids=["alone", "with an odd row"])
+def test_destination_keeps_moments(
+    warehouse: Snowflake, tmp_path: Path, company: list[dict[str, Any]]
+) -> None:
+    """Each one as it was, or NULL where Snowflake has no such moment, whatever else comes in the same block."""
+    name = f"MOMENTS_{len(company)}"
+    config = warehouse.configuration(name)
+    there = {
+        "2024-02-29": "2024-02-29 00:00:00+00",
+        "0001-01-01T00:00:00Z": "0001-01-01 00:00:00+00",
+        "9999-12-31T23:59:59.999999Z": "9999-12-31 23:59:59.999999+00",
+        "2026-03-01T04:29:59.5+05:30": "2026-02-28 22:59:59.5+00",
+        "2026-02-28T23:59:59.123456789+00:00": "2026-02-28 23:59:59.123456+00",
+    }
+    gone = (
+        "infinity",
+        "0044-03-15T00:00:00+00:00 BC",
+        "12026-01-01T00:00:00Z",
+        "2026-02-30T00:00:00Z",
+        "soon",
+    )
+    rows = [ROW | {"id": -number, "at": text} for number, text in enumerate([*there, *gone])]
+    sent = lines([*rows, *(ROW | row for row in company)])
+    run("destination_snowflake", "write", tmp_path, stdin=sent, config=config, catalog=catalog())
+    found = warehouse.query(
+        f"""select "AT"::varchar from RAW.{name}."THING" where "ID" < 1 order by "ID" desc"""
+    )
+    assert [value for (value,) in found] == [*there.values(), *(None for _ in gone)]
+
+
 def test_destination_copies_straight_only_what_must_be_new(warehouse: Snowflake, tmp_path: Path) -> None:
     config = warehouse.configuration("STRAIGHT")
     moment = {"type": ["null", "string"], "format": "date-time", "airbyte_type": "timestamp_with_timezone"}

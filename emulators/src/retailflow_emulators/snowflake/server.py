@@ -134,6 +134,8 @@ def open_instance(settings: Settings) -> FakeSnow:
     instance.results_cache = RecentResults()
     duck = instance.duck_conn
     duck.execute(f"set memory_limit = '{settings.memory_limit}'")
+    # The stock 16 MB would fold the log away after every load of a few rows. It is replayed when a database is attached.
+    duck.execute("set checkpoint_threshold = '256MB'")
     duck.execute(f"set temp_directory = '{settings.data / 'spill'}'")
     for file in sorted(settings.data.glob("*.db")):
         duck.execute(f"attach database '{file}' as \"{file.stem}\"")
