@@ -107,7 +107,8 @@ raise SystemExit("no such process")
     "victim", ["source_postgres read", "destination_snowflake write", "the whole server"]
 )
 def test_killed_in_the_middle_and_repaired_by_the_next_sync(host: Any, airbyte: Airbyte, victim: str) -> None:
-    sql(host, "insert into sales (city, price) select 'more', i % 100 from generate_series(1, 60000) i")
+    # More than pipes and the destination's read-ahead hold: the source is still there when the kill comes.
+    sql(host, "insert into sales (city, price) select 'more', i % 100 from generate_series(1, 300000) i")
     job = airbyte.start()
     if victim == "the whole server":
         time.sleep(4)
