@@ -13,11 +13,15 @@ from typing import Any
 import boto3
 import pytest
 import testinfra
+import yaml
 
 ROOT = Path(__file__).parents[2]
 STATE = ROOT / ".state/local"
+PORTS: dict[str, int] = yaml.safe_load((ROOT / "inventory/group_vars/local/main.yml").read_text())[
+    "local_cloud_ports"
+]
 AWS = {
-    "endpoint_url": "http://127.0.0.1:14566",
+    "endpoint_url": f"http://127.0.0.1:{PORTS['aws']}",
     "region_name": "us-east-1",
     "aws_access_key_id": "local",
     "aws_secret_access_key": "local",

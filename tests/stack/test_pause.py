@@ -13,7 +13,7 @@ import pytest
 import snowflake.connector
 import yaml
 
-from .conftest import AWS, ROOT, STATE, wait_for
+from .conftest import AWS, PORTS, ROOT, STATE, wait_for
 
 Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -50,7 +50,7 @@ def instances() -> dict[str, str]:
 def graphql(query: str, **variables: Any) -> Any:
     body = json.dumps({"query": query, "variables": variables}).encode()
     request = urllib.request.Request(
-        "http://127.0.0.1:13000/graphql", body, {"content-type": "application/json"}
+        f"http://127.0.0.1:{PORTS['dagster']}/graphql", body, {"content-type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=60) as response:
         return json.load(response)["data"]
@@ -76,9 +76,9 @@ def raw() -> tuple[int, int]:
     with snowflake.connector.connect(
         account="retailflow",
         user="admin",
-        password="accepts-anything",
+        password="any",
         host="127.0.0.1",
-        port=18084,
+        port=PORTS["snowflake"],
         protocol="http",
         network_timeout=30,
     ) as session:
