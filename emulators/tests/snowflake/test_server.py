@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from starlette.responses import JSONResponse
 
 from retailflow_emulators.snowflake import statements
-from retailflow_emulators.snowflake.server import RESULTS_KEPT, RecentResults, Settings
+from retailflow_emulators.snowflake.server import REST_SECONDS, RESULTS_KEPT, RecentResults, Settings
 from retailflow_emulators.snowflake.statements import ANSWERS_KEPT, Statements
 
 START_SECONDS = 60
@@ -174,6 +174,22 @@ def test_rows_survive_stops_and_kills(server: Server) -> None:
         server.start()
     with server.session() as run:
         assert run("select ID, PRICE from RAW.RETAIL.SALES order by ID") == [(1, 100), (3, 1)]
+
+
+def test_logs_are_folded_away_at_rest(server: Server) -> None:
+    """And no open transaction is lost to it: what it needs of the log stays."""
+    fill(server)
+    log = server.data / "RAW.db.wal"
+    with server.session() as run, server.session() as other:
+        run("begin")
+        run("insert into RAW.RETAIL.SALES values (4, 'Lima', 1)")
+        other("create or replace table RAW.RETAIL.OTHER as select 1 as ID")
+        time.sleep(REST_SECONDS + 1)
+        run("commit")
+        assert run("select count(*) from RAW.RETAIL.SALES") == [(3,)]
+        assert log.exists()
+        wait_until(lambda: not log.exists(), "the log is still there")
+        assert run("select count(*) from RAW.RETAIL.SALES") == [(3,)]
 
 
 def test_key_pair_login(server: Server) -> None:

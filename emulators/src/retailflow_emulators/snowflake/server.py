@@ -8,11 +8,13 @@ Configuration is by environment:
 - ``EMULATED_SNOWFLAKE_PATIENCE_SECONDS``: after which a statement that still runs is answered "in progress" (40).
 
 ``GET /health`` answers 200 as soon as statements can run. What a client saw committed survives ``kill -9``:
-DuckDB replays its write-ahead log when a database is attached again.
+DuckDB replays its write-ahead log when a database is attached again. The log is folded into the database when no
+statement has run for a moment, so that neither loads nor builds wait for it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gzip
 import json
@@ -62,6 +64,7 @@ _DROP_DATABASE = re.compile(
 _USE_ROLE = re.compile(r"\s*use\s+role\s+(?:(?P<name>\w+)|\"(?P<quoted>[^\"]+)\")\s*;?\s*", re.IGNORECASE)
 _STRIP, _TIMESTAMPS = copy_into._strip_json_extract, arrow.timestamp_to_sf_struct
 RESULTS_KEPT = 64  # results that RESULT_SCAN and late fetches may still read; upstream keeps all for ever
+REST_SECONDS = 2.0  # without a statement, after which the logs are folded away
 
 _failure: ContextVar[list[BaseException] | None] = ContextVar("failure", default=None)
 
@@ -134,7 +137,7 @@ def open_instance(settings: Settings) -> FakeSnow:
     instance.results_cache = RecentResults()
     duck = instance.duck_conn
     duck.execute(f"set memory_limit = '{settings.memory_limit}'")
-    # The stock 16 MB would fold the log away after every load of a few rows. It is replayed when a database is attached.
+    # The stock 16 MB would fold the log away in the middle of loads and builds; here that is done at rest.
     duck.execute("set checkpoint_threshold = '256MB'")
     duck.execute(f"set temp_directory = '{settings.data / 'spill'}'")
     for file in sorted(settings.data.glob("*.db")):
@@ -145,16 +148,26 @@ def open_instance(settings: Settings) -> FakeSnow:
     return instance
 
 
-def close_instance(instance: FakeSnow) -> None:
-    """Fold every write-ahead log into its database and close; what cannot be folded stays in the log."""
-    databases = instance.duck_conn.execute(
-        "select database_name from duckdb_databases() where not internal and path is not null"
-    ).fetchall()
-    for (name,) in databases:
-        with contextlib.suppress(duckdb.Error):
-            instance.duck_conn.execute(f'force checkpoint "{name}"')
-            log.info("checkpointed database %s", name)
-    instance.duck_conn.close()
+def fold_logs(instance: FakeSnow, force: bool = False) -> None:
+    """Fold write-ahead logs into their databases; what cannot be folded stays in the log.
+
+    With ``force``, open transactions are rolled back; without, a log that they need is left for another time.
+    """
+    with instance.duck_conn.cursor() as cursor:
+        databases = cursor.execute(
+            "select database_name, path from duckdb_databases() where not internal and path is not null"
+        ).fetchall()
+        for name, path in databases:
+            if Path(path + ".wal").exists():
+                with contextlib.suppress(duckdb.Error):
+                    cursor.execute(f'{"force " if force else ""}checkpoint "{name}"')
+                    log.debug("checkpointed database %s", name)
+
+
+async def _fold_at_rest(statements: Statements) -> None:
+    while True:
+        await statements.rest(REST_SECONDS)
+        await run_in_threadpool(fold_logs, upstream.shared_fs)
 
 
 class _KeepFailure(logging.Handler):
@@ -301,11 +314,14 @@ async def health(_: Request) -> JSONResponse:
 
 @contextlib.asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
-    """Close the databases after the last statement."""
+    """Fold logs away when nobody asks for anything, and close the databases after the last statement."""
+    folding = asyncio.create_task(_fold_at_rest(app.state.statements))
     yield
+    folding.cancel()
     await app.state.statements.stop()
     upstream.sessions.clear()
-    await run_in_threadpool(close_instance, upstream.shared_fs)
+    await run_in_threadpool(fold_logs, upstream.shared_fs, force=True)
+    upstream.shared_fs.duck_conn.close()
 
 
 def build_app(instance: FakeSnow, patience: float) -> Starlette:

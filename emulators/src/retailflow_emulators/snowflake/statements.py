@@ -54,6 +54,7 @@ class Statements:
 
     patience: float
     _known: OrderedDict[tuple[str, str], Statement] = field(default_factory=OrderedDict)
+    _worked: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(
         self, session: str, request_id: str, connection: Connection, work: Coroutine[Any, Any, JSONResponse]
@@ -93,16 +94,27 @@ class Statements:
         for key in [key for key in self._known if key[0] == session]:
             self._known.pop(key).interrupt()
 
+    async def rest(self, seconds: float) -> None:
+        """Wait until statements have run since the last call, and then none for ``seconds``."""
+        await self._worked.wait()
+        while self._worked.is_set() or self._running():
+            self._worked.clear()
+            await asyncio.sleep(seconds)
+
     async def stop(self) -> None:
         """Interrupt everything, and wait until it has ended."""
-        running = {statement.task for statement in self._known.values()}
+        running = self._running()
         for statement in self._known.values():
             statement.interrupt()
         if running:
             await asyncio.wait(running, timeout=STOP_SECONDS)
 
+    def _running(self) -> set[asyncio.Task[JSONResponse]]:
+        return {statement.task for statement in self._known.values() if not statement.task.done()}
+
     def _ended(self, key: tuple[str, str], task: asyncio.Task[JSONResponse]) -> None:
         """Keep the answer for a while; the oldest make room, never the newest."""
+        self._worked.set()
         if (statement := self._known.get(key)) is None or statement.task is not task:
             return  # forgotten meanwhile
         self._known.move_to_end(key)
