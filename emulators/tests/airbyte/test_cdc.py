@@ -555,6 +555,8 @@ TYPES: dict[str, tuple[str, str, Any, list[str]]] = {
     "id_": ("uuid", "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000a", []),
     "mood": ("mood", "so so", "so so", []),
     "few": ("few", "3", 3, []),
+    # More fields than a function of PostgreSQL has arguments.
+    **{f"more_{number}": ("int", str(number), number, []) for number in range(100)},
 }
 
 

@@ -73,14 +73,8 @@ class Header:
         if not block.startswith(self.text):
             return None
         lines = block.count(b"\n")
-        if len(text) == len(self.text):
-            if block.count(b"\n" + self.text) != lines - 1:
-                return None
-            return (
-                block
-                if text == self.text
-                else text + block[len(text) :].replace(b"\n" + self.text, b"\n" + text)
-            )
+        if text == self.text:
+            return block if block.count(b"\n" + text) == lines - 1 else None
         rest = block[len(self.text) :]
         changed = rest.replace(b"\n" + self.text, b"\n" + text)
         found = (len(changed) - len(rest)) // (len(text) - len(self.text))
@@ -91,10 +85,14 @@ class Header:
         return self.stream, self.namespace
 
     def renamed(self, stream: str, namespace: str | None) -> bytes:
-        """The same header for another name and namespace."""
+        """The same header for another name and namespace; of another length where it differs at all."""
+        if (stream, namespace) == self.key:
+            return self.text
         where = {"namespace": namespace} if namespace else {}
         record = orjson.dumps({"stream": stream, **where, "emitted_at": self.emitted_at})
-        return _START + record[1:-1] + b"," + _DATA
+        text = _START + record[1:-1] + b"," + _DATA
+        # Then `rewritten` sees from the length of a block how often it was replaced, and need not count.
+        return text if len(text) != len(self.text) else text.removesuffix(_DATA) + b" " + _DATA
 
 
 def widen(pipe: IO[bytes]) -> None:

@@ -32,7 +32,7 @@ from psycopg2 import sql
 from ..protocol import ConnectorError, JsonObject, RefreshRequiredError, Stream, log, state, stream_status
 from .catalog import CDC_DELETED_AT, CDC_FIELDS, CDC_LSN, CDC_UPDATED_AT, SourceTable
 from .changes import FETCH_ROWS, Encoder, Incomplete, Origin, complete, fitted
-from .lines import WRITE_BYTES, CopiedLines, record_header
+from .lines import WRITE_BYTES, CopiedValues, Lines, record_header
 from .pgoutput import Begin, Change, Commit, Relation, Row, Truncate, Unchanged, decode
 from .reading import Position, Reading
 from .replication import Replication, Slot, lsn_text
@@ -47,7 +47,6 @@ where mode = 'RowExclusiveLock' and granted
   and database = (select oid from pg_database where datname = current_database())
   and (relation = %(table)s or relation in (select relid from pg_partition_tree(%(table)s::oid::regclass)))
 """
-_COPY_HEADER_BYTES = 19  # of COPY's binary format: signature, flags, length of the extension
 
 
 @dataclass(frozen=True)
@@ -276,13 +275,12 @@ class CdcReader:
             if position and position.key is None:
                 position = replace(position, horizon=here)
             values = {
-                CDC_LSN: sql.Literal(position.lsn if position else here),
-                CDC_UPDATED_AT: sql.Literal(now),
-                CDC_DELETED_AT: sql.SQL("null::text"),
+                CDC_LSN: position.lsn if position else here,
+                CDC_UPDATED_AT: now,
+                CDC_DELETED_AT: None,
             }
-            more = [sql.SQL("{} as {}").format(value, sql.Identifier(n)) for n, value in values.items()]
             fields = [name for name in stream.properties if name in table.columns]
-            reading = Reading(table, fields, None, 0, more)
+            reading = Reading(table, fields, None, 0, values)
 
             def settle(line: bytes, rows: int) -> None:
                 nonlocal position
@@ -293,9 +291,9 @@ class CdcReader:
                     if rows == CHECKPOINT_ROWS:
                         self._checkpoint(stream, position)
 
-            lines = CopiedLines(sys.stdout.buffer, settle, CHECKPOINT_ROWS)
+            lines = Lines(sys.stdout.buffer, settle, CHECKPOINT_ROWS)
             start = Position(None, position.key if position else None, 0, "", initial=True)
-            cursor.copy_expert(reading.copy(reading.initial(start), header), lines)
+            cursor.copy_expert(reading.copy(reading.initial(start), header), CopiedValues(lines.take))
             lines.close()
         if position:
             self._checkpoint(stream, replace(position, initial=False, key=None))
@@ -319,7 +317,7 @@ class CdcReader:
             sql.Literal('"' + self._replication.publication.replace('"', '""') + '"'),
         )
         with self._connection, self._connection.cursor() as cursor:
-            cursor.copy_expert(statement, _CopiedMessages(changes))
+            cursor.copy_expert(statement, CopiedValues(changes.take))
         changes.checkpoint(target)
 
     def position(self, stream: Stream) -> CdcPosition:
@@ -423,21 +421,6 @@ class _Changes:
         line = encoder.line(row, self._origin, deleted)
         out.append(line)
         self._size += len(line)
-
-
-class _CopiedMessages:
-    """The file that a binary COPY of one bytea column writes to, one call a row."""
-
-    def __init__(self, changes: _Changes) -> None:
-        self._changes = changes
-        self._begun = False
-
-    def write(self, chunk: bytes) -> None:
-        if not self._begun:
-            chunk = chunk[_COPY_HEADER_BYTES:]
-            self._begun = True
-        if chunk and chunk[:2] != b"\xff\xff":  # the end
-            self._changes.take(chunk[6:])  # after the number of fields and the length
 
 
 def _id(stream: Stream) -> str:

@@ -1,4 +1,4 @@
-"""RECORD lines on their way to stdout."""
+"""What COPY sends, and RECORD lines on their way to stdout."""
 
 from __future__ import annotations
 
@@ -19,8 +19,30 @@ def record_header(stream: Stream) -> str:
     return head.removesuffix("}}") + ',"data":'
 
 
-class CopiedLines:
-    """The file that COPY writes to, one call a row. Calls `on_rows` every `step` rows and at the end."""
+class CopiedValues:
+    """The file that a binary COPY of one column writes to, one call a row: `take` gets the values.
+
+    Binary, because PostgreSQL looks for what it has to quote in the other formats, byte by byte.
+    """
+
+    _HEADER_BYTES = 19  # in front of the first row: signature, flags and length of the extension
+    _ROW_BYTES = 6  # in front of the value: number of columns and length of the value
+    _END = b"\xff\xff"
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+        self._begun = False
+
+    def write(self, chunk: bytes) -> None:
+        if not self._begun:
+            chunk = chunk[self._HEADER_BYTES :]
+            self._begun = True
+        if chunk and chunk[:2] != self._END:
+            self._take(chunk[self._ROW_BYTES :])
+
+
+class Lines:
+    """Lines on their way out, a mebibyte at a time. Calls `on_rows` every `step` lines and at the end."""
 
     def __init__(self, out: BinaryIO, on_rows: Callable[[bytes, int], None], step: int) -> None:
         self._out = out
@@ -30,7 +52,7 @@ class CopiedLines:
         self._size = 0
         self._rows = 0
 
-    def write(self, line: bytes) -> None:
+    def take(self, line: bytes) -> None:
         self._buffer.append(line)
         self._size += len(line)
         self._rows += 1

@@ -24,7 +24,9 @@ from psycopg2 import sql
 
 from .catalog import JSON_TYPES, SourceTable
 
+INTEGERS = frozenset({"int2", "int4", "int8"})  # their text is JSON
 TIME_TYPES = frozenset({"timestamptz", "timestamp", "date"})
+ARGUMENTS = 100  # at most, of a function in PostgreSQL
 # The full, epoch-aware id of the transaction that wrote the row: its 32-bit xmin, counted back from now.
 _XMIN = sql.SQL("({next_xid} - mod({next_xid} - t.xmin::text::bigint + 4294967296, 4294967296))")
 
@@ -79,11 +81,11 @@ class Reading:
         fields: Sequence[str],
         cursor: str | None,
         next_xid: int,
-        more: Sequence[sql.Composable] = (),
+        constants: Mapping[str, Any] | None = None,
     ) -> None:
-        """`more` are expressions that every row gets beside its own fields."""
+        """`constants` are fields that every row gets beside its own."""
         self._table = table
-        self._more = more
+        self._constants = constants or {}
         self._cursor = cursor
         self._from = sql.SQL("{} as t").format(sql.Identifier(table.schema, table.name))
         self._fields = fields
@@ -127,16 +129,26 @@ class Reading:
         )
 
     def copy(self, select: sql.Composable, header: str) -> sql.Composed:
-        """COPY that prints `header`, the row as JSON and the closing braces, a line a row.
+        """Binary COPY of one column: `header`, the row as JSON, the closing braces and a newline.
 
-        Quote and delimiter are control characters, which JSON always escapes: nothing is ever quoted.
+        The row is put together a field at a time: `row_to_json` looks up the type of every value anew, which is a
+        quarter of the time that PostgreSQL needs for the whole line.
         """
-        line = sql.SQL("select {} || row_to_json(r)::text || '}}}}' from ({}) as r").format(
-            sql.Literal(header), select
+        pieces: list[sql.Composable] = []
+        before = header + "{"
+        for name in self._fields:
+            pieces += [sql.Literal(f"{before}{_json(name)}:"), self._json_value(name)]
+            before = ","
+        pieces.append(
+            sql.Literal("".join(f",{_json(n)}:{_json(v)}" for n, v in self._constants.items()) + "}}}\n")
         )
-        return sql.SQL("copy ({}) to stdout with (format csv, quote e'\\x01', delimiter e'\\x02')").format(
-            line
+        return sql.SQL("copy (select {} from ({}) as r) to stdout with (format binary)").format(
+            _concatenated(pieces), select
         )
+
+    def _json_value(self, name: str) -> sql.Composed:
+        value = sql.SQL("r.{}" if self._table.columns[name] in INTEGERS else "to_json(r.{})")
+        return sql.SQL("coalesce({}::text, 'null')").format(value.format(sql.Identifier(name)))
 
     def _after_cursor(self, position: Position) -> sql.Composed:
         assert self._cursor is not None
@@ -157,7 +169,7 @@ class Reading:
 
     def _select(self, where: sql.Composable, order: Sequence[str]) -> sql.Composed:
         return sql.SQL("select {} from {} where {} order by {}").format(
-            sql.SQL(", ").join([*(self._field(name) for name in self._fields), *self._more]),
+            sql.SQL(", ").join(map(self._field, self._fields)),
             self._from,
             where,
             sql.SQL(", ").join(self._column(name) for name in order),
@@ -175,3 +187,15 @@ class Reading:
     def _literal(self, name: str, value: Any) -> sql.Composed:
         text = value if isinstance(value, str) else json.dumps(value)
         return sql.SQL("{}::{}").format(sql.Literal(text), sql.Identifier(self._table.columns[name]))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _concatenated(pieces: Sequence[sql.Composable]) -> sql.Composable:
+    """Texts one after the other, however many."""
+    while len(pieces) > 1:
+        groups = [pieces[begin : begin + ARGUMENTS] for begin in range(0, len(pieces), ARGUMENTS)]
+        pieces = [sql.SQL("concat({})").format(sql.SQL(", ").join(group)) for group in groups]
+    return pieces[0]

@@ -13,7 +13,7 @@ from psycopg2 import sql
 
 from ..protocol import ConnectorError, Stream, state
 from .catalog import SourceTable
-from .lines import CopiedLines, record_header
+from .lines import CopiedValues, Lines, record_header
 from .reading import Position, Reading
 
 CHECKPOINT_ROWS = 100_000
@@ -87,8 +87,8 @@ class StandardReader:
                 if rows == CHECKPOINT_ROWS:
                     self._checkpoint(last)
 
-        lines = CopiedLines(sys.stdout.buffer, settle, CHECKPOINT_ROWS)
-        cursor.copy_expert(statement, lines)
+        lines = Lines(sys.stdout.buffer, settle, CHECKPOINT_ROWS)
+        cursor.copy_expert(statement, CopiedValues(lines.take))
         lines.close()
         return last
 
