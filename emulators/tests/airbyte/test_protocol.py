@@ -13,6 +13,8 @@ from typing import Any
 import orjson
 import pytest
 
+from retailflow_emulators.airbyte.records import Header
+
 from .conftest import SOURCE_PATH, Postgres, PostgresServer, Snowflake
 
 models = pytest.importorskip("airbyte_cdk.models")
@@ -411,3 +413,25 @@ def test_destination_sweeps_and_refuses(warehouse: Snowflake, tmp_path: Path) ->
     error = of(messages, "TRACE")[-1].trace.error
     assert "is no table of Airbyte's" in error.message and error.failure_type.value == "config_error"
     assert of(messages, "STATE") == [], "a state without its rows would lose them"
+
+
+@pytest.mark.parametrize("namespace", ["public", "RETAIL", "a longer one", None])
+def test_a_stream_is_renamed_on_every_line_or_not_at_all(namespace: str | None) -> None:
+    def line(stream: str, data: dict[str, Any]) -> bytes:
+        record = {"stream": stream, "namespace": "public", "emitted_at": 7, "data": data}
+        return json.dumps({"type": "RECORD", "record": record}, separators=(",", ":")).encode() + b"\n"
+
+    lines = [line("sales", {"id": number, "says": 'x"stream":"sales"'}) for number in range(3)]
+    header = Header.of(lines[0])
+    assert header
+    text = header.renamed("sales", namespace)
+    rewritten = header.rewritten(b"".join(lines), text)
+    assert rewritten
+    for before, after in zip(lines, rewritten.splitlines(), strict=True):
+        record = json.loads(before)["record"]
+        where = {"namespace": namespace} if namespace else {}
+        told = {"stream": "sales", **where, "emitted_at": 7, "data": record["data"]}
+        assert json.loads(after)["record"] == told
+    renamed = Header.of(rewritten.splitlines(keepends=True)[0])
+    assert renamed and renamed.key == ("sales", namespace)
+    assert header.rewritten(b"".join([*lines, line("others", {"id": 9})]), text) is None

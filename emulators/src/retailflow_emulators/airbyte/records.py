@@ -69,7 +69,10 @@ class Header:
         return bare if found == block.count(b"\n") - 1 else None
 
     def rewritten(self, block: bytes, text: bytes) -> bytes | None:
-        """The block with `text` for this header on every line; None unless all lines are this header's."""
+        """The block with `text` for this header on every line; None unless all lines are this header's.
+
+        `text` is what `renamed` gives: another than this header's is of another length.
+        """
         if not block.startswith(self.text):
             return None
         lines = block.count(b"\n")

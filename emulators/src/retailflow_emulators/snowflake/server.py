@@ -318,6 +318,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
     folding = asyncio.create_task(_fold_at_rest(app.state.statements))
     yield
     folding.cancel()
+    await asyncio.wait({folding})  # a fold that is under way ends before the databases are closed
     await app.state.statements.stop()
     upstream.sessions.clear()
     await run_in_threadpool(fold_logs, upstream.shared_fs, force=True)
