@@ -21,7 +21,7 @@ variable "region" {
 }
 
 variable "operator_cidr" {
-  description = "The only CIDR from which ssh is let in. No default: on AWS it must be chosen."
+  description = "The only CIDR that may log in by ssh. No default: on AWS it must be chosen."
   type        = string
 
   validation {
@@ -41,7 +41,7 @@ variable "public_key" {
 }
 
 variable "network_file" {
-  description = "YAML file with network_vpc_cidr, network_subnet_cidr, network_hosts and network_flows; empty for the inventory's own."
+  description = "YAML file with network_vpc_cidr, network_subnet_cidr, network_hosts and network_flows; empty for the file of the inventory."
   type        = string
   default     = ""
 

@@ -1,0 +1,168 @@
+# The hosts: each an instance with its address, its disk and an IAM role of its own.
+
+locals {
+  names = { for role in keys(local.hosts) : role => "${var.name}-${replace(role, "_", "-")}" }
+
+  # The beginnings of ARNs in this account and region, by service.
+  arn = {
+    for service in ["ecs", "ecr", "logs"] : service => join(":", [
+      "arn", data.aws_partition.current.partition, service, var.region, data.aws_caller_identity.current.account_id
+    ])
+  }
+}
+
+data "aws_caller_identity" "current" {}
+
+data "aws_partition" "current" {}
+
+data "aws_ami" "debian" {
+  most_recent = true
+  owners      = ["136693071363"] # Debian
+
+  filter {
+    name   = "name"
+    values = ["debian-12-amd64-*"]
+  }
+}
+
+resource "aws_key_pair" "operator" {
+  key_name   = var.name
+  public_key = var.public_key
+  tags       = { Name = var.name }
+}
+
+data "aws_iam_policy_document" "assume" {
+  statement {
+    actions = ["sts:AssumeRole"]
+
+    principals {
+      type        = "Service"
+      identifiers = ["ec2.amazonaws.com"]
+    }
+  }
+}
+
+# What the ECS agent and the engine of a host need, for this site and this role only. AWS's own policy for container
+# instances would also let a host make clusters, join any of them, read every image and write every log.
+data "aws_iam_policy_document" "host" {
+  for_each = local.hosts
+
+  statement {
+    sid       = "FindTheCluster"
+    actions   = ["ecs:DiscoverPollEndpoint"]
+    resources = ["*"] # names no resource
+  }
+  statement {
+    sid = "JoinTheCluster"
+    actions = [
+      "ecs:RegisterContainerInstance",
+      "ecs:DeregisterContainerInstance",
+      "ecs:SubmitContainerStateChange",
+      "ecs:SubmitTaskStateChange",
+      "ecs:SubmitAttachmentStateChanges",
+    ]
+    resources = ["${local.arn.ecs}:cluster/${var.name}"]
+  }
+  statement {
+    sid = "ListenToTheCluster"
+    actions = [
+      "ecs:Poll",
+      "ecs:StartTelemetrySession",
+      "ecs:PutSystemLogEvents",
+      "ecs:UpdateContainerInstancesState",
+    ]
+    resources = ["${local.arn.ecs}:container-instance/${var.name}/*"]
+  }
+  statement {
+    sid       = "WriteItsLogs"
+    actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+    resources = ["${local.arn.logs}:log-group:/${var.name}/${each.key}/*"]
+  }
+
+  # Only a host that runs an image of our own reads a repository, and only that one.
+  dynamic "statement" {
+    for_each = each.value.own_image == null ? [] : ["*"]
+    content {
+      sid       = "LogInToTheRegistry"
+      actions   = ["ecr:GetAuthorizationToken"]
+      resources = [statement.value] # names no resource
+    }
+  }
+  dynamic "statement" {
+    for_each = each.value.own_image == null ? [] : [each.value.own_image]
+    content {
+      sid       = "PullItsImage"
+      actions   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+      resources = ["${local.arn.ecr}:repository/${var.name}/${statement.value}"]
+    }
+  }
+}
+
+resource "aws_iam_role" "host" {
+  for_each           = local.hosts
+  name               = local.names[each.key]
+  description        = "What the ${each.key} host of ${var.name} may do."
+  assume_role_policy = data.aws_iam_policy_document.assume.json
+  tags               = { Name = local.names[each.key], Role = each.key }
+}
+
+resource "aws_iam_role_policy" "host" {
+  for_each = local.hosts
+  name     = "host"
+  role     = aws_iam_role.host[each.key].name
+  policy   = data.aws_iam_policy_document.host[each.key].json
+}
+
+resource "aws_iam_instance_profile" "host" {
+  for_each = local.hosts
+  name     = local.names[each.key]
+  role     = aws_iam_role.host[each.key].name
+  tags     = { Name = local.names[each.key], Role = each.key }
+}
+
+resource "aws_network_interface" "host" {
+  for_each        = local.hosts
+  subnet_id       = aws_subnet.main.id
+  private_ips     = [each.value.private_ip]
+  security_groups = [aws_security_group.main[each.key].id]
+  tags            = { Name = local.names[each.key] }
+}
+
+resource "aws_eip" "host" {
+  for_each          = local.hosts
+  domain            = "vpc"
+  network_interface = aws_network_interface.host[each.key].id
+  tags              = { Name = local.names[each.key] }
+  depends_on        = [aws_internet_gateway.main]
+}
+
+resource "aws_instance" "host" {
+  for_each             = local.hosts
+  ami                  = data.aws_ami.debian.id
+  instance_type        = each.value.instance_type
+  key_name             = aws_key_pair.operator.key_name
+  iam_instance_profile = aws_iam_instance_profile.host[each.key].name
+  tags                 = { Name = local.names[each.key], Role = each.key }
+
+  network_interface {
+    network_interface_id = aws_network_interface.host[each.key].id
+    device_index         = 0
+  }
+
+  metadata_options {
+    http_endpoint               = "enabled"
+    http_tokens                 = "required"
+    http_put_response_hop_limit = 1 # containers on a bridge network cannot get the host's credentials
+  }
+
+  root_block_device {
+    volume_type = "gp3"
+    volume_size = each.value.volume_gb
+    encrypted   = true
+    tags        = merge(local.tags, { Name = local.names[each.key] })
+  }
+
+  lifecycle {
+    ignore_changes = [ami] # a newer Debian image must not replace a host that holds data
+  }
+}
