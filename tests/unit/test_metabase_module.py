@@ -12,6 +12,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import ansible.module_utils
 import pytest
 import sqlalchemy as sa
 import uvicorn
@@ -30,6 +31,13 @@ from retailflow_emulators.dashboards.store import Store
 from retailflow_emulators.dashboards.warehouse import Column, Result, Value, WarehouseError
 
 ROLE = ROOT / "roles" / "metabase"
+# Ansible puts a role's module_utils there when it runs a module.
+ansible.module_utils.__path__.append(str(ROLE / "module_utils"))
+from ansible.module_utils.metabase.bodies import card_body, differences, grid_body
+from ansible.module_utils.metabase.client import Api
+from ansible.module_utils.metabase.errors import MetabaseError
+from ansible.module_utils.metabase.rules import load
+
 spec = importlib.util.spec_from_file_location("metabase_content", ROLE / "library" / "metabase_content.py")
 assert spec and spec.loader
 module = importlib.util.module_from_spec(spec)
@@ -227,7 +235,7 @@ def test_wrong_content_names_file_and_key_and_writes_nothing(
 
 def test_the_roles_own_content_is_valid() -> None:
     files = sorted((ROLE / "files" / "content").glob("*.yml"))
-    content = module.load({file.name: yaml.safe_load(file.read_text()) for file in files})
+    content = load({file.name: yaml.safe_load(file.read_text()) for file in files})
     assert {"net_revenue_by_country", "net_revenue_by_state", "net_revenue_by_city"} <= set(content["cards"])
     assert content["dashboards"]["net_revenue"]["cards"]
 
@@ -288,7 +296,7 @@ def test_a_change_is_planned_shown_and_written_alone(
 def test_drift_is_put_back_and_what_a_person_made_is_not_touched(run: Run, server: Server) -> None:
     run()
     api = log_in(server)
-    query = module.card_body({**CARD, "sql": "select 7"}, 1, None)["dataset_query"]
+    query = card_body({**CARD, "sql": "select 7"}, 1, None)["dataset_query"]
     mine = {"name": "Mine", "display": "table", "visualization_settings": {}, "dataset_query": query}
     own = api("POST", "/api/card", mine)["id"]
     api("PUT", "/api/card/1", {"archived": True, "name": "Renamed"})
@@ -301,7 +309,7 @@ def test_drift_is_put_back_and_what_a_person_made_is_not_touched(run: Run, serve
 
 def log_in(server: Server) -> Any:
     """A person with the administrator's password."""
-    api = module.Api(server.url, 10)
+    api = Api(server.url, 10)
     api.session = api("POST", "/api/session", {"username": "a@b.example", "password": "secret1"})["id"]
     return api
 
@@ -332,7 +340,7 @@ def test_what_no_file_names_any_more_is_archived_and_nothing_of_a_person(run: Ru
     run(content=content)
     api = log_in(server)
     kept = next(one["id"] for one in api("GET", "/api/collection") if one["name"] == "Kept")
-    query = module.card_body({**CARD, "sql": "select 7"}, 1, None)["dataset_query"]
+    query = card_body({**CARD, "sql": "select 7"}, 1, None)["dataset_query"]
     mine = {"name": "Mine", "display": "table", "visualization_settings": {}, "dataset_query": query}
     api("POST", "/api/card", {**mine, "collection_id": kept})
     api("POST", "/api/dashboard", {"name": "Second", "collection_id": 1})
@@ -505,9 +513,9 @@ def test_a_warehouse_that_refuses_names_the_variables_to_look_at(
 
 def test_a_server_that_waits_after_guesses_says_so(run: Run, server: Server) -> None:
     run()
-    api = module.Api(server.url, 10)
+    api = Api(server.url, 10)
     for _ in range(10):
-        with pytest.raises(module.Failure):
+        with pytest.raises(MetabaseError):
             api("POST", "/api/session", {"username": "a@b.example", "password": "guess1"})
     assert "You must wait" in run()["msg"]
 
@@ -617,11 +625,11 @@ def test_cards_are_read_back_and_a_broken_one_is_named(run: Run, server: Server)
 
 
 def test_a_card_in_the_older_dialect_is_not_a_difference() -> None:
-    desired = module.card_body(CARD, 1, 2)
+    desired = card_body(CARD, 1, 2)
     legacy = {"type": "native", "database": 1, "native": {"query": "select 1"}}
-    assert module.differences(desired, {**desired, "dataset_query": legacy}) == {}
+    assert differences(desired, {**desired, "dataset_query": legacy}) == {}
     legacy["native"] = {"query": "select 2"}
-    assert list(module.differences(desired, {**desired, "dataset_query": legacy})) == ["dataset_query"]
+    assert list(differences(desired, {**desired, "dataset_query": legacy})) == ["dataset_query"]
 
 
 def test_dashcards_and_tabs_keep_their_ids_and_their_options() -> None:
@@ -640,7 +648,7 @@ def test_dashcards_and_tabs_keep_their_ids_and_their_options() -> None:
     ]
     cards = {"one": CARD, "new": CARD}
     item = {"tabs": ["New", "Old"], "cards": places}
-    body = module.grid_body("board", item, found, cards, {"one": 1, "new": 3})
+    body = grid_body("board", item, found, cards, {"one": 1, "new": 3})
     assert body["tabs"] == [{"id": -1, "name": "New"}, {"id": 3, "name": "Old"}]
     assert [(place["id"], place["card_id"], place["dashboard_tab_id"]) for place in body["dashcards"]] == [
         (7, 1, -1),

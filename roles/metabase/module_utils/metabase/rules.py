@@ -1,0 +1,148 @@
+# Copyright the RetailFlow authors
+# SPDX-License-Identifier: Apache-2.0
+"""What files of content may say; everything is checked before the first write."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from .errors import MetabaseError
+from .items import Item
+
+TEXT, MAP, LIST, NUMBER, ENTITY = (
+    "text",
+    "a map",
+    "a list",
+    "a whole number",
+    "21 letters, digits, - or _",
+)
+ROLE = "the word role"
+CHECKS: dict[str, Callable[[Any], bool]] = {
+    TEXT: lambda value: isinstance(value, str) and bool(value.strip()),
+    MAP: lambda value: isinstance(value, dict),
+    LIST: lambda value: isinstance(value, list),
+    NUMBER: lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+    ENTITY: lambda value: isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z0-9_-]{21}", value)),
+    ROLE: lambda value: value == "role",
+}
+# kind -> field -> (what it must be, whether it is needed)
+FIELDS: dict[str, dict[str, tuple[str, bool]]] = {
+    "collections": {"name": (TEXT, True), "description": (TEXT, False)},
+    "cards": {
+        "entity_id": (ENTITY, True),
+        "collection": (TEXT, True),
+        "name": (TEXT, True),
+        "description": (TEXT, False),
+        "display": (TEXT, True),
+        "sql": (TEXT, True),
+        "settings": (MAP, False),
+        "columns": (MAP, False),
+        "shows": (ROLE, False),
+    },
+    "dashboards": {
+        "collection": (TEXT, True),
+        "name": (TEXT, True),
+        "description": (TEXT, False),
+        "filters": (MAP, False),
+        "tabs": (LIST, False),
+        "cards": (LIST, True),
+    },
+}
+FILTER = {"name": (TEXT, True), "card": (TEXT, False), "column": (TEXT, False)}
+PLACE = {
+    "card": (TEXT, True),
+    "tab": (TEXT, False),
+    **dict.fromkeys(("row", "col", "size_x", "size_y"), (NUMBER, True)),
+}
+GRID = 24  # columns
+VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+OPTIONAL = re.compile(r"\[\[.*?\]\]", re.DOTALL)
+
+
+def load(files: dict[str, Any]) -> dict[str, dict[str, Item]]:
+    """Kind -> key -> item, with ``where`` it was declared; MetabaseError names the wrong file and key."""
+    found: dict[str, dict[str, Item]] = {kind: {} for kind in FIELDS}
+    for file, body in sorted(files.items()):
+        if not isinstance(body, dict):
+            raise MetabaseError(f"{file}: must be a map of {', '.join(FIELDS)}")
+        for kind, items in body.items():
+            if kind not in FIELDS or not isinstance(items, dict):
+                raise MetabaseError(f"{file}: {kind}: expected a map under one of {', '.join(FIELDS)}")
+            for key, item in items.items():
+                where = f"{file}: {kind}.{key}"
+                _check_fields(where, item, FIELDS[kind])
+                if key in found[kind]:
+                    raise MetabaseError(f"{where}: declared already in {found[kind][key]['where']}")
+                found[kind][key] = dict(item, where=where)
+    _check_unique("collections", "name", found["collections"], lambda item: item["name"])
+    _check_unique("cards", "entity_id", found["cards"], lambda item: item["entity_id"])
+    _check_unique("cards", "name", found["cards"], lambda item: (item["collection"], item["name"]))
+    _check_unique("dashboards", "name", found["dashboards"], lambda item: (item["collection"], item["name"]))
+    for item in list(found["cards"].values()) + list(found["dashboards"].values()):
+        if item["collection"] not in found["collections"]:
+            raise MetabaseError(f"{item['where']}.collection: there is no collection {item['collection']!r}")
+    for item in found["cards"].values():
+        if left := VARIABLE.search(OPTIONAL.sub("", item["sql"])):
+            raise MetabaseError(
+                f"{item['where']}.sql: put the condition with {left[0]} into [[ ]], so that it runs without a value"
+            )
+    for item in found["dashboards"].values():
+        _check_dashboard(item, found["cards"])
+    return found
+
+
+def _check_dashboard(item: Item, cards: dict[str, Item]) -> None:
+    tabs, where = item.get("tabs", []), item["where"]
+    if not all(CHECKS[TEXT](tab) for tab in tabs) or len(set(tabs)) < len(tabs):
+        raise MetabaseError(f"{where}.tabs: must be names, each there once")
+    for index, place in enumerate(item["cards"]):
+        at = f"{where}.cards[{index}]"
+        _check_fields(at, place, PLACE)
+        if place["card"] not in cards:
+            raise MetabaseError(f"{at}.card: there is no card {place['card']!r}")
+        if not 1 <= place["size_x"] <= GRID - place["col"] or place["size_y"] < 1:
+            raise MetabaseError(
+                f"{at}: col + size_x must stay within {GRID} columns, and sizes be at least 1"
+            )
+        if place.get("tab") not in (tabs or [None]):
+            raise MetabaseError(
+                f"{at}.tab: must be one of {', '.join(tabs)}" if tabs else f"{at}.tab: there are no tabs"
+            )
+    placed = {name for place in item["cards"] for name in variables(cards[place["card"]])}
+    for name, one in item.get("filters", {}).items():
+        at = f"{where}.filters.{name}"
+        _check_fields(at, one, FILTER)
+        if name not in placed:
+            raise MetabaseError(f"{at}: no card of this dashboard has the variable {{{{{name}}}}}")
+        if ("card" in one) != ("column" in one):
+            raise MetabaseError(f"{at}: card and column go together")
+        if "card" in one and one["card"] not in cards:
+            raise MetabaseError(f"{at}.card: there is no card {one['card']!r}")
+
+
+def variables(card: Item) -> list[str]:
+    """Names of the variables in a card's SQL, each once."""
+    return sorted(set(VARIABLE.findall(card["sql"])))
+
+
+def _check_fields(where: str, item: Any, fields: dict[str, tuple[str, bool]]) -> None:
+    if not isinstance(item, dict):
+        raise MetabaseError(f"{where}: must be a map")
+    for name in item:
+        if name not in fields:
+            raise MetabaseError(f"{where}.{name}: unknown; known are {', '.join(fields)}")
+    for name, (kind, needed) in fields.items():
+        if name in item and not CHECKS[kind](item[name]):
+            raise MetabaseError(f"{where}.{name}: must be {kind}")
+        if needed and name not in item:
+            raise MetabaseError(f"{where}.{name}: is missing")
+
+
+def _check_unique(kind: str, field: str, items: dict[str, Item], identity: Callable[[Item], Any]) -> None:
+    seen: dict[Any, str] = {}
+    for item in items.values():
+        other = seen.setdefault(identity(item), item["where"])
+        if other != item["where"]:
+            raise MetabaseError(f"{item['where']}.{field}: {other} has the same")
