@@ -112,7 +112,7 @@ test: bootstrap ## everything that can fail (STAGES="lint unit stack molecule")
 
 .PHONY: bench
 bench: bootstrap ## ratios measured in one run (FORMAT=json for machines; SUBJECTS="generator")
-	@FORMAT=$(FORMAT) python -m bench $(SUBJECTS)
+	@FORMAT=$(FORMAT) PYTHONPATH=emulators/src python -m bench $(SUBJECTS)
 
 # Pins stay as they are where they fit (UPGRADE=--upgrade raises them); the images take their versions from the first.
 COMPILE = uv pip compile --quiet --generate-hashes --no-header $(UPGRADE)

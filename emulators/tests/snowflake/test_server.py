@@ -5,11 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -28,65 +24,23 @@ from starlette.responses import JSONResponse
 from retailflow_emulators.snowflake import statements
 from retailflow_emulators.snowflake.server import REST_SECONDS, RESULTS_KEPT, RecentResults, Settings
 from retailflow_emulators.snowflake.statements import ANSWERS_KEPT, Statements
+from retailflow_emulators.snowflake.testing import EmulatedSnowflake
 
-START_SECONDS = 60
 PATIENCE = 0.1  # seconds
 SLOW = "select count(*) from table(generator(rowcount => 150000000)) where mod(seq4(), 7) = 3"  # about 1 s
 ENDLESS = SLOW.replace("150", "150000000")
-# The connector would otherwise ask the metadata addresses of several clouds where it runs.
-os.environ["SNOWFLAKE_DISABLE_PLATFORM_DETECTION"] = "true"
 
 
-class Server:
-    """One server process over a data folder that outlives it."""
+class Server(EmulatedSnowflake):
+    """A server that is impatient, with sessions as functions."""
 
-    def __init__(self, data: Path) -> None:
-        self.data = data
-        self.process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-
-    def start(self) -> None:
-        """Start, and wait until statements can run."""
-        env = os.environ | {
-            "EMULATED_SNOWFLAKE_PORT": str(self.port),
-            "EMULATED_SNOWFLAKE_DATA": str(self.data),
-            "EMULATED_SNOWFLAKE_PATIENCE_SECONDS": str(PATIENCE),
-        }
-        self.process = subprocess.Popen([sys.executable, "-m", "retailflow_emulators.snowflake"], env=env)
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"http://127.0.0.1:{self.port}/health").status_code == 200:
-                    return
-            assert self.process.poll() is None, "the server stopped while starting"
-            time.sleep(0.1)
-        raise AssertionError(f"not healthy within {START_SECONDS} s")
-
-    def stop(self, number: signal.Signals) -> int:
-        """Send the signal and return the exit code."""
-        assert self.process
-        self.process.send_signal(number)
-        return self.process.wait(20)
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, patience_seconds=PATIENCE)
 
     @contextlib.contextmanager
     def session(self, **login: Any) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
         """A logged-in session as a function from SQL to rows."""
-        with snowflake.connector.connect(
-            **{
-                "account": "retailflow",
-                "host": "127.0.0.1",
-                "port": self.port,
-                "protocol": "http",
-                "user": "ADMIN",
-                "password": "any",
-                "login_timeout": 20,
-                "network_timeout": 20,
-                "session_parameters": {"CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False},
-            }
-            | login
-        ) as connection:
+        with self.connect(**{"network_timeout": 20, **login}) as connection:
 
             def run(sql: str, *params: Any, timeout: int | None = None) -> list[tuple[Any, ...]]:
                 cursor = connection.cursor()
@@ -100,7 +54,7 @@ class Client:
     """A session that sends single requests."""
 
     def __init__(self, server: Server) -> None:
-        self._http = httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=20)
+        self._http = httpx.Client(base_url=server.url, timeout=20)
         login = self._http.post("/session/v1/login-request", json={"data": {"SESSION_PARAMETERS": {}}})
         self._http.headers["Authorization"] = f'Snowflake Token="{login.json()["data"]["token"]}"'
 

@@ -1,0 +1,142 @@
+"""The one way in which tests and benchmarks of every room start an emulated Snowflake of their own.
+
+    with emulated_snowflake(tmp_path) as snowflake:
+        snowflake.query("create database RAW")
+
+The server is a process on a free port of the loopback; its databases and its log lie in the folder that was given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import snowflake.connector
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+SOURCE = Path(__file__).parents[2]
+START_SECONDS = 120
+STOP_SECONDS = 20
+
+
+class EmulatedSnowflake:
+    """A server process over a folder that outlives it; ``start`` after ``stop`` finds the same databases.
+
+    ``settings`` are the server's ``EMULATED_SNOWFLAKE_*`` variables without that prefix, for example
+    ``patience_seconds=0.1``.
+    """
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.data = folder / "snowflake"
+        self.data.mkdir(parents=True, exist_ok=True)
+        self.log = folder / "snowflake.log"
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._settings = {
+            f"EMULATED_SNOWFLAKE_{name.upper()}": str(value) for name, value in settings.items()
+        }
+        self._session: snowflake.connector.SnowflakeConnection | None = None
+
+    def start(self) -> None:
+        """Start the server and wait until statements can run; AssertionError holds its log if they cannot."""
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")])),
+            "EMULATED_SNOWFLAKE_HOST": "127.0.0.1",
+            "EMULATED_SNOWFLAKE_PORT": str(self.port),
+            "EMULATED_SNOWFLAKE_DATA": str(self.data),
+            **self._settings,
+        }
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "retailflow_emulators.snowflake"]
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=5):
+                return
+            time.sleep(0.05)
+        self.stop(signal.SIGKILL)
+        raise AssertionError(f"the emulated Snowflake did not start:\n{self.log.read_text()}")
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End the server with a signal and return its exit code."""
+        if self._session:
+            # The session cannot be closed with a server that may be gone.
+            self._session = None
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(STOP_SECONDS)
+
+    @property
+    def login(self) -> dict[str, Any]:
+        """What ``snowflake.connector.connect`` needs; a role, a database and the like may be added."""
+        return {
+            "account": "retailflow",
+            "host": "127.0.0.1",
+            "port": self.port,
+            "protocol": "http",
+            "user": "TESTER",
+            "password": "any",
+            "login_timeout": 20,
+            "network_timeout": 60,
+            "session_parameters": {"CLIENT_TELEMETRY_ENABLED": False},
+        }
+
+    def connect(self, **login: Any) -> snowflake.connector.SnowflakeConnection:
+        """Open a session of the connector; ``login`` adds to or replaces what ``self.login`` says."""
+        # The connector would otherwise ask the metadata addresses of several clouds where it runs.
+        os.environ["SNOWFLAKE_DISABLE_PLATFORM_DETECTION"] = "true"
+        return snowflake.connector.connect(**{**self.login, **login})
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run a statement in a session that is kept for later ones, and return its rows."""
+        self._session = self._session or self.connect()
+        cursor = self._session.cursor().execute(statement)
+        assert cursor is not None, "execute returns its cursor unless it is asked for a description"
+        return [tuple(row) for row in cursor.fetchall()]
+
+    @property
+    def peak_mb(self) -> float:
+        """The largest resident memory of the server so far, in MB."""
+        assert self.process, "the server was not started"
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+@contextlib.contextmanager
+def emulated_snowflake(folder: Path, **settings: object) -> Iterator[EmulatedSnowflake]:
+    """Run an emulated Snowflake until the block ends; it leaves its databases and its log in ``folder``."""
+    server = EmulatedSnowflake(folder, **settings)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def private_key() -> str:
+    """A key of a user who logs in with a key pair, as PEM without a passphrase."""
+    key = rsa.generate_private_key(65537, 2048)
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+def _free_port() -> int:
+    """A port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
