@@ -1,6 +1,6 @@
 """Run the embedded dashboard server: ``python -m retailflow_emulators.dashboards``."""
 
-from retailflow_emulators.dashboards.app import main
+from .app import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

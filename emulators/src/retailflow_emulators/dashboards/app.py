@@ -13,12 +13,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from retailflow_emulators.dashboards import api, pages
-from retailflow_emulators.dashboards.service import Service
-from retailflow_emulators.dashboards.settings import Settings
-from retailflow_emulators.dashboards.store import Store
-from retailflow_emulators.dashboards.vault import WrongKeyError
-from retailflow_emulators.dashboards.warehouse import Snowflake, Warehouse
+from . import api, pages
+from .service import Service
+from .settings import Settings
+from .store import Store
+from .vault import WrongKeyError
+from .warehouse import Snowflake, Warehouse
 
 log = logging.getLogger("retailflow.dashboards")
 

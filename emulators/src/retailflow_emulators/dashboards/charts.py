@@ -11,7 +11,7 @@ from typing import Any
 import pygal
 from markupsafe import Markup
 
-from retailflow_emulators.dashboards.warehouse import Column, Result, Value
+from .warehouse import Column, Result, Value
 
 Document = dict[str, Any]
 SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from retailflow_emulators.dashboards.store import Document, Store
+from .errors import ApiError
+from .store import Document, Store
 
 ALL_USERS, ADMINISTRATORS = 1, 2
+FORBIDDEN = "You don't have permissions to do that."
 _BUILT_IN = (
     {"name": "All Users", "magic_group_type": "all-internal-users"},
     {"name": "Administrators", "magic_group_type": "admin"},
@@ -69,6 +71,16 @@ class Permissions:
             graph.get(str(group), {}).get(key, "none") != "none"
             for group in user.get("group_ids", [ALL_USERS])
         )
+
+    def sees(self, user: Document | None, item: Document) -> bool:
+        """Whether a user may read a card or dashboard, by its collection."""
+        return user is not None and self.may_read(user, item.get("collection_id"))
+
+    def seen(self, user: Document | None, item: Document) -> Document:
+        """The item; ApiError 403 where the user may not read it."""
+        if not self.sees(user, item):
+            raise ApiError(403, FORBIDDEN)
+        return item
 
     def _stored(self, name: str) -> Document:
         stored: Document = json.loads(self._store.setting(name) or '{"revision": 0, "groups": {}}')

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from retailflow_emulators.dashboards.warehouse import Value, WarehouseError
+from .warehouse import Value, WarehouseError
 
 Values = dict[str, Value]
 

@@ -1,0 +1,117 @@
+"""What the page of a dashboard shows: filters, tabs and drawn cards, without HTTP."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from .charts import Drawing, draw
+from .errors import ApiError
+from .queries import Values, by_mapping
+from .service import Service
+from .store import Document
+from .warehouse import WarehouseError
+
+_queries = ThreadPoolExecutor(max_workers=4, thread_name_prefix="card")
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A card on the page: its place on the grid and its drawing, or why there is none."""
+
+    place: Document
+    drawing: Drawing | None = None
+    rows: int = 0
+    truncated: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A filter above the cards: what it offers and what is chosen; without an offer one types."""
+
+    name: str
+    slug: str
+    offered: list[str]
+    chosen: str
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A tab: its title, the query string that opens it with the same filters, and whether it is open."""
+
+    name: str
+    query: str
+    is_open: bool
+
+
+@dataclass(frozen=True)
+class View:
+    """A dashboard as one person sees it now; ``tab`` is the id of the open tab, empty without tabs."""
+
+    dashboard: Document
+    filters: list[Filter]
+    tabs: list[Tab]
+    tab: str
+    tiles: list[Tile]
+    at: datetime.datetime
+
+
+def slug_of(parameter: Document) -> str:
+    """The name of a filter in the page's address."""
+    return str(parameter.get("slug") or parameter["id"])
+
+
+def view(service: Service, user: Document, dashboard: Document, asked: Mapping[str, str]) -> View:
+    """Run what one tab shows with the filters that ``asked`` sets, four cards at a time."""
+    parameters = dashboard["parameters"]
+    sent = [{"id": one["id"], "value": asked[slug_of(one)]} for one in parameters if slug_of(one) in asked]
+    chosen = {one["id"]: str(one["value"]) for one in sent}
+    names = {str(tab["id"]): tab["name"] for tab in dashboard["tabs"]}
+    tab = asked.get("tab", "") if asked.get("tab") in names else next(iter(names), "")
+    places = sorted(
+        (place for place in dashboard["dashcards"] if str(place.get("dashboard_tab_id") or "") == tab),
+        key=lambda place: (place["row"], place["col"]),
+    )
+
+    def offer(one: Document) -> Filter:
+        return _filter(service, user, dashboard, one, chosen.get(one["id"], str(one.get("default") or "")))
+
+    def run(place: Document) -> Tile:
+        return _tile(service, user, place, by_mapping(sent, parameters, place["parameter_mappings"]))
+
+    filters, tiles = _queries.map(offer, parameters), _queries.map(run, places)
+    kept = {name: value for name, value in asked.items() if value and name != "tab"}
+    return View(
+        dashboard,
+        list(filters),
+        [Tab(name, urlencode({**kept, "tab": one}), one == tab) for one, name in names.items()],
+        tab,
+        list(tiles),
+        datetime.datetime.now(datetime.UTC),
+    )
+
+
+def _tile(service: Service, user: Document, place: Document, values: Values) -> Tile:
+    try:
+        card = service.permissions.seen(user, place["card"])
+        result = service.cards.run(card, values)
+        return Tile(place, draw(card, result), len(result.rows), result.truncated)
+    except (WarehouseError, ApiError) as error:
+        return Tile(place, error=str(error))
+
+
+def _filter(
+    service: Service, user: Document, dashboard: Document, parameter: Document, chosen: str
+) -> Filter:
+    try:
+        values, _ = service.dashboards.filter_values(user, dashboard, parameter["id"])
+        offered = [str(value) for value in values]
+    except (WarehouseError, ApiError):
+        offered = []  # the cards say what is wrong
+    if chosen and offered and chosen not in offered:
+        offered = [chosen, *offered]
+    return Filter(parameter.get("name") or parameter["id"], slug_of(parameter), offered, chosen)

@@ -1,0 +1,136 @@
+"""The pages that people read."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.testclient import TestClient
+
+from retailflow_emulators.dashboards import vault
+from retailflow_emulators.dashboards.settings import Settings
+from retailflow_emulators.dashboards.store import Store
+from retailflow_emulators.dashboards.warehouse import Result
+
+from .conftest import ADMIN, FakeWarehouse, add_card, add_dashboard, add_database, card_body, filtered, reader
+
+
+def test_pages_ask_to_log_in_and_come_back(client: TestClient) -> None:
+    del client.headers["X-Metabase-Session"]
+    asked = client.get("/dashboard/1")
+    assert (asked.status_code, asked.headers["location"]) == (303, "/login?redirect=/dashboard/1")
+    form = client.get(asked.headers["location"]).text
+    assert "not Metabase" in form
+    assert 'value="/dashboard/1"' in form
+    wrong = client.post(
+        "/login", data={"username": ADMIN["email"], "password": "x", "redirect": "/dashboard/1"}
+    )
+    assert wrong.status_code == 401
+    right = client.post(
+        "/login", data={"username": ADMIN["email"], "password": "secret1", "redirect": "/dashboard/1"}
+    )
+    assert (right.status_code, right.headers["location"]) == (303, "/dashboard/1")
+    assert "HttpOnly" in right.headers["set-cookie"]
+    assert client.get("/").status_code == 200
+    assert client.post("/logout").status_code == 303
+    assert client.get("/").status_code == 303
+
+
+@pytest.mark.parametrize(
+    "target", ["https://elsewhere.example", "//elsewhere.example", "/\\elsewhere.example"]
+)
+def test_log_in_never_leads_elsewhere(client: TestClient, target: str) -> None:
+    answer = client.post(
+        "/login", data={"username": ADMIN["email"], "password": "secret1", "redirect": target}
+    )
+    assert answer.headers["location"] == "/"
+
+
+def test_a_dashboard_draws_its_cards_escaped_and_formatted(client: TestClient) -> None:
+    database = add_database(client)["id"]
+    money = {'["name","NET_REVENUE"]': {"number_style": "currency", "currency": "USD"}}
+    card = card_body(database)["visualization_settings"] | {"column_settings": money}
+    made = add_dashboard(client, add_card(client, database, visualization_settings=card)["id"])
+    page = client.get(f"/dashboard/{made['id']}")
+    assert "$1,234.50" in page.text
+    assert "-$10.00" in page.text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
+    assert "<script" not in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
+def test_a_dashboard_shows_what_is_wrong_beside_what_works(
+    client: TestClient, warehouse: FakeWarehouse
+) -> None:
+    database = add_database(client)["id"]
+    good, bad = add_card(client, database)["id"], add_card(client, database, sql="select broken")["id"]
+    made = add_dashboard(client, good, bad)
+    page = client.get(f"/dashboard/{made['id']}").text
+    assert "1,234.50" in page
+    assert "no such table" in page
+    warehouse.result = Result(warehouse.result.columns, [])
+    assert "No rows yet." in client.get(f"/dashboard/{made['id']}").text
+    assert client.get("/dashboard/99").status_code == 404
+
+
+def test_every_page_says_what_it_is(client: TestClient) -> None:
+    made = filtered(client)
+    pages = (
+        "/",
+        "/login",
+        f"/dashboard/{made['id']}",
+        "/dashboard/99",
+        "/nowhere",
+    )
+    for page in pages:
+        assert "mbedded dashboard server, not Metabase" in client.get(page).text, page
+
+
+def test_the_page_filters_and_remembers_what_was_chosen(client: TestClient, warehouse: FakeWarehouse) -> None:
+    made = filtered(client)
+    page = client.get(f"/dashboard/{made['id']}?country=India").text
+    assert '<option value="India" selected>India</option>' in page
+    assert "<script" not in page
+    assert ("select 1 where c = %(country)s", {"country": "India"}) in warehouse.queries
+    odd = client.get(f"/dashboard/{made['id']}", params={"country": '"><script>'}).text
+    assert "<script" not in odd
+    warehouse.down = "gone"
+    assert '<input name="country" value="India">' in client.get(f"/dashboard/{made['id']}?country=India").text
+
+
+def test_a_page_shows_a_person_what_the_api_shows(
+    client: TestClient, settings: Settings, warehouse: FakeWarehouse
+) -> None:
+    made, group = filtered(client), reader(client)[0]
+    store = Store(settings.database_url)
+    store.add("user", {"email": "r@b.example", "is_superuser": False, "group_ids": [1, group]})
+    store.add_session(vault.hash_token("reader"), 2, seconds=60)
+    store.close()
+    person = {"X-Metabase-Session": "reader"}
+    collection = client.post("/api/collection", json={"name": "Shop"}).json()["id"]
+    client.put(f"/api/dashboard/{made['id']}", json={"collection_id": collection})
+    path = f"/dashboard/{made['id']}"
+
+    def allow(everybody: str, readers: str) -> None:
+        graph = client.get("/api/collection/graph").json()
+        graph["groups"]["1"] = {"root": "none", str(collection): everybody}
+        graph["groups"][str(group)] = {str(collection): readers}
+        assert client.put("/api/collection/graph", json=graph).status_code == 200
+
+    allow("none", "none")
+    assert client.get(f"/api{path}", headers=person).status_code == 403
+    page = client.get(path, headers=person)
+    assert page.status_code == 403
+    assert "have permissions to do that" in page.text
+    assert "Sales" not in client.get("/", headers=person).text
+    allow("none", "read")
+    warehouse.queries.clear()
+    page = client.get(path, headers=person)
+    assert (page.status_code, "Sales" in page.text) == (200, True)
+    # Its card and the values of its filter lie in another collection, which this person may not read.
+    assert "have permissions to do that" in page.text
+    assert warehouse.queries == []
+    place = made["dashcards"][0]
+    for refused in (
+        client.get(f"/api{path}/params/f1/values", headers=person),
+        client.post(f"/api{path}/dashcard/{place['id']}/card/{place['card_id']}/query", headers=person),
+    ):
+        assert refused.status_code == 403
