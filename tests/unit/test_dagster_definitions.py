@@ -16,6 +16,7 @@ import dagster as dg
 import pytest
 import yaml
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.remote_representation.external_data import RepositorySnap
 
 sys.path.insert(0, str(Path(__file__).parent))  # pytest imports by file, and leaves neighbours unseen
 import dbt_support
@@ -160,12 +161,39 @@ def test_definitions_load_with_the_network_off_and_no_settings() -> None:
     )
 
 
-def test_the_file_that_people_execute_holds_exactly_one_job(defs: dg.Definitions) -> None:
+def test_the_file_that_people_execute_holds_exactly_one_job_and_all_that_belongs_to_it(
+    defs: dg.Definitions,
+) -> None:
     names = runpy.run_path(str(dbt_support.ROOT / "dagster" / "dbt_sales_staging.py"))
+    (repository,) = [value for value in names.values() if isinstance(value, dg.RepositoryDefinition)]
     loadable = (dg.Definitions, dg.JobDefinition, dg.AssetsDefinition)
-    (job,) = [value for value in names.values() if isinstance(value, loadable)]
-    assert isinstance(job, dg.JobDefinition)
-    assert job.name == "sales_job"
+    assert not [value for value in names.values() if isinstance(value, loadable)]
+    assert repository.job_names == ["sales_job"]
+    # What every command asks that lists something: `dagster job list`, `asset list`, `definitions validate`.
+    snapshot = RepositorySnap.from_def(repository)
+    whole = defs.resolve_asset_graph()
+    assert {node.asset_key for node in snapshot.asset_nodes} == whole.get_all_asset_keys()
+    assert {node.key for node in snapshot.asset_check_nodes} == whole.asset_check_keys
+    # `dagster asset materialize --select …` runs a part of it.
+    part = {dg.AssetKey(["retail", stream]) for stream in ("sales", "customers", "products")}
+    job = repository.get_implicit_job_def_for_assets(part)
+    assert job and job.get_subset(asset_selection=part).asset_layer.executable_asset_keys == part
+
+
+@pytest.mark.timeout(240)
+def test_dagster_lists_the_job_of_the_file_that_people_execute() -> None:
+    dbt_support.manifest()
+    environment = os.environ | {"PYTHONPATH": str(dbt_support.ROOT / "dagster" / "src")}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("dagster"), "job", "list", "-f", "dbt_sales_staging.py"],
+        cwd=dbt_support.ROOT / "dagster",
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("Job: ")] == ["Job: sales_job"]
 
 
 def test_a_missing_manifest_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
