@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # pytest imports by file, and leaves neighbours unseen
 import dbt_support
+import pytest
 
 dbt_support.manifest()
 from retailflow_dagster.lib import dbt as dbt_lib

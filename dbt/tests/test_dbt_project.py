@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-import sys
 import tomllib
 from collections.abc import Iterator
 from decimal import Decimal
@@ -12,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pytest
-import yaml
-
-sys.path.insert(0, str(Path(__file__).parent))  # pytest imports by file, and leaves neighbours unseen
 import dbt_support
+import pytest
 import server_support
+import yaml
 from dbt_support import dbt, manifest
 from server_support import Warehouse
 

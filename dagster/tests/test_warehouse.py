@@ -11,7 +11,6 @@ import http.client
 import importlib.util
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,12 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pytest
-import yaml
-
-sys.path.insert(0, str(Path(__file__).parent))  # pytest imports by file, and leaves neighbours unseen
 import dbt_support
+import pytest
 import server_support
+import yaml
 from server_support import Warehouse
 
 dbt_support.manifest()

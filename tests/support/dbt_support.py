@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -15,7 +14,6 @@ PROJECT = ROOT / "dbt"
 _FOLDER = tempfile.TemporaryDirectory(prefix="dbt-unit-")  # goes when the tests end
 TARGET = Path(_FOLDER.name) / "target"
 
-sys.path.insert(0, str(ROOT / "dagster" / "src"))
 os.environ.update(
     DO_NOT_TRACK="1",
     DBT_SEND_ANONYMOUS_USAGE_STATS="false",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hmac
 import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import psycopg2
 import psycopg2.extras
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
 from bench import postgres
 
 PATH = Path(__file__).parents[2] / "roles/postgres/library/postgres_setup.py"

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
+import dbt_support
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent))  # pytest imports by file, and leaves neighbours unseen
-import dbt_support
 
 dbt_support.manifest()
 from retailflow_dagster.defs.airbyte.assets import SYNC

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
 from bench import __main__ as runner
 from bench import others
 from bench.measurement import Measurement
