@@ -121,6 +121,7 @@ requirements: ## write requirements.txt and its kin anew from the .in files (UPG
 	$(COMPILE) --python-version 3.11 requirements.in -o requirements.txt
 	$(COMPILE) --python-version 3.11 requirements-lint.in -o requirements-lint.txt
 	(cd emulators && $(COMPILE) --python-version 3.11 -c ../requirements.txt requirements.in -o requirements.txt)
+	(cd images/moto && $(COMPILE) --python-version 3.11 -c ../../requirements.txt requirements.in -o requirements.txt)
 	(cd dagster && $(COMPILE) --python-version 3.11 -c ../requirements.txt requirements.in -o requirements.txt)
 	(cd lambda && $(COMPILE) --no-annotate --python-version 3.11 --python-platform x86_64-manylinux2014 --only-binary :all: \
 	  --no-emit-package greenlet requirements.in -o requirements.txt)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-BOOTSTRAP = Path(__file__).parents[1] / "runtime/bootstrap.py"
+BOOTSTRAP = Path(__file__).parents[2] / "images/lambda-runtime/bootstrap.py"
 FUNCTION = """
 import sys, time
 

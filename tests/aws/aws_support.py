@@ -25,7 +25,7 @@ CREDENTIALS = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-_MOTO = ROOT / "roles/local-cloud/files/images/moto"
+_MOTO = ROOT / "images/moto"
 BUCKET = "retailflow-terraform-state"
 # An address that AWS would see; nothing is ever sent there.
 OPERATOR = "52.94.76.9/32"

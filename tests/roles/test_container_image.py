@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def _load() -> ModuleType:
-    path = ROOT / "roles/container-service/library/container_image.py"
+    path = ROOT / "roles/container-images/library/container_image.py"
     spec = importlib.util.spec_from_file_location("container_image", path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -183,6 +183,27 @@ def test_a_failed_build_shows_the_end_of_its_log_and_builds_nothing_on_it(tree: 
     ):
         ci.Builder(engine, params(tree), False).run()
     assert [name for name, _ in engine.builds] == ["shop/python"]
+
+
+def test_only_what_is_needed_is_built_and_only_that_is_pushed(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed: list[str] = []
+    monkeypatch.setattr(ci, "in_registry", lambda *_: False)
+    monkeypatch.setattr(ci.Builder, "push_image", lambda self, built, *_: pushed.append(built))
+    given = params(tree) | {"names": ["app"], "push": "127.0.0.1:5000"}
+    given["images"] = [*given["images"], {"name": "other", "dockerfile": "app/Dockerfile", "base": "python"}]
+    builder = ci.Builder(FakeEngine({"debian:bookworm": "id of debian"}), given, False)
+    outcomes = builder.run()
+    assert builder.names == {"app"}
+    assert sorted(outcomes) == ["app", "python"]
+    assert [one.split(":")[0] for one in pushed] == ["shop/app"]
+    assert outcomes["python"].reference.startswith("shop/python:"), "the registry does not have it"
+
+
+def test_a_needed_image_that_is_not_listed_is_named(tree: Path) -> None:
+    with pytest.raises(ci.ImageError, match="image web is not in the list, which has app, python"):
+        ci.Builder(FakeEngine({}), params(tree) | {"names": ["web"]}, False)
 
 
 def test_a_base_that_is_nowhere_is_named(tree: Path) -> None:

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-PATH = Path(__file__).parents[2] / "roles/container-service/library/ecr_repositories.py"
+PATH = Path(__file__).parents[2] / "roles/container-images/library/ecr_repositories.py"
 SPEC = importlib.util.spec_from_file_location("ecr_repositories", PATH)
 assert SPEC and SPEC.loader
 ecr_repositories = importlib.util.module_from_spec(SPEC)

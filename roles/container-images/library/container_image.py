@@ -35,6 +35,7 @@ description:
   - Computes a hash over everything that goes into an image and uses it as the tag, so that an image is built
     exactly when no image of that content exists.
   - Images that do not depend on each other are built two at a time.
+  - What a named image is built on is built too, and is not pushed.
 options:
   images:
     description: The images, each with C(name), C(dockerfile), C(paths), C(exclude), C(base) and C(args).
@@ -48,6 +49,7 @@ options:
       exclude: {description: Patterns of paths to leave out., type: list, elements: str, default: []}
       base: {description: "Another image of the list, or any image of the engine: the build argument BASE.", type: str}
       args: {description: More build arguments., type: dict, default: {}}
+  names: {description: Names of the images that are needed; empty means all., type: list, elements: str, default: []}
   root: {description: Folder to which all paths are relative., type: path, required: true}
   namespace: {description: First part of every image name., type: str, required: true}
   labels: {description: Labels of every image., type: dict, default: {}}
@@ -80,7 +82,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-references: {description: Name to reference., type: dict, returned: success}
+references: {description: Name to reference of the images that are needed., type: dict, returned: success}
 built: {description: Names that were built., type: list, returned: success}
 pushed: {description: Names that were pushed., type: list, returned: success}
 """
@@ -233,6 +235,22 @@ def build_order(images: list[Image]) -> graphlib.TopologicalSorter[str]:
     return sorter
 
 
+def needed_images(images: list[Image], names: Iterable[str]) -> list[Image]:
+    """Return the named images and what they are built on, in the order of the list; ImageError for unknown names."""
+    by_name = {image.name: image for image in images}
+    waiting, needed = list(names), set()
+    for name in waiting:
+        if name not in by_name:
+            raise ImageError(f"image {name} is not in the list, which has {', '.join(by_name)}")
+    while waiting:
+        name = waiting.pop()
+        base = by_name[name].base
+        if name not in needed and base in by_name:
+            waiting.append(base)
+        needed.add(name)
+    return [image for image in images if image.name in needed]
+
+
 def in_registry(registry: str, repository: str, tag: str, login: dict[str, str]) -> bool:
     """Ask a registry whether it has a tag, by TLS where there is a login; ImageError when it does not answer."""
     headers = {"Accept": MANIFEST_TYPES}
@@ -266,7 +284,9 @@ class Builder:
         self.reference_registry: str = params["reference_registry"]
         self.log_dir = Path(params["log_dir"])
         self.check_mode = check_mode
-        self.images = [Image.from_dict(raw) for raw in params["images"]]
+        listed = [Image.from_dict(raw) for raw in params["images"]]
+        self.names = set(params.get("names") or (image.name for image in listed))
+        self.images = needed_images(listed, sorted(self.names))
         self.hashes: dict[str, str] = {}
         self.outcomes: dict[str, Outcome] = {}
 
@@ -297,7 +317,8 @@ class Builder:
         tag = content_hash(self.root, image, identity)
         self.hashes[image.name] = tag
         built = f"{repository}:{tag}"
-        prefix = f"{self.reference_registry}/" if self.reference_registry else ""
+        needed = image.name in self.names
+        prefix = f"{self.reference_registry}/" if self.reference_registry and needed else ""
         outcome = Outcome(reference=f"{prefix}{built}")
 
         image_id = self.image_id(built)
@@ -310,7 +331,7 @@ class Builder:
             outcome.actions.append("tagged")
             if not self.check_mode:
                 self.client.api.tag(built, repository, "latest", force=True)
-        if self.push and not in_registry(self.push, repository, tag, self.login):
+        if self.push and needed and not in_registry(self.push, repository, tag, self.login):
             outcome.actions.append("pushed")
             if not self.check_mode:
                 self.push_image(built, repository, tag)
@@ -410,6 +431,7 @@ def main() -> None:
                     "args": {"type": "dict", "default": {}},
                 },
             },
+            "names": {"type": "list", "elements": "str", "default": []},
             "root": {"type": "path", "required": True},
             "namespace": {"type": "str", "required": True},
             "labels": {"type": "dict", "default": {}},
@@ -428,8 +450,9 @@ def main() -> None:
         )
     try:
         client = docker.from_env(timeout=module.params["timeout"])
-        outcomes = Builder(client, module.params, module.check_mode).run()
-        references = {name: outcome.reference for name, outcome in sorted(outcomes.items())}
+        builder = Builder(client, module.params, module.check_mode)
+        outcomes = builder.run()
+        references = {name: outcomes[name].reference for name in sorted(builder.names)}
         written = write_result(Path(module.params["result_file"]), references, module.check_mode)
     except (ImageError, APIError) as error:
         module.fail_json(msg=str(error))
