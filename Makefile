@@ -1,27 +1,32 @@
 # RetailFlow: what a person types. `make help` lists it.
-SHELL := /bin/bash
-.SHELLFLAGS := -euo pipefail -c
+# Recipes start in an environment of their own: tools/clean-env lists what of the caller's is passed on.
+SHELL := tools/clean-env
+.SHELLFLAGS := bash -euo pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
 .NOTPARALLEL:
 
+# The environment may set these two; the other settings of a target are typed after it.
 TARGET ?= local
 FORMAT ?= text
-BIN := $(CURDIR)/.venv/bin
-export PATH := $(BIN):$(PATH)
-export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
-# Some environments forbid Python to keep bytecode: then every task would compile its libraries anew.
-export PYTHONDONTWRITEBYTECODE :=
-export DO_NOT_TRACK := 1
-export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),true,false)
+ifeq ($(filter local aws,$(TARGET)),)
+$(error TARGET is local or aws, not "$(TARGET)")
+endif
+ifeq ($(filter text json,$(FORMAT)),)
+$(error FORMAT is text or json, not "$(FORMAT)")
+endif
+export TARGET
+OTHER := $(filter-out $(TARGET),local aws)
 INVENTORY := -i inventory/$(TARGET).aws_ec2.yml -i inventory/$(TARGET).yml
 PLAYBOOK := ansible-playbook $(INVENTORY)
 STATE := .state/$(TARGET)
 MACHINE := $(if $(filter local,$(TARGET)),venv engine rootfs terraform,venv terraform)
 
 # The inventory asks the AWS API for its hosts, so on a machine where the emulated one is not up yet, that comes first.
-START_CLOUD = $(if $(filter local,$(TARGET)),[ -n "$$(docker ps -q --filter label=retailflow.service=retailflow-aws)" ]   || ansible-playbook -i inventory/local.yml playbooks/cloud.yml)
+START_CLOUD = $(if $(filter local,$(TARGET)),[ -n "$$(docker ps -q --filter label=retailflow.service=retailflow-aws)" ] \
+  || ansible-playbook -i inventory/local.yml playbooks/cloud.yml)
 
+RETAILFLOW_TARGET :=
 -include .env
 
 .PHONY: help
@@ -30,8 +35,7 @@ help: ## this list
 
 .PHONY: bootstrap
 bootstrap: ## virtual environment, Docker engine, base image, Terraform's settings
-	@case "$(TARGET)" in local|aws) ;; *) echo "error: TARGET is local or aws, not $(TARGET)" >&2; exit 2 ;; esac
-	tools/machine $(MACHINE)
+	@tools/machine $(MACHINE)
 
 .PHONY: up
 up: bootstrap ## everything: hosts, services, wiring, proof (TARGET=aws for AWS)
@@ -45,8 +49,8 @@ run: bootstrap ## one cycle now: generate, sync, transform, check; prints net re
 	$(PLAYBOOK) playbooks/verify.yml
 	cat $(STATE)/summary.txt
 
-DAYS ?= 365
-ROWS ?= 100000
+DAYS := 365
+ROWS := 100000
 HISTORY = {"days": $(DAYS), "rows": $(ROWS), "batch_id": "backfill-$(DAYS)-$(ROWS)"}
 .PHONY: backfill
 backfill: made ## a history for a demo (DAYS=365 ROWS=100000); again goes on where it stopped
@@ -65,7 +69,7 @@ upgrade: made ## Metabase to the image that the inventory names, with a way back
 
 .PHONY: status
 status: ## hosts, services, freshness, row counts, slot lag, last runs (FORMAT=json for machines)
-	@[ -x $(BIN)/ansible-playbook ] || { echo "error: nothing is installed here yet: run make up" >&2; exit 1; }
+	@[ -x .venv/bin/ansible-playbook ] || { echo "error: nothing is installed here yet: run make up" >&2; exit 1; }
 	mkdir -p $(STATE)
 	rm -f $(STATE)/status.*
 	$(PLAYBOOK) playbooks/status.yml > $(STATE)/status.log 2>&1 \
@@ -77,11 +81,15 @@ print-lambda: made ## the generator as AWS has it: configuration, environment, c
 	@$(PLAYBOOK) playbooks/print_lambda.yml > $(STATE)/lambda.log 2>&1 || { cat $(STATE)/lambda.log >&2; exit 1; }
 	cat $(STATE)/lambda.txt
 
+# The host's shell gets COMMAND as it was typed: make does not read it, the shell of this machine does not either.
+COMMAND :=
+export RETAILFLOW_COMMAND := $(value COMMAND)
+unexport COMMAND
 SSH_HOSTS := ssh-ec2-postgres ssh-ec2-airbyte ssh-ec2-dagster-dbt ssh-ec2-metabase
 .PHONY: $(SSH_HOSTS)
 ssh-ec2-postgres: ## log in to a host: also ssh-ec2-airbyte, ssh-ec2-dagster-dbt, ssh-ec2-metabase (COMMAND="…" runs one)
 $(SSH_HOSTS): made
-	@ssh -F $(STATE)/ssh_config $(if $(COMMAND),,-t) $(@:ssh-%=%) $(COMMAND)
+	@tools/on-host $(STATE)/ssh_config $(@:ssh-%=%)
 
 # Locally the pages are published on the loopback; on AWS an ssh tunnel brings them there.
 .PHONY: open-dagster open-docs open-airbyte open-metabase
@@ -99,25 +107,28 @@ open-dagster open-docs open-airbyte open-metabase: made
 # What was made last, as .env says.
 .PHONY: made
 made:
-	@[ "$(RETAILFLOW_TARGET)" = "$(TARGET)" ] || { echo "error: .env says nothing of the target $(TARGET): run make up TARGET=$(TARGET)" >&2; exit 1; }
+	@[ "$(RETAILFLOW_TARGET)" = "$(TARGET)" ] || { echo "error: the last site made here is not of the target $(TARGET): run make up TARGET=$(TARGET)" >&2; exit 1; }
 
 .PHONY: screenshots
 screenshots: made ## pictures of the dashboards for the documentation, in docs/images
 	@tools/machine browser
-	@python tools/pages.py docs/images
+	python tools/pages.py docs/images
 
+STAGES :=
 .PHONY: test
 test: bootstrap ## everything that can fail (STAGES="lint unit stack molecule")
 	@tools/test $(STAGES)
 
+SUBJECTS :=
 .PHONY: bench
 bench: bootstrap ## ratios measured in one run (FORMAT=json for machines; SUBJECTS="generator")
 	@FORMAT=$(FORMAT) PYTHONPATH=emulators/src python -m bench $(SUBJECTS)
 
 # Pins stay as they are where they fit (UPGRADE=--upgrade raises them); the images take their versions from the first.
+UPGRADE :=
 COMPILE = uv pip compile --quiet --generate-hashes --no-header $(UPGRADE)
 .PHONY: requirements
-requirements: ## write requirements.txt and its kin anew from the .in files (UPGRADE=--upgrade)
+requirements: ## write the pinned requirements again from the .in files (UPGRADE=--upgrade raises them)
 	$(COMPILE) --python-version 3.11 requirements.in -o requirements.txt
 	$(COMPILE) --python-version 3.11 requirements-lint.in -o requirements-lint.txt
 	(cd emulators && $(COMPILE) --python-version 3.11 -c ../requirements.txt requirements.in -o requirements.txt)
@@ -127,12 +138,11 @@ requirements: ## write requirements.txt and its kin anew from the .in files (UPG
 	  --no-emit-package greenlet requirements.in -o requirements.txt)
 
 .PHONY: down
-down: ## leaves nothing (caches inside the clone stay; make clean takes those)
-	@if [ -x $(BIN)/ansible-playbook ] && docker info >/dev/null 2>&1; then $(PLAYBOOK) teardown.yml; fi
-	$(if $(filter local,$(TARGET)),tools/machine down)
-	# Where ssh kept its sockets and Ansible its modules, as far as nobody else has any there.
-	rmdir "$$HOME/.ansible/cp" "$$HOME/.ansible/tmp" "$$HOME/.ansible" 2>/dev/null || true
+down: ## leaves nothing of the target; caches inside the clone stay (make clean removes those)
+	@tools/take-down $(TARGET) "$(INVENTORY)"
 
+# Environments and caches serve both targets and are made again by the next one; state and secrets do not.
 .PHONY: clean
-clean: down ## also takes the caches and environments inside the clone
-	rm -rf .venv .venv-lint .cache .state .secrets .env .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: down ## also removes caches and environments inside the clone
+	@rm -rf .venv .venv-lint .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis $(STATE) .secrets/$(TARGET)
+	[ -e .state/$(OTHER) ] || [ -e .secrets/$(OTHER) ] || rm -rf .state .secrets .env
