@@ -6,19 +6,19 @@ import http.server
 import json
 import os
 import re
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
+import clone as clones
 import pytest
 from tests.aws import aws_support
 
 ROOT = aws_support.ROOT
 CLEAN = ROOT / "tools/clean-env"
-PYTHON = str(ROOT / ".venv/bin/python")
+PYTHON = clones.PYTHON
 NOWHERE = "http://127.0.0.1:9"  # the port discard, where nobody listens
 
 # What is ordinary on somebody's machine and was seen, or can be expected, to break a command.
@@ -372,26 +372,4 @@ def test_ansible_typed_by_hand_starts_in_it_too(clone: Path) -> None:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A clone without roles' files, whose virtual environment is this one's."""
-    root = tmp_path / "a clone"
-    root.mkdir()
-    for part in ("tools", "inventory", "playbooks"):
-        shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__", "site.yml"))
-    (root / "roles").symlink_to(ROOT / "roles")
-    for name in (
-        "Makefile",
-        "ansible.cfg",
-        "site.yml",
-        "teardown.yml",
-        "requirements.txt",
-        "requirements-lint.txt",
-    ):
-        shutil.copy(ROOT / name, root)
-    (root / ".venv/bin").mkdir(parents=True)
-    python = root / ".venv/bin/python"
-    python.write_text(f'#!/bin/sh\nexec {PYTHON} "$@"\n')
-    python.chmod(0o755)
-    both = (root / "requirements.txt").read_bytes() + (root / "requirements-lint.txt").read_bytes()
-    stamp = subprocess.run(["sha256sum"], input=both, capture_output=True, check=True).stdout
-    (root / ".venv/requirements.sha256").write_bytes(stamp)
-    return root
+    return clones.make(tmp_path / "a clone")

@@ -1,0 +1,183 @@
+"""What make does with what a person types, against stand-ins of the programs that it starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import clone as clones
+import pytest
+
+SSH = r"""printf '%s\0' "$@" > "$CLONE/argv"; cat > "$CLONE/stdin"; exit "${STATUS:-0}" """
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    root = clones.make(tmp_path / "clone")
+    (root / ".env").write_text("RETAILFLOW_TARGET=local\n")
+    return root
+
+
+def make(
+    clone: Path, *arguments: str, stdin: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run make without a terminal; programs in the clone's folder bin come first."""
+    return subprocess.run(
+        ["make", *arguments],
+        cwd=clone,
+        env={"PATH": f"{clone}/bin:{os.environ['PATH']}", "HOME": str(clone), **environment},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def ssh(clone: Path, status: int = 0) -> None:
+    """Put a program in the place of ssh that writes down what it is given."""
+    clones.program(clone / "bin/ssh", f"CLONE='{clone}' STATUS={status}\n{SSH}")
+
+
+def argv(clone: Path) -> list[str]:
+    return (clone / "argv").read_text().split("\0")[:-1]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "docker ps",
+        "psql -h localhost -d retailflow_db -c 'select count(*) from sales'",
+        'psql -c "select * from Sales limit 5;"',
+        "echo $HOME $(hostname) `id` ${x:-y} $$ $1",
+        "ls *.c ? [a-z] {a,b} ~ ! # \\ \\\\ % & | ; < >",
+        "echo one\necho two",
+        "printf 'a\\\nb'",
+        "$(shell touch evil)",
+        "$(",
+        "-l somebody",
+        "echo 'Grüße, 日本'",
+        "x=1 y='two words'",
+    ],
+)
+def test_the_host_gets_a_command_exactly_as_it_was_typed(clone: Path, command: str) -> None:
+    ssh(clone)
+    done = make(clone, "ssh-ec2-postgres", f"COMMAND={command}")
+    assert done.returncode == 0, done.stderr
+    assert argv(clone) == ["-F", ".state/local/ssh_config", "-T", "--", "ec2-postgres", command]
+    assert not (clone / "evil").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "wanted"),
+    [
+        ("docker exec -it dagster-dbt dagster job execute -f dbt_sales_staging.py", "-tt"),
+        ("docker exec -ti x sh", "-tt"),
+        ("docker exec -u root -t x sh", "-tt"),
+        ("docker container exec --interactive --tty x sh", "-tt"),
+        ("docker run --rm -it x", "-tt"),
+        ("docker exec dagster-dbt psql -t", "-T"),
+        ("docker exec -i x cat", "-T"),
+        ("docker logs -t airbyte", "-T"),
+        ("ls -t", "-T"),
+    ],
+)
+def test_a_command_gets_a_terminal_where_it_asks_docker_for_one(
+    clone: Path, command: str, wanted: str
+) -> None:
+    ssh(clone)
+    assert make(clone, "ssh-ec2-dagster-dbt", f"COMMAND={command}").returncode == 0
+    assert argv(clone)[2] == wanted
+
+
+def test_without_a_command_the_hosts_shell_reads_what_comes_in(clone: Path) -> None:
+    ssh(clone)
+    assert make(clone, "ssh-ec2-airbyte", stdin="docker ps\n", COMMAND="rm -rf /").returncode == 0
+    assert argv(clone) == ["-F", ".state/local/ssh_config", "-T", "--", "ec2-airbyte"]
+    assert (clone / "stdin").read_text() == "docker ps\n"
+
+
+def test_the_failure_of_a_command_is_the_failure_of_make(clone: Path) -> None:
+    ssh(clone, status=3)
+    assert make(clone, "ssh-ec2-postgres", "COMMAND=false").returncode != 0
+
+
+def test_a_command_for_another_target_than_the_last_is_refused(clone: Path) -> None:
+    ssh(clone)
+    done = make(clone, "ssh-ec2-postgres", "TARGET=aws", "COMMAND=true")
+    assert done.returncode != 0 and "make up TARGET=aws" in done.stderr
+    (clone / ".env").unlink()
+    assert make(clone, "ssh-ec2-postgres", RETAILFLOW_TARGET="local").returncode != 0
+    assert not (clone / "argv").exists()
+
+
+# --- taking a site down -----------------------------------------------------------------------------------------------
+
+
+def sites(clone: Path) -> None:
+    """State and secrets of both targets."""
+    for target in ("local", "aws"):
+        for folder in (".state", ".secrets"):
+            (clone / folder / target).mkdir(parents=True)
+            (clone / folder / target / "kept").write_text("kept")
+
+
+def left(clone: Path) -> set[str]:
+    return {f"{folder}/{one.name}" for folder in (".state", ".secrets") for one in (clone / folder).glob("*")}
+
+
+def engine(clone: Path, *, answers: bool) -> None:
+    clones.program(clone / "bin/docker", f"[ $1 = info ] && exit {0 if answers else 1}\nexit 0")
+
+
+AWS = {".state/aws", ".secrets/aws"}
+LOCAL = {".state/local", ".secrets/local"}
+
+
+def test_a_site_that_cannot_be_removed_is_not_said_to_be(clone: Path) -> None:
+    sites(clone)
+    engine(clone, answers=False)
+    for target in ("down", "clean"):
+        done = make(clone, target)
+        assert done.returncode != 0 and "nothing was removed" in done.stderr, done.stderr
+        assert left(clone) == AWS | LOCAL
+    engine(clone, answers=True)
+    done = make(clone, "down")
+    assert done.returncode != 0 and "virtual environment is missing" in done.stderr, done.stderr
+    done = make(clone, "down", "TARGET=aws")
+    assert done.returncode != 0 and "virtual environment is missing" in done.stderr, done.stderr
+    assert left(clone) == AWS | LOCAL
+
+
+def test_where_nothing_was_made_there_is_nothing_to_take_down(clone: Path) -> None:
+    engine(clone, answers=False)
+    (clone / ".env").unlink()
+    assert make(clone, "down").returncode == 0
+    assert make(clone, "clean", "TARGET=aws").returncode == 0
+    assert not (clone / ".state").exists() and not (clone / ".secrets").exists()
+
+
+def test_a_site_goes_with_the_engine_that_was_started_for_it(clone: Path) -> None:
+    sites(clone)
+    engine(clone, answers=False)
+    (clone / ".state/machine/docker").mkdir(parents=True)
+    done = make(clone, "down")
+    assert done.returncode == 0, done.stderr
+    assert left(clone) == AWS
+    assert not (clone / ".env").exists()
+
+
+@pytest.mark.parametrize(("target", "others"), [("local", AWS), ("aws", LOCAL)])
+def test_one_target_goes_and_the_other_keeps_state_and_secrets(
+    clone: Path, target: str, others: set[str]
+) -> None:
+    sites(clone)
+    engine(clone, answers=True)
+    clones.program(clone / ".venv/bin/ansible-playbook", f'echo "$*" >> "{clone}/plays"')
+    done = make(clone, "clean", f"TARGET={target}")
+    assert done.returncode == 0, done.stderr
+    assert (clone / "plays").read_text() == (
+        f"-i inventory/{target}.aws_ec2.yml -i inventory/{target}.yml teardown.yml\n"
+    )
+    assert left(clone) == others
+    assert not (clone / ".venv").exists()
