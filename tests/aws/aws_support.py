@@ -18,7 +18,17 @@ import pytest
 from server_support import ROOT, free_port, process
 
 BIN = Path(sys.executable).parent
-PARTS = ("ansible.cfg", "inventory", "playbooks", "roles", "lambda", "terraform", "site.yml", "teardown.yml")
+PARTS = (
+    "ansible.cfg",
+    "inventory",
+    "playbooks",
+    "roles",
+    "module_utils",
+    "lambda",
+    "terraform",
+    "site.yml",
+    "teardown.yml",
+)
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
-import sys
 import tarfile
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-
-
-def _load() -> ModuleType:
-    path = ROOT / "roles/container-images/library/container_image.py"
-    spec = importlib.util.spec_from_file_location("container_image", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-ci = _load()
+from ansible.module_utils.container_images import builder, context, registry
+from ansible.module_utils.container_images.errors import ImageError
+from docker.errors import ImageNotFound
 
 
 @pytest.fixture
@@ -39,18 +24,18 @@ def tree(tmp_path: Path) -> Path:
 
 def image(**changes: Any) -> Any:
     raw = {"name": "app", "dockerfile": "app/Dockerfile", "paths": ["app/src"], "args": {"A": "1"}}
-    return ci.Image.from_dict(raw | changes)
+    return context.Image.from_dict(raw | changes)
 
 
 def test_hash_ignores_what_does_not_reach_the_image(tree: Path) -> None:
-    before = ci.content_hash(tree, image(), "base")
+    before = context.content_hash(tree, image(), "base")
     (tree / "app/src/__pycache__").mkdir()
     (tree / "app/src/__pycache__/main.cpython-311.pyc").write_bytes(b"x")
     os.utime(tree / "app/src/main.py", (1, 1))
     (tree / "app/src/main.py").chmod(0o600)
     (tree / "app/other").write_text("not in the paths")
-    assert ci.content_hash(tree, image(), "base") == before
-    assert ci.content_hash(tree, image(paths=["app/src", "app/src/main.py"]), "base") == before
+    assert context.content_hash(tree, image(), "base") == before
+    assert context.content_hash(tree, image(paths=["app/src", "app/src/main.py"]), "base") == before
 
 
 @pytest.mark.parametrize(
@@ -65,17 +50,17 @@ def test_hash_ignores_what_does_not_reach_the_image(tree: Path) -> None:
     ],
 )
 def test_hash_changes_with_the_content(tree: Path, change: Any) -> None:
-    before = ci.content_hash(tree, image(), "base")
+    before = context.content_hash(tree, image(), "base")
     change(tree)
-    assert ci.content_hash(tree, image(), "base") != before
+    assert context.content_hash(tree, image(), "base") != before
 
 
 def test_hash_changes_with_base_and_arguments(tree: Path) -> None:
     hashes = {
-        ci.content_hash(tree, image(), "base"),
-        ci.content_hash(tree, image(), "other"),
-        ci.content_hash(tree, image(args={"A": "2"}), "base"),
-        ci.content_hash(tree, image(args={"A": "1", "B": ""}), "base"),
+        context.content_hash(tree, image(), "base"),
+        context.content_hash(tree, image(), "other"),
+        context.content_hash(tree, image(args={"A": "2"}), "base"),
+        context.content_hash(tree, image(args={"A": "1", "B": ""}), "base"),
     }
     assert len(hashes) == 4
 
@@ -85,7 +70,7 @@ def test_context_holds_the_files_at_their_paths_with_normal_modes(tree: Path) ->
     (tree / "app/src/run").write_text("#!/bin/sh\n")
     (tree / "app/src/run").chmod(0o700)
     target = io.BytesIO()
-    ci.write_context(tree, image(exclude=["*.log"]), target)
+    context.write_context(tree, image(exclude=["*.log"]), target)
     with tarfile.open(fileobj=target) as tar:
         entries = {member.name: (member.mode, member.mtime, member.uid) for member in tar.getmembers()}
     assert entries == {
@@ -97,8 +82,8 @@ def test_context_holds_the_files_at_their_paths_with_normal_modes(tree: Path) ->
 
 @pytest.mark.parametrize("paths", [["missing"], ["../outside"], ["/etc/hostname"]])
 def test_a_path_that_cannot_be_used_is_named(tree: Path, paths: list[str]) -> None:
-    with pytest.raises(ci.ImageError, match=f"image app: .*{paths[0].lstrip('./')}"):
-        ci.context_files(tree, image(paths=paths))
+    with pytest.raises(ImageError, match=f"image app: .*{paths[0].lstrip('./')}"):
+        context.context_files(tree, image(paths=paths))
 
 
 def test_order_puts_bases_first() -> None:
@@ -107,17 +92,17 @@ def test_order_puts_bases_first() -> None:
         image(name="python", base="debian:bookworm"),
         image(name="emulators", base="python"),
     ]
-    sorter = ci.build_order(images)
+    sorter = context.build_order(images)
     assert sorter.get_ready() == ("python",)
     sorter.done("python")
     assert set(sorter.get_ready()) == {"dagster", "emulators"}
 
 
 def test_order_refuses_cycles_and_duplicates() -> None:
-    with pytest.raises(ci.ImageError, match="each other's base: .*a"):
-        ci.build_order([image(name="a", base="b"), image(name="b", base="a")])
-    with pytest.raises(ci.ImageError, match="a is listed twice"):
-        ci.build_order([image(name="a"), image(name="a")])
+    with pytest.raises(ImageError, match="each other's base: .*a"):
+        context.build_order([image(name="a", base="b"), image(name="b", base="a")])
+    with pytest.raises(ImageError, match="a is listed twice"):
+        context.build_order([image(name="a"), image(name="a")])
 
 
 class FakeEngine:
@@ -129,7 +114,7 @@ class FakeEngine:
 
     def inspect_image(self, reference: str) -> dict[str, str]:
         if reference not in self.tags:
-            raise ci.ImageNotFound("no such image")
+            raise ImageNotFound("no such image")
         return {"Id": self.tags[reference]}
 
     def build(self, *, tag: str, buildargs: dict[str, str], **_: Any) -> Any:
@@ -162,15 +147,17 @@ def params(tree: Path) -> dict[str, Any]:
 
 def test_builds_once_and_again_only_what_changed(tree: Path) -> None:
     engine = FakeEngine({"debian:bookworm": "id of debian"})
-    first = ci.Builder(engine, params(tree), False).run()
+    first = builder.Builder(engine, params(tree), False).run()
     python = first["python"].reference.removeprefix("registry.example:5000/")
     assert engine.builds == [("shop/python", "debian:bookworm"), ("shop/app", python)]
     assert first["app"].reference.startswith("registry.example:5000/shop/app:")
 
-    assert all(outcome.actions == [] for outcome in ci.Builder(engine, params(tree), False).run().values())
+    assert all(
+        outcome.actions == [] for outcome in builder.Builder(engine, params(tree), False).run().values()
+    )
 
     (tree / "app/src/main.py").write_text("print(3)\n")
-    planned = ci.Builder(engine, params(tree), True).run()
+    planned = builder.Builder(engine, params(tree), True).run()
     assert planned["python"].actions == []
     assert planned["app"].actions == ["built", "tagged"]
     assert len(engine.builds) == 2, "check mode must not build"
@@ -179,9 +166,9 @@ def test_builds_once_and_again_only_what_changed(tree: Path) -> None:
 def test_a_failed_build_shows_the_end_of_its_log_and_builds_nothing_on_it(tree: Path) -> None:
     engine = FakeEngine({"debian:bookworm": "id of debian"}, fail="shop/python")
     with pytest.raises(
-        ci.ImageError, match=r"image python: .*non-zero code: 1\n.*build-python.log:\n(.*\n)*pip: cannot"
+        ImageError, match=r"image python: .*non-zero code: 1\n.*build-python.log:\n(.*\n)*pip: cannot"
     ):
-        ci.Builder(engine, params(tree), False).run()
+        builder.Builder(engine, params(tree), False).run()
     assert [name for name, _ in engine.builds] == ["shop/python"]
 
 
@@ -189,36 +176,36 @@ def test_only_what_is_needed_is_built_and_only_that_is_pushed(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pushed: list[str] = []
-    monkeypatch.setattr(ci, "in_registry", lambda *_: False)
-    monkeypatch.setattr(ci.Builder, "push_image", lambda self, built, *_: pushed.append(built))
+    monkeypatch.setattr(builder, "in_registry", lambda *_: False)
+    monkeypatch.setattr(builder.Builder, "push_image", lambda self, built, *_: pushed.append(built))
     given = params(tree) | {"names": ["app"], "push": "127.0.0.1:5000"}
     given["images"] = [*given["images"], {"name": "other", "dockerfile": "app/Dockerfile", "base": "python"}]
-    builder = ci.Builder(FakeEngine({"debian:bookworm": "id of debian"}), given, False)
-    outcomes = builder.run()
-    assert builder.names == {"app"}
+    run = builder.Builder(FakeEngine({"debian:bookworm": "id of debian"}), given, False)
+    outcomes = run.run()
+    assert run.names == {"app"}
     assert sorted(outcomes) == ["app", "python"]
     assert [one.split(":")[0] for one in pushed] == ["shop/app"]
     assert outcomes["python"].reference.startswith("shop/python:"), "the registry does not have it"
 
 
 def test_a_needed_image_that_is_not_listed_is_named(tree: Path) -> None:
-    with pytest.raises(ci.ImageError, match="image web is not in the list, which has app, python"):
-        ci.Builder(FakeEngine({}), params(tree) | {"names": ["web"]}, False)
+    with pytest.raises(ImageError, match="image web is not in the list, which has app, python"):
+        builder.Builder(FakeEngine({}), params(tree) | {"names": ["web"]}, False)
 
 
 def test_a_base_that_is_nowhere_is_named(tree: Path) -> None:
     with pytest.raises(
-        ci.ImageError, match="its base debian:bookworm is neither in the list nor on this engine"
+        ImageError, match="its base debian:bookworm is neither in the list nor on this engine"
     ):
-        ci.Builder(FakeEngine({}), params(tree), False).run()
+        builder.Builder(FakeEngine({}), params(tree), False).run()
 
 
 def test_result_file_is_written_only_when_it_differs(tmp_path: Path) -> None:
     path = tmp_path / "state/images.json"
-    assert ci.write_result(path, {"a": "x"}, True) and not path.exists()
-    assert ci.write_result(path, {"a": "x"}, False)
-    assert not ci.write_result(path, {"a": "x"}, False)
-    assert ci.write_result(path, {"a": "y"}, False)
+    assert builder.write_result(path, {"a": "x"}, True) and not path.exists()
+    assert builder.write_result(path, {"a": "x"}, False)
+    assert not builder.write_result(path, {"a": "x"}, False)
+    assert builder.write_result(path, {"a": "y"}, False)
 
 
 class FakeConnection:
@@ -226,11 +213,11 @@ class FakeConnection:
 
     asked: list[tuple[str, str, dict[str, str]]] = []
 
-    def __init__(self, registry: str, timeout: int) -> None:
-        self.registry, self.status = registry, 404
+    def __init__(self, host: str, timeout: int) -> None:
+        self.host, self.status = host, 404
 
     def request(self, method: str, path: str, headers: dict[str, str]) -> None:
-        FakeConnection.asked.append((self.registry, path, headers))
+        FakeConnection.asked.append((self.host, path, headers))
 
     def getresponse(self) -> FakeConnection:
         return self
@@ -250,12 +237,12 @@ def test_a_registry_with_a_login_is_spoken_to_by_tls(tree: Path, monkeypatch: py
         def remove_image(self, reference: str, noprune: bool) -> None:
             del self.tags[reference]
 
-    monkeypatch.setattr(ci.http.client, "HTTPSConnection", FakeConnection)
+    monkeypatch.setattr(registry.http.client, "HTTPSConnection", FakeConnection)
     login = {"username": "AWS", "password": "secret"}
     given = params(tree) | {"push": "registry.example", "login": login}
-    outcomes = ci.Builder(Engine({"debian:bookworm": "id of debian"}), given, False).run()
+    outcomes = builder.Builder(Engine({"debian:bookworm": "id of debian"}), given, False).run()
     assert [outcome.actions for outcome in outcomes.values()] == [["built", "tagged", "pushed"]] * 2
     assert {one["auth_config"]["username"] for one in pushed} == {"AWS"}
-    registry, path, headers = FakeConnection.asked[0]
-    assert registry == "registry.example" and path.startswith("/v2/shop/python/manifests/")
+    asked, path, headers = FakeConnection.asked[0]
+    assert asked == "registry.example" and path.startswith("/v2/shop/python/manifests/")
     assert headers["Authorization"] == "Basic QVdTOnNlY3JldA=="

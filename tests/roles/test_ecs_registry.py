@@ -29,7 +29,8 @@ def ecs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def run(ecs: Any, method: str, *arguments: Any, check: bool = False) -> list[str]:
-    registry = ecs_registry.Registry(ecs, "shop", check)
+    tags, arguments = (arguments[0], ()) if method.endswith("cluster") else ({}, arguments)
+    registry = ecs_registry.Registry(ecs, "shop", tags, check)
     getattr(registry, method)(*arguments)
     return list(registry.actions)
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from ansible.module_utils.container_service import task_definition
+from ansible.module_utils.container_service import workload as ecs_workload
+from ansible.module_utils.container_service.errors import WorkloadError
+from ansible.module_utils.retailflow_aws import ForeignError
 from moto import mock_aws
-
-PATH = Path(__file__).parents[2] / "roles/container-service/library/ecs_workload.py"
-SPEC = importlib.util.spec_from_file_location("ecs_workload", PATH)
-assert SPEC and SPEC.loader
-ecs_workload = importlib.util.module_from_spec(SPEC)
-sys.modules[SPEC.name] = ecs_workload  # dataclasses look their module up there
-SPEC.loader.exec_module(ecs_workload)
 
 # The contract of a database, as a role hands it over.
 DATABASE: dict[str, Any] = {
@@ -124,7 +118,7 @@ def test_one_volume_is_never_used_by_two_tasks(clients: dict[str, Any]) -> None:
 
 
 def test_the_volume_is_the_one_that_docker_would_use() -> None:
-    volumes, points = ecs_workload.mounts(DATABASE["volumes"])
+    volumes, points = task_definition.mounts(DATABASE["volumes"])
     shared = {"scope": "shared", "autoprovision": True, "driver": "local"}
     assert volumes == [
         {"name": "db-data", "dockerVolumeConfiguration": shared},
@@ -213,7 +207,7 @@ def test_a_sweep_takes_what_services_left_behind_and_nothing_else(clients: dict[
 def test_a_service_that_is_not_ours_is_left_alone(clients: dict[str, Any]) -> None:
     ensure(clients, tags={"Project": "other"})
     for act in ("ensure", "remove"):
-        with pytest.raises(ecs_workload.WorkloadError, match="without the tag Project=shop"):
+        with pytest.raises(ForeignError, match="without the tag Project=shop"):
             getattr(workload(clients), act)()
 
 
@@ -221,7 +215,7 @@ def test_a_task_that_does_not_come_up_is_explained(
     clients: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ecs_workload.Workload, "is_healthy", lambda self: False)
-    with pytest.raises(ecs_workload.WorkloadError, match="not healthy after 0.1 s"):
+    with pytest.raises(WorkloadError, match="not healthy after 0.1 s"):
         workload(clients, wait=0.1).ensure()
 
 
@@ -235,10 +229,10 @@ def test_without_a_cluster_there_is_nothing_to_remove(clients: dict[str, Any]) -
     ("value", "expected"), [("2s", 5), ("10m", 300), ("1m", 60), (45, 45), ("", 30), ("900ms", 5)]
 )
 def test_durations_stay_within_what_ecs_takes(value: Any, expected: int) -> None:
-    assert ecs_workload.seconds(value, 5, 300, 30) == expected
+    assert task_definition.seconds(value, 5, 300, 30) == expected
 
 
 @pytest.mark.parametrize("wrong", ["soon", "5 minutes"])
 def test_a_duration_that_is_none_is_refused(wrong: str) -> None:
-    with pytest.raises(ecs_workload.WorkloadError, match="is no duration"):
-        ecs_workload.seconds(wrong, 5, 300, 30)
+    with pytest.raises(WorkloadError, match="is no duration"):
+        task_definition.seconds(wrong, 5, 300, 30)

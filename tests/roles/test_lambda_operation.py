@@ -92,7 +92,7 @@ def test_everything_is_made_once_and_tagged(clients: dict[str, Any]) -> None:
     assert clients["sqs"].list_queues().get("QueueUrls", []) == [], "check mode makes nothing"
     assert ensure(clients) == planned
     assert ensure(clients) == []
-    assert operation(clients).strangers() == [], "nothing lacks the tags"
+    assert operation(clients).untagged() == [], "nothing lacks the tags"
 
     found = operation(clients).describe()
     assert (found["concurrency"], found["retries"], found["event_age_s"]) == (1, 1, 600)
@@ -172,7 +172,7 @@ def test_removal_takes_what_is_there_and_works_twice(clients: dict[str, Any]) ->
 def test_removal_refuses_what_is_not_ours_and_touches_nothing(clients: dict[str, Any]) -> None:
     deploy(clients, {"Project": "other"})
     clients["sqs"].create_queue(QueueName="report-failed")
-    with pytest.raises(lambda_operation.OperationError) as refused:
+    with pytest.raises(lambda_operation.ForeignError) as refused:
         remove(clients)
     for what in ("the function report", "the queue report-failed", "the log group", "the role report"):
         assert what in str(refused.value)

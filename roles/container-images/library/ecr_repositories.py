@@ -11,11 +11,8 @@ try:
 except ImportError:
     BotoCoreError = ClientError = Exception
 
+from ansible.module_utils.retailflow_aws import AwsWork, ForeignError
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
-    ansible_dict_to_boto3_tag_list,
-    boto3_tag_list_to_ansible_dict,
-)
 
 DOCUMENTATION = r"""
 ---
@@ -55,25 +52,13 @@ actions: {description: What was done, or would be., type: list, returned: succes
 """
 
 
-class ForeignError(Exception):
-    """A repository of that name is not ours."""
-
-
-class Repositories:
-    """Repositories of one account and region; collects what it does in actions."""
+class Repositories(AwsWork):
+    """Repositories of one account and region."""
 
     def __init__(self, client: Any, tags: dict[str, Any], keep: int, check_mode: bool) -> None:
+        super().__init__(tags, check_mode)
         self.client = client
-        self.tags = {key: str(value) for key, value in tags.items()}
         self.keep = keep
-        self.check_mode = check_mode
-        self.actions: list[str] = []
-
-    def act(self, action: str, call: Any, **arguments: Any) -> None:
-        """Note an action and, outside of check mode, call the API."""
-        self.actions.append(action)
-        if not self.check_mode:
-            call(**arguments)
 
     def find(self, name: str) -> dict[str, Any] | None:
         """Return a repository, or None; ForeignError where it lacks the tags."""
@@ -84,9 +69,10 @@ class Repositories:
         except self.client.exceptions.RepositoryNotFoundException:
             return None
         listed = self.client.list_tags_for_resource(resourceArn=found["repositoryArn"])["tags"]
-        if not self.tags.items() <= boto3_tag_list_to_ansible_dict(listed).items():
-            marks = ", ".join(f"{key}={value}" for key, value in sorted(self.tags.items()))
-            raise ForeignError(f"the repository {name} exists and lacks the tag {marks}; it is left alone")
+        if not self.is_ours(listed):
+            raise ForeignError(
+                f"the repository {name} exists and lacks the tag {self.mark}; it is left alone"
+            )
         return found
 
     def policy(self) -> str:
@@ -105,7 +91,7 @@ class Repositories:
                 repositoryName=name,
                 imageTagMutability="IMMUTABLE",
                 imageScanningConfiguration={"scanOnPush": True},
-                tags=ansible_dict_to_boto3_tag_list(self.tags),
+                tags=self.tag_list,
             )
         elif found.get("imageTagMutability") != "IMMUTABLE":
             self.act(

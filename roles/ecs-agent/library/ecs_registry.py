@@ -12,11 +12,8 @@ try:
 except ImportError:
     BotoCoreError = ClientError = Exception
 
+from ansible.module_utils.retailflow_aws import AwsWork, ForeignError
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
-    ansible_dict_to_boto3_tag_list,
-    boto3_tag_list_to_ansible_dict,
-)
 
 DOCUMENTATION = r"""
 ---
@@ -63,30 +60,22 @@ actions: {description: What was done, or would be., type: list, returned: succes
 PAUSE = 5
 
 
-class ForeignError(Exception):
-    """What would be removed is not marked as ours."""
+class Registry(AwsWork):
+    """One cluster, seen through an ECS client; its tags mark the cluster."""
 
-
-class Registry:
-    """One cluster, seen through an ECS client; collects what it does in actions."""
-
-    def __init__(self, client: Any, cluster: str, check_mode: bool, drain_timeout: int = 120) -> None:
+    def __init__(
+        self, client: Any, cluster: str, tags: dict[str, Any], check_mode: bool, drain_timeout: int = 120
+    ) -> None:
+        super().__init__(tags, check_mode)
         self.client = client
         self.cluster = cluster
-        self.check_mode = check_mode
         self.drain_timeout = drain_timeout
-        self.actions: list[str] = []
 
     def wait(self, done: Callable[[], bool]) -> None:
         """Wait until something is done, but no longer than the drain timeout."""
         end = time.monotonic() + self.drain_timeout
         while not self.check_mode and not done() and time.monotonic() < end:
             time.sleep(PAUSE)
-
-    def act(self, action: str, call: Any, **arguments: Any) -> dict[str, Any]:
-        """Note an action and, outside of check mode, call the API."""
-        self.actions.append(action)
-        return {} if self.check_mode else call(**arguments)
 
     def active(self) -> dict[str, Any] | None:
         """Return the cluster as the API describes it, or None; a deleted one lingers as INACTIVE."""
@@ -104,31 +93,31 @@ class Registry:
             found += answer["containerInstances"]
         return [one for one in found if one["status"] != "INACTIVE"]
 
-    def ensure_cluster(self, tags: dict[str, str]) -> None:
+    def ensure_cluster(self) -> None:
         """Make the cluster and set its tags; other tags stay."""
         found = self.active()
-        wanted = {key: str(value) for key, value in tags.items()}
-        listed = ansible_dict_to_boto3_tag_list(wanted, "key", "value")
         if found is None:
             self.act(
                 f"create cluster {self.cluster}",
                 self.client.create_cluster,
                 clusterName=self.cluster,
-                tags=listed,
+                tags=self.ecs_tag_list,
             )
-        elif not wanted.items() <= boto3_tag_list_to_ansible_dict(found.get("tags", [])).items():
-            arn = found["clusterArn"]
-            self.act(f"tag cluster {self.cluster}", self.client.tag_resource, resourceArn=arn, tags=listed)
+        elif not self.is_ours(found.get("tags")):
+            self.act(
+                f"tag cluster {self.cluster}",
+                self.client.tag_resource,
+                resourceArn=found["clusterArn"],
+                tags=self.ecs_tag_list,
+            )
 
-    def remove_cluster(self, tags: dict[str, str]) -> None:
+    def remove_cluster(self) -> None:
         """Remove services, container instances and the cluster; ForeignError where it lacks the tags."""
         found = self.active()
         if found is None:
             return
-        present = boto3_tag_list_to_ansible_dict(found.get("tags", []))
-        if not {key: str(value) for key, value in tags.items()}.items() <= present.items():
-            marks = ", ".join(f"{key}={value}" for key, value in sorted(tags.items()))
-            raise ForeignError(f"nothing was removed: the cluster {self.cluster} lacks the tag {marks}")
+        if not self.is_ours(found.get("tags")):
+            raise ForeignError(f"nothing was removed: the cluster {self.cluster} lacks the tag {self.mark}")
         self.remove_services()
         for instance in self.instances():
             self.deregister(instance)
@@ -208,7 +197,7 @@ class Registry:
             )
 
     def remove_instance(self, instance_id: str) -> None:
-        """Take an EC2 instance out of the cluster."""
+        """Remove an EC2 instance from the cluster."""
         found = self.find(instance_id)
         if found is not None:
             self.deregister(found)
@@ -253,18 +242,22 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    registry = Registry(module.client("ecs"), params["cluster"], module.check_mode, params["drain_timeout"])
+    registry = Registry(
+        module.client("ecs"), params["cluster"], params["tags"], module.check_mode, params["drain_timeout"]
+    )
     try:
         if params["instance_id"] and params["state"] == "present":
             registry.ensure_instance(params["instance_id"], params["attributes"])
         elif params["instance_id"]:
             registry.remove_instance(params["instance_id"])
         elif params["state"] == "present":
-            registry.ensure_cluster(params["tags"])
+            registry.ensure_cluster()
         else:
-            registry.remove_cluster(params["tags"])
+            registry.remove_cluster()
     except ForeignError as error:
-        module.fail_json(msg=f"{error}. Whoever made it removes it, or tags it so that it is taken along.")
+        module.fail_json(
+            msg=f"{error}. Whoever made it removes it, or tags it so that it is removed with the site."
+        )
     except (BotoCoreError, ClientError) as error:
         module.fail_json_aws(error, msg=f"The ECS API refused work on the cluster {params['cluster']}")
     module.exit_json(changed=bool(registry.actions), actions=registry.actions)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from typing import Any
 
 try:
@@ -11,12 +10,10 @@ try:
 except ImportError:
     BotoCoreError = ClientError = Exception
 
+from ansible.module_utils.retailflow_aws import AwsWork, ForeignError
 from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
-    ansible_dict_to_boto3_tag_list,
-    boto3_tag_list_to_ansible_dict,
-)
+from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_tag_list_to_ansible_dict
 
 DOCUMENTATION = r"""
 ---
@@ -25,7 +22,7 @@ short_description: Schedule, limit and watch a Lambda function
 description:
   - The EventBridge rule that invokes the function, its reserved concurrency, the retries of an event, the queue for events
     that failed for good, and the alarm on errors. All of it is tagged when it is made, and looked up before it is changed.
-  - O(state=paused) lets the rule rest, O(state=described) reads how everything is, O(state=absent) removes rule, queue and
+  - O(state=paused) disables the rule, O(state=described) reads how everything is, O(state=absent) removes rule, queue and
     alarm, and refuses to where anything of the function's lacks the tags.
 options:
   function: {description: Name of the function., type: str, required: true}
@@ -80,28 +77,14 @@ class OperationError(Exception):
     """What stands in the way, in words for the person who runs the play."""
 
 
-@dataclass
-class Operation:
-    """One function and what belongs to it; clients by service; collects what it does in actions."""
+class Operation(AwsWork):
+    """One function and what belongs to it; clients by service."""
 
-    clients: dict[str, Any]
-    params: dict[str, Any]
-    check_mode: bool = False
-    actions: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.name: str = self.params["function"]
-        self.tags = {key: str(value) for key, value in self.params["tags"].items()}
-
-    def act(self, action: str, call: Any, **arguments: Any) -> dict[str, Any]:
-        """Note an action and, outside of check mode, call the API."""
-        self.actions.append(action)
-        return {} if self.check_mode else call(**arguments)
-
-    def tag_list(self) -> list[dict[str, str]]:
-        """Return the tags in the form that most services take."""
-        listed: list[dict[str, str]] = ansible_dict_to_boto3_tag_list(self.tags)
-        return listed
+    def __init__(self, clients: dict[str, Any], params: dict[str, Any], check_mode: bool = False) -> None:
+        super().__init__(params["tags"], check_mode)
+        self.clients = clients
+        self.params = params
+        self.name: str = params["function"]
 
     def ask(self, call: Any, missing: tuple[str, ...], **arguments: Any) -> dict[str, Any] | None:
         """Return an answer, or None where the API says that there is no such thing."""
@@ -215,7 +198,7 @@ class Operation:
                 QueueUrl=found["url"],
                 Attributes=QUEUE_ATTRIBUTES,
             )
-        if not self.tags.items() <= found["tags"].items():
+        if not self.is_ours(found["tags"]):
             self.act("tag the queue", sqs.tag_queue, QueueUrl=found["url"], Tags=self.tags)
         return str(found["QueueArn"])
 
@@ -279,17 +262,17 @@ class Operation:
                 f"make the alarm {wanted['AlarmName']}",
                 cloudwatch.put_metric_alarm,
                 **wanted,
-                Tags=self.tag_list(),
+                Tags=self.tag_list,
             )
             return
         if any(found.get(key) != value for key, value in wanted.items()):
             self.act(f"change the alarm {wanted['AlarmName']}", cloudwatch.put_metric_alarm, **wanted)
-        if not self.tags.items() <= self.tags_of("cloudwatch", found["AlarmArn"]).items():
+        if not self.is_ours(self.tags_of("cloudwatch", found["AlarmArn"])):
             self.act(
                 "tag the alarm",
                 cloudwatch.tag_resource,
                 ResourceARN=found["AlarmArn"],
-                Tags=self.tag_list(),
+                Tags=self.tag_list,
             )
 
     def ensure_rule(self, function_arn: str) -> str:
@@ -304,7 +287,7 @@ class Operation:
         }
         if found is None:
             answer = self.act(
-                f"make the rule {name}", events.put_rule, Name=name, Tags=self.tag_list(), **wanted
+                f"make the rule {name}", events.put_rule, Name=name, Tags=self.tag_list, **wanted
             )
             arn = str(answer.get("RuleArn", ""))
             targets = []
@@ -312,13 +295,13 @@ class Operation:
             arn = found["Arn"]
             if not wanted.items() <= found.items():
                 self.act(f"change the rule {name}", events.put_rule, Name=name, **wanted)
-            if not self.tags.items() <= self.tags_of("events", arn).items():
-                self.act("tag the rule", events.tag_resource, ResourceARN=arn, Tags=self.tag_list())
+            if not self.is_ours(self.tags_of("events", arn)):
+                self.act("tag the rule", events.tag_resource, ResourceARN=arn, Tags=self.tag_list)
             targets = events.list_targets_by_rule(Rule=name)["Targets"]
         target = {"Id": TARGET_ID, "Arn": function_arn}
-        strangers = [one["Id"] for one in targets if one["Id"] != TARGET_ID]
-        if strangers:
-            self.act("remove other targets of the rule", events.remove_targets, Rule=name, Ids=strangers)
+        others = [one["Id"] for one in targets if one["Id"] != TARGET_ID]
+        if others:
+            self.act("remove other targets of the rule", events.remove_targets, Rule=name, Ids=others)
         if target not in targets:
             self.act("aim the rule at the function", events.put_targets, Rule=name, Targets=[target])
         return arn
@@ -354,10 +337,10 @@ class Operation:
     # --- pausing, describing, removing -------------------------------------------------------------------------
 
     def pause(self) -> None:
-        """Let the rule rest, where there is one."""
+        """Disable the rule, where there is one."""
         found = self.rule()
         if found is not None and found["State"] != "DISABLED":
-            self.act("let the rule rest", self.clients["events"].disable_rule, Name=self.params["rule"])
+            self.act("disable the rule", self.clients["events"].disable_rule, Name=self.params["rule"])
 
     def describe(self) -> dict[str, Any]:
         """Return how everything is; raise OperationError where there is no function."""
@@ -393,7 +376,7 @@ class Operation:
             "log_days": group.get("retentionInDays") if group else None,
         }
 
-    def strangers(self) -> list[str]:
+    def untagged(self) -> list[str]:
         """Name everything that would be removed but is not marked as ours."""
         function, rule, queue, alarm, group = (
             self.function(),
@@ -417,16 +400,15 @@ class Operation:
         if role is not None:
             tags = role["Role"].get("Tags") or []
             found[f"the role {self.name}"] = boto3_tag_list_to_ansible_dict(tags)
-        return [what for what, tags in found.items() if not self.tags.items() <= tags.items()]
+        return [what for what, tags in found.items() if not self.is_ours(tags)]
 
     def remove(self) -> None:
-        """Remove rule, queue and alarm; OperationError, and nothing is touched, where something is not ours."""
-        strangers = self.strangers()
-        if strangers:
-            marks = ", ".join(f"{key}={value}" for key, value in sorted(self.tags.items()))
-            raise OperationError(
-                f"nothing was removed: {', '.join(strangers)} lack the tag {marks}. Whoever made them removes them, "
-                "or tags them so that they are taken along."
+        """Remove rule, queue and alarm; ForeignError, and nothing is touched, where something is not ours."""
+        untagged = self.untagged()
+        if untagged:
+            raise ForeignError(
+                f"nothing was removed: {', '.join(untagged)} lack the tag {self.mark}. Whoever made them removes them, "
+                "or tags them so that they are removed with the site."
             )
         events = self.clients["events"]
         rule = self.rule()
@@ -490,7 +472,7 @@ def main() -> None:
                 result["description"] = operation.describe()
             case _:
                 operation.remove()
-    except OperationError as error:
+    except (OperationError, ForeignError) as error:
         module.fail_json(msg=f"The function {module.params['function']}: {error}")
     except (BotoCoreError, ClientError) as error:
         module.fail_json_aws(
