@@ -11,9 +11,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
+import ansible.module_utils
 import pytest
 
-PATH = Path(__file__).parents[2] / "roles/airbyte-bash-installer/library/airbyte_connections.py"
+ROLE = Path(__file__).parents[2] / "roles/airbyte-bash-installer"
+# Ansible puts a role's module_utils there when it runs a module.
+ansible.module_utils.__path__.append(str(ROLE / "module_utils"))
+from ansible.module_utils.airbyte_bash_installer import api
+from ansible.module_utils.airbyte_bash_installer.errors import AirbyteError, UnreachableError
+
+PATH = ROLE / "library/airbyte_connections.py"
 _spec = importlib.util.spec_from_file_location("airbyte_connections", PATH)
 assert _spec and _spec.loader
 module = importlib.util.module_from_spec(_spec)
@@ -131,7 +138,7 @@ def airbyte() -> Airbyte:
 
 @pytest.fixture
 def parameters(airbyte: Airbyte, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    monkeypatch.setattr(module.time, "sleep", airbyte.waits.append)
+    monkeypatch.setattr(api.time, "sleep", airbyte.waits.append)
     handler = type("Bound", (Handler,), {"airbyte": airbyte})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -245,14 +252,14 @@ def test_check_mode_on_an_empty_airbyte(airbyte: Airbyte, parameters: dict[str, 
 def test_check_mode_before_there_is_an_airbyte(parameters: dict[str, Any]) -> None:
     absent = {**parameters, "url": "http://127.0.0.1:1", "retries": 0}
     assert len(module.run(absent, True)["actions"]) == 3
-    with pytest.raises(module.Unreachable):
+    with pytest.raises(UnreachableError):
         module.run(absent, False)
 
 
 def test_finds_what_is_not_on_the_first_page(airbyte: Airbyte, parameters: dict[str, Any]) -> None:
     module.run(parameters, False)
     mine = airbyte.objects["sources"].pop("source-0")
-    others = {f"o{n}": {**mine, "name": f"other {n}", "sourceId": f"o{n}"} for n in range(2 * module.PAGE)}
+    others = {f"o{n}": {**mine, "name": f"other {n}", "sourceId": f"o{n}"} for n in range(2 * api.PAGE)}
     airbyte.objects["sources"] = {**others, "source-0": mine}
     assert module.run(parameters, False)["changed"] is False
 
@@ -272,9 +279,9 @@ def test_waits_while_airbyte_is_busy(
     assert len(module.run(parameters, False)["actions"]) == 3
 
 
-def test_gives_up_in_the_end(airbyte: Airbyte, parameters: dict[str, Any]) -> None:
+def test_gives_up_after_the_last_try(airbyte: Airbyte, parameters: dict[str, Any]) -> None:
     airbyte.answer_first = [503] * 100
-    with pytest.raises(module.Failure, match="503 to POST /applications/token: not now"):
+    with pytest.raises(AirbyteError, match="503 to POST /applications/token: not now"):
         module.run(parameters, False)
     assert airbyte.requests == parameters["retries"] + 1
     assert airbyte.waits == [1, 2, 4], "longer and longer"
@@ -317,7 +324,7 @@ def test_refuses_what_is_not_clear(
     module.run(parameters, False)
     airbyte.writes.clear()
     spoil(airbyte)
-    with pytest.raises(module.Failure, match=words):
+    with pytest.raises(AirbyteError, match=words):
         module.run(parameters, False)
     assert airbyte.writes == []
 
@@ -333,5 +340,5 @@ def test_refuses_what_is_not_clear(
     ],
 )
 def test_says_what_is_wrong(parameters: dict[str, Any], change: dict[str, Any], words: str) -> None:
-    with pytest.raises(module.Failure, match=words):
+    with pytest.raises(AirbyteError, match=words):
         module.run({**parameters, **change}, False)

@@ -158,6 +158,35 @@ def test_refresh_and_clear_begin_new_generations(client: Client, tmp_path: Path)
     assert numbers == [(1, 1), (2, 2), (3, 3), (4, 4), (4, 0)]
 
 
+def test_a_refresh_is_of_the_streams_that_were_named(client: Client, tmp_path: Path) -> None:
+    setup = Setup(client, tmp_path)
+    client.sync(setup.connection)
+    for answer, words in (
+        (client.refresh(setup.connection, "nothing"), "no stream nothing"),
+        (client.refresh(setup.connection, mode="Merge"), "not emulated"),
+        (client.refresh("none"), "no connection none"),
+    ):
+        assert answer.status_code in (400, 404, 422) and words in answer.json()["detail"]
+    body = {"connectionId": setup.connection, "jobType": "refresh"}
+    refused = client.call("POST", "/jobs", body, status=422)
+    assert refused["detail"] == "Refreshes are not supported in the public API"
+    assert client.sync(setup.connection)["rowsSynced"] == 5, "what was refused has changed nothing"
+    job = client.refresh(setup.connection, "things").json()["job"]
+    assert job["configType"] == "refresh"
+    assert client.ended(job["id"])["rowsSynced"] == 25
+
+
+def test_a_refresh_waits_for_its_turn_and_changes_nothing_before(client: Client, tmp_path: Path) -> None:
+    setup = Setup(client, tmp_path)
+    client.sync(setup.connection)
+    setup.reconfigure(sleep=0.2, rows=10_000)
+    job = client.start(setup.connection)
+    assert client.refresh(setup.connection).status_code == 409
+    client.call("DELETE", f"/jobs/{job}")
+    setup.reconfigure(rows=25)
+    assert client.sync(setup.connection)["rowsSynced"] < 25, "it went on from a state"
+
+
 def test_full_refresh_overwrites(client: Client, tmp_path: Path) -> None:
     setup = Setup(client, tmp_path, {"name": "things", "syncMode": "full_refresh_overwrite"})
     assert [client.sync(setup.connection)["rowsSynced"] for _ in range(2)] == [25, 25]

@@ -35,6 +35,7 @@ from .bodies import (
     ConnectionSettings,
     JobCreate,
     Problem,
+    Refresh,
 )
 from .connectors import Kind
 from .protocol import JsonObject
@@ -196,6 +197,8 @@ def _public_routes(service: Service, issue: Callable[[Request], Awaitable[Respon
     async def jobs(request: Request) -> Response:
         if request.method == "POST":
             body = await _body(request, JobCreate)
+            if body.job_type == "refresh":  # JobsController.kt of airbyte-platform, in its words
+                raise Problem(422, "unprocessable-entity", "Refreshes are not supported in the public API")
             return JSONResponse(await run_in_threadpool(service.start_job, body))
         order, _, direction = request.query_params.get("orderBy", "createdAt|DESC").partition("|")
         if order not in _ORDER_COLUMNS or direction not in ("ASC", "DESC"):
@@ -253,10 +256,15 @@ def _configuration_routes(service: Service, issue: Callable[[Request], Awaitable
     async def health(_: Request) -> Response:
         return JSONResponse({"available": True})
 
+    async def refresh(request: Request) -> Response:
+        body = await _body(request, Refresh)
+        return JSONResponse(await run_in_threadpool(service.refresh, body))
+
     return [
         Route("/health", health),
         Route("/applications/token", issue, methods=["POST"]),
         Route("/connections/get", call(service.connection_details, "connectionId"), methods=["POST"]),
+        Route("/connections/refresh", refresh, methods=["POST"]),
         Route("/jobs/get", call(service.job_details, "id"), methods=["POST"]),
         *(
             Route(

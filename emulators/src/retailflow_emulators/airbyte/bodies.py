@@ -96,6 +96,17 @@ class JobCreate(Body):
     job_type: Literal["sync", "reset", "refresh", "clear"]
 
 
+class StreamName(Body):
+    stream_name: str
+    stream_namespace: str | None = None
+
+
+class Refresh(Body):
+    connection_id: str
+    refresh_mode: Literal["Merge", "Truncate"]
+    streams: list[StreamName] | None = None
+
+
 DEFAULTS: Mapping[str, Any] = {
     "namespaceDefinition": "destination",
     "namespaceFormat": None,

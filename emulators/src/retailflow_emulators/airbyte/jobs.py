@@ -241,11 +241,14 @@ class _Attempt:
         """
         configurations = connection["settings"]["configurations"]
         known = {(row["stream"], row["namespace"] or None) for row in self._store.states(connection["id"])}
-        asked = self._number == 1 and self._job["type"] != "sync"
+        first = self._number == 1
+        whole = first and self._job["type"] in ("reset", "clear")
+        named = self._store.refreshing(connection["id"]) if first and self._job["type"] == "refresh" else ()
         anew = [
             stream
             for stream in configurations
-            if asked
+            if whole
+            or catalogs.key(stream) in named
             or stream["syncMode"] in catalogs.OVERWRITING
             or (stream["syncMode"] in catalogs.INCREMENTAL and catalogs.key(stream) not in known)
         ]

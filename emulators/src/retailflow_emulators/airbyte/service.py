@@ -16,6 +16,7 @@ from .bodies import (
     ConnectionSettings,
     JobCreate,
     Problem,
+    Refresh,
 )
 from .connectors import Connector, Kind
 from .jobs import JobRunner
@@ -257,6 +258,23 @@ class Service:
         except ActiveJobError:
             detail = "a job of this connection is already running"
             raise Problem(409, "state-conflict", detail, connectionId=body.connection_id) from None
+
+    def refresh(self, body: Refresh) -> JsonObject:
+        """Read streams again from the start; without names every stream (ConnectionApiController.kt)."""
+        if body.refresh_mode == "Merge":
+            detail = "not emulated: refreshMode Merge, which keeps rows that the source no longer has"
+            raise Problem(422, "unprocessable-entity", detail)
+        connection = self._row(store.connections, body.connection_id, "connection")
+        present = [catalogs.key(stream) for stream in connection["settings"]["configurations"]]
+        named = [(one.stream_name, one.stream_namespace or None) for one in body.streams or []]
+        for name, namespace in named:
+            if (name, namespace) not in present:
+                shown = f"{namespace}.{name}" if namespace else name
+                raise Problem(400, "bad-request", f"the connection has no stream {shown}")
+        create = JobCreate(connection_id=body.connection_id, job_type="refresh")
+        if not self.store.find_jobs(connection_id=connection["id"], status=list(store.ACTIVE)):
+            self.store.begin_refreshes(connection["id"], named or present)
+        return {"job": self.job_details(str(self.start_job(create)["jobId"]))["job"]}
 
     def cancel_job(self, id_: str) -> JsonObject:
         row = self._job_row(id_)

@@ -198,6 +198,14 @@ class Store:
                 )
                 connection.execute(refreshes.insert().prefix_with("or replace").values(key))
 
+    def begin_refreshes(self, connection_id: str, streams: Iterable[tuple[str, str | None]]) -> None:
+        """Forget the states of these streams: the next job reads them from the start as a new generation."""
+        with self._engine.begin() as connection:
+            for stream, namespace in streams:
+                key = {"connection_id": connection_id, "stream": stream, "namespace": namespace or ""}
+                connection.execute(states.delete().where(*_conditions(states, key)))
+                connection.execute(refreshes.insert().prefix_with("or replace").values(key))
+
     def generations(self, connection_id: str) -> dict[tuple[str, str | None], int]:
         rows = self._rows(sa.select(generations).where(generations.c.connection_id == connection_id))
         return {(row["stream"], row["namespace"] or None): row["generation_id"] for row in rows}

@@ -1,0 +1,200 @@
+"""Module airbyte_refresh against a small Airbyte that answers as airbyte-platform's controllers do."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import ansible.module_utils
+import pytest
+
+ROLE = Path(__file__).parents[2] / "roles/airbyte-bash-installer"
+ansible.module_utils.__path__.append(str(ROLE / "module_utils"))
+from ansible.module_utils.airbyte_bash_installer import refresh
+from ansible.module_utils.airbyte_bash_installer.api import Api
+from ansible.module_utils.airbyte_bash_installer.errors import AirbyteError
+
+_spec = importlib.util.spec_from_file_location("airbyte_refresh", ROLE / "library/airbyte_refresh.py")
+assert _spec and _spec.loader
+module = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(module)
+
+STREAMS = [("public", "customers"), ("public", "sales"), ("old", "sales"), ("", "notes")]
+
+
+class Airbyte:
+    """What the handler serves: one connection, its jobs and the requests for a refresh."""
+
+    def __init__(self) -> None:
+        self.connections = [{"connectionId": "c1", "name": "shop to lake"}]
+        self.asked: list[Any] = []
+        self.busy = False
+        self.supported = True
+        self.states = ["running", "running", "succeeded"]
+        self.failures: list[dict[str, str]] = []
+
+    def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        match method, path:
+            case "POST", "/api/public/v1/applications/token":
+                return 200, {"access_token": "t"}
+            case "GET", "/api/public/v1/workspaces":
+                return 200, {"data": [{"workspaceId": "w1", "name": "Default Workspace"}]}
+            case "GET", "/api/public/v1/connections":
+                return 200, {"data": self.connections}
+            case "POST", "/api/v1/connections/get":
+                streams = [
+                    {"stream": {"namespace": space or None, "name": name}, "config": {"selected": True}}
+                    for space, name in STREAMS
+                ]
+                left_out = {"stream": {"name": "secrets"}, "config": {"selected": False}}
+                return 200, {
+                    "connectionId": body["connectionId"],
+                    "syncCatalog": {"streams": [*streams, left_out]},
+                }
+            case "POST", "/api/v1/connections/refresh":
+                if self.busy:
+                    return 409, {"detail": "A sync is already running for: c1"}
+                self.asked.append(body)
+                return 200, {"job": {"id": 7, "configType": "refresh"} if self.supported else None}
+            case "GET", "/api/public/v1/jobs/7":
+                status = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+                return 200, {"jobId": 7, "status": status, "jobType": "refresh", "rowsSynced": 25}
+            case "POST", "/api/v1/jobs/get":
+                attempt = {
+                    "attempt": {"failureSummary": {"failures": self.failures} if self.failures else None}
+                }
+                return 200, {"job": {"id": body["id"]}, "attempts": [attempt]}
+        raise AssertionError(f"{method} {path}")
+
+
+@pytest.fixture
+def airbyte(monkeypatch: pytest.MonkeyPatch) -> Airbyte:
+    monkeypatch.setattr(refresh, "POLL_SECONDS", 0.01)
+    return Airbyte()
+
+
+@pytest.fixture
+def api(airbyte: Airbyte) -> Iterator[Api]:
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def handle_any(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            path = self.path.partition("?")[0]
+            status, body = airbyte.answer(self.command, path, json.loads(self.rfile.read(length) or b"null"))
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_POST = handle_any
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield Api(f"http://127.0.0.1:{server.server_port}", "me", "right", 5, 0)
+    server.shutdown()
+    server.server_close()
+
+
+def begin(api: Api, *streams: str, connection: str = "", check: bool = False) -> dict[str, Any]:
+    return dict(
+        module.begin(api, {"workspace": "", "connection": connection, "streams": list(streams)}, check)
+    )
+
+
+@pytest.mark.parametrize(
+    ("streams", "asked"),
+    [
+        ((), STREAMS),
+        (("customers",), [("public", "customers")]),
+        (("public.sales",), [("public", "sales")]),
+        (("notes", "old.sales", "notes"), [("", "notes"), ("old", "sales")]),
+        (("customers", "public.customers"), [("public", "customers")]),
+    ],
+)
+def test_the_streams_that_were_named_are_refreshed(
+    airbyte: Airbyte, api: Api, streams: tuple[str, ...], asked: list[tuple[str, str]]
+) -> None:
+    result = begin(api, *streams)
+    assert (result["changed"], result["busy"], result["job_id"]) == (True, False, 7)
+    (body,) = airbyte.asked
+    assert (body["connectionId"], body["refreshMode"]) == ("c1", "Truncate")
+    found = [(one.get("streamNamespace", ""), one["streamName"]) for one in body["streams"]]
+    assert sorted(found) == sorted(asked)
+    assert sorted(result["streams"]) == sorted(".".join(filter(None, one)) for one in asked)
+
+
+@pytest.mark.parametrize("name", ["sale", "SALES", "public.notes", "", "secrets", "sales; drop"])
+def test_a_stream_that_is_not_there_is_refused_with_those_that_are(
+    airbyte: Airbyte, api: Api, name: str
+) -> None:
+    with pytest.raises(AirbyteError, match=r"no stream named .*Nothing was refreshed") as error:
+        begin(api, "customers", name)
+    assert "notes, old.sales, public.customers, public.sales" in str(error.value)
+    assert airbyte.asked == []
+
+
+def test_a_name_that_two_streams_have_is_refused(airbyte: Airbyte, api: Api) -> None:
+    with pytest.raises(AirbyteError, match="more than one stream named 'sales'"):
+        begin(api, "sales")
+    assert airbyte.asked == []
+
+
+def test_a_connection_that_is_not_clear_is_refused(airbyte: Airbyte, api: Api) -> None:
+    with pytest.raises(AirbyteError, match="0 connections named lake to shop; its connections: shop to lake"):
+        begin(api, connection="lake to shop")
+    airbyte.connections.append({"connectionId": "c2", "name": "other"})
+    with pytest.raises(AirbyteError, match="2 connections; its connections: other, shop to lake"):
+        begin(api)
+    assert airbyte.asked == []
+    assert begin(api, connection="shop to lake")["job_id"] == 7
+
+
+def test_a_running_job_is_data_and_nothing_is_started(airbyte: Airbyte, api: Api) -> None:
+    airbyte.busy = True
+    result = begin(api)
+    assert (result["busy"], result["changed"], result["job_id"]) == (True, False, None)
+
+
+def test_check_mode_checks_the_names_and_starts_nothing(airbyte: Airbyte, api: Api) -> None:
+    result = begin(api, "customers", check=True)
+    assert (result["changed"], result["job_id"], airbyte.asked) == (True, None, [])
+    with pytest.raises(AirbyteError, match="no stream"):
+        begin(api, "nothing", check=True)
+
+
+def test_a_destination_that_cannot_refresh_is_said(airbyte: Airbyte, api: Api) -> None:
+    airbyte.supported = False
+    with pytest.raises(AirbyteError, match="does not support refreshes"):
+        begin(api)
+
+
+def test_the_end_of_the_job_is_waited_for_within_a_bound(airbyte: Airbyte, api: Api) -> None:
+    found = module.look(api, {"job_id": 7, "wait": 0})
+    assert (found["ended"], found["job"]["status"]) == (False, "running")
+    found = module.look(api, {"job_id": 7, "wait": 10})
+    assert (found["ended"], found["job"]["status"], found["job"]["rowsSynced"]) == (True, "succeeded", 25)
+
+
+@pytest.mark.parametrize(
+    ("status", "failures", "words"),
+    [
+        ("failed", [{"externalMessage": "the slot is lost"}], "failed: Airbyte's job 7: the slot is lost"),
+        ("failed", [{"internalMessage": "oops"}], "job 7: oops"),
+        ("failed", [], "job 7\\. "),
+        ("cancelled", [], "cancelled"),
+    ],
+)
+def test_a_job_that_does_not_succeed_fails_with_its_reason(
+    airbyte: Airbyte, api: Api, status: str, failures: list[dict[str, str]], words: str
+) -> None:
+    airbyte.states, airbyte.failures = [status], failures
+    with pytest.raises(AirbyteError, match=words):
+        module.look(api, {"job_id": 7, "wait": 0})
