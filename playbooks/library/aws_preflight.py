@@ -139,17 +139,27 @@ class Account:
         return str(max(found, key=lambda image: image["CreationDate"])["Name"])
 
     def instances(self) -> tuple[set[str], int]:
-        """Return the roles that have a host, and the vCPUs of all running instances."""
-        roles, vcpus = set(), 0
+        """Return the roles that have a host, and the vCPUs of all running instances; a problem for two of one name."""
+        roles: set[str] = set()
+        named: dict[str, list[str]] = {}
+        vcpus = 0
         filters = [{"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}]
         for page in self.clients["ec2"].get_paginator("describe_instances").paginate(Filters=filters):
             for one in (one for reservation in page["Reservations"] for one in reservation["Instances"]):
                 tags = boto3_tag_list_to_ansible_dict(one.get("Tags", []))
                 if tags.get("Project") == self.site:
                     roles.add(tags.get("Role", ""))
+                    for mark in (f"{key} {tags[key]}" for key in ("Role", "Name") if key in tags):
+                        named.setdefault(mark, []).append(f"{one['InstanceId']} {one['State']['Name']}")
                 if one["State"]["Name"] in ("pending", "running"):
                     options = one.get("CpuOptions", {})
                     vcpus += options.get("CoreCount", 1) * options.get("ThreadsPerCore", 1)
+        for mark, found in sorted(named.items()):
+            if len(found) > 1:
+                self.problems.append(
+                    f"instances: {len(found)} of {self.site} have the {mark}: {', '.join(sorted(found))}; terminate the "
+                    "ones that are not the site's, or remove their tag Project"
+                )
         return roles, vcpus
 
     def sizes(self, kinds: set[str]) -> dict[str, int]:

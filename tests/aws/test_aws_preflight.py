@@ -115,6 +115,27 @@ def test_hosts_that_are_there_are_not_made_again(account: Any) -> None:
     )
     roles, vcpus = account.instances()
     assert roles == {"db"} and vcpus > 0
+    assert account.problems == []
+
+
+@pytest.mark.parametrize("shared", [{"Role": "db"}, {"Name": "shop-db"}])
+def test_two_instances_of_one_name_or_role_are_refused_by_their_ids(
+    account: Any, shared: dict[str, str]
+) -> None:
+    ec2 = account.clients["ec2"]
+    image = ec2.describe_images()["Images"][0]["ImageId"]
+    tags = [{"Key": key, "Value": value} for key, value in ({"Project": "shop"} | shared).items()]
+    made = ec2.run_instances(
+        ImageId=image,
+        MinCount=2,
+        MaxCount=2,
+        TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+    )["Instances"]
+    first, second = sorted(one["InstanceId"] for one in made)
+    ec2.stop_instances(InstanceIds=[second])
+    account.instances()
+    (problem,) = account.problems
+    assert f"{first} running, {second} stopped" in problem and "tag Project" in problem
 
 
 def test_a_region_without_image_or_size_is_named(account: Any, monkeypatch: pytest.MonkeyPatch) -> None:

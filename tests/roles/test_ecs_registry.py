@@ -84,6 +84,21 @@ def test_removal_works_twice_and_takes_instances_along(ecs: Any) -> None:
     assert run(ecs, "remove_instance", second) == []
 
 
+def test_every_entry_of_an_instance_is_brought_up_to_date_and_removed(
+    ecs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that lost what it knew registers its host a second time; ECS keeps both entries."""
+    run(ecs, "ensure_cluster", {})
+    host = instance_id()
+    run(ecs, "ensure_instance", host, {"role": "db"})
+    monkeypatch.setattr(ecs_registry.Registry, "find", lambda self, _: [])
+    run(ecs, "ensure_instance", host, {})
+    monkeypatch.undo()
+    assert run(ecs, "ensure_instance", host, {"role": "db"}) == [f"set the attributes of {host}"]
+    assert run(ecs, "remove_instance", host) == [f"deregister {host}"] * 2
+    assert run(ecs, "remove_instance", host) == []
+
+
 def service(ecs: Any) -> None:
     """Make a service with one task, which moto runs where it is put."""
     ecs.register_task_definition(

@@ -84,6 +84,20 @@ def test_a_rule_taken_back_is_gone(ec2: Any, network: dict[str, str]) -> None:
     assert rules(ec2, network, "10.0.1.11") == set()
 
 
+def test_two_interfaces_of_one_address_are_refused_by_their_ids(ec2: Any, network: dict[str, str]) -> None:
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+    ec2.create_network_interface(SubnetId=subnet, PrivateIpAddress="10.0.1.11")
+    shared = [{"Name": "addresses.private-ip-address", "Values": ["10.0.1.11"]}]
+    ids = [
+        one["NetworkInterfaceId"]
+        for one in ec2.describe_network_interfaces(Filters=shared)["NetworkInterfaces"]
+    ]
+    with pytest.raises(RuntimeError, match=r"two interfaces with the address 10\.0\.1\.11") as refused:
+        firewall.read_api(ec2)
+    assert len(ids) == 2 and all(one in str(refused.value) for one in ids)
+
+
 def test_the_text_depends_on_the_rules_alone() -> None:
     some = [("10.0.1.12", "tcp dport 5432"), ("10.0.1.13", "tcp dport 8000-8010"), ("10.0.0.0/16", "")]
     text = firewall.render(some, GATEWAY, [3000])

@@ -163,44 +163,44 @@ class Registry(AwsWork):
         ]
         return found
 
-    def find(self, instance_id: str) -> dict[str, Any] | None:
-        """Return the container instance of an EC2 instance, or None."""
+    def find(self, instance_id: str) -> list[dict[str, Any]]:
+        """Return the container instances of an EC2 instance, more than one where an agent lost what it knew."""
         if self.active() is None:
-            return None
-        return next((one for one in self.instances() if one.get("ec2InstanceId") == instance_id), None)
+            return []
+        return [one for one in self.instances() if one.get("ec2InstanceId") == instance_id]
 
     def ensure_instance(self, instance_id: str, attributes: dict[str, str]) -> None:
         """Register an EC2 instance and set its attributes; other attributes stay."""
-        found = self.find(instance_id)
+        entries = self.find(instance_id)
         wanted = {key: str(value) for key, value in attributes.items()}
         listed = [{"name": key, "value": value} for key, value in sorted(wanted.items())]
-        present: dict[str, str] = {}
-        if found is None:
+        if not entries:
             region = self.client.meta.region_name
             document = json.dumps({"instanceId": instance_id, "region": region, "version": "2017-09-30"})
-            found = self.act(
+            answer = self.act(
                 f"register {instance_id} in {self.cluster}",
                 self.client.register_container_instance,
                 cluster=self.cluster,
                 instanceIdentityDocument=document,
                 attributes=listed,
-            ).get("containerInstance", {})
-        present = {one["name"]: one.get("value", "") for one in found.get("attributes", [])}
-        if not wanted.items() <= present.items():
-            target = found.get("containerInstanceArn", "").rsplit("/", 1)[-1]
-            targets = [one | {"targetType": "container-instance", "targetId": target} for one in listed]
-            self.act(
-                f"set the attributes of {instance_id}",
-                self.client.put_attributes,
-                cluster=self.cluster,
-                attributes=targets,
             )
+            entries = [answer.get("containerInstance", {})]
+        for entry in entries:
+            present = {one["name"]: one.get("value", "") for one in entry.get("attributes", [])}
+            if not wanted.items() <= present.items():
+                target = entry.get("containerInstanceArn", "").rsplit("/", 1)[-1]
+                targets = [one | {"targetType": "container-instance", "targetId": target} for one in listed]
+                self.act(
+                    f"set the attributes of {instance_id}",
+                    self.client.put_attributes,
+                    cluster=self.cluster,
+                    attributes=targets,
+                )
 
     def remove_instance(self, instance_id: str) -> None:
         """Remove an EC2 instance from the cluster."""
-        found = self.find(instance_id)
-        if found is not None:
-            self.deregister(found)
+        for entry in self.find(instance_id):
+            self.deregister(entry)
 
     def deregister(self, instance: dict[str, Any]) -> None:
         """Drain one container instance, then deregister it, whatever still runs on it."""

@@ -64,11 +64,22 @@ TABLE = "inet retailflow_security_groups"
 
 
 def read_api(ec2: Any) -> tuple[dict[str, list[str]], dict[str, list[dict[str, Any]]]]:
-    """Return the group ids by private address of an instance, and the ingress permissions by group id."""
-    groups = {}
+    """Return the group ids by private address of an instance, and the ingress permissions by group id.
+
+    Raises RuntimeError where two interfaces have one address, as those of two networks may.
+    """
+    groups: dict[str, list[str]] = {}
+    owners: dict[str, str] = {}
     for page in ec2.get_paginator("describe_network_interfaces").paginate():
         for interface in page["NetworkInterfaces"]:
-            groups[interface["PrivateIpAddress"]] = [group["GroupId"] for group in interface["Groups"]]
+            address, owner = interface["PrivateIpAddress"], interface["NetworkInterfaceId"]
+            if address in owners:
+                raise RuntimeError(
+                    f"The EC2 API has two interfaces with the address {address}: {owners[address]} and {owner}. Nothing was "
+                    "changed. Delete the one that is not the site's."
+                )
+            owners[address] = owner
+            groups[address] = [group["GroupId"] for group in interface["Groups"]]
     permissions = {
         group["GroupId"]: group["IpPermissions"]
         for page in ec2.get_paginator("describe_security_groups").paginate()
