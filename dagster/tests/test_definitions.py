@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import dbt_support
 import pytest
 import yaml
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.remote_representation.external_data import RepositorySnap
+
+import dbt_support
 
 SNAPSHOT = Path(__file__).parent / "snapshots/dagster_definitions.json"
 SETTINGS = ("AIRBYTE_", "SHOP_PG_", "SNOWFLAKE_", "DAGSTER_")

@@ -11,12 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
-import dbt_support
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-dbt_support.manifest()
 from retailflow_dagster.defs.airbyte.assets import SYNC
 from retailflow_dagster.defs.dbt.assets import DBT, DBT_RUN, DBT_START, FACTS
 from retailflow_dagster.defs.postgres.checks import MARTS, _seconds, compare

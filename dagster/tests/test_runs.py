@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -14,19 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import dbt_support
 import pytest
 
-dbt_support.manifest()
+import dagster_run
 from retailflow_dagster.lib import dbt as dbt_lib
 from retailflow_dagster.lib.airbyte import AirbyteSync
-
-_spec = importlib.util.spec_from_file_location(
-    "dagster_run", dbt_support.ROOT / "roles/dagster-dbt-container/library/dagster_run.py"
-)
-assert _spec and _spec.loader
-dagster_run = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(dagster_run)
 
 
 class Airbyte:

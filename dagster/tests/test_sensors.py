@@ -10,10 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import dagster as dg
-import dbt_support
 import pytest
 
-dbt_support.manifest()
 from retailflow_dagster.defs.airbyte.assets import RAW_SALES
 from retailflow_dagster.defs.orchestration.alerts import alert_sensor
 from retailflow_dagster.defs.orchestration.sensors import airbyte_sensor

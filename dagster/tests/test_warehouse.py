@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import dbt_support
 import pytest
-import server_support
 import yaml
-from server_support import Warehouse
 
-dbt_support.manifest()
+import dbt_support
+import server_support
 from retailflow_dagster.lib import dbt as dbt_lib
+from server_support import Warehouse
 
 STAGING = "select order_id, quantity from RAW.RETAIL.SALES"
 FACTS = "select order_id, quantity from {{ ref('stg_sales') }}"

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import dbt_support
 import pytest
-import server_support
 import yaml
+
+import dbt_support
+import server_support
 from dbt_support import dbt, manifest
 from server_support import Warehouse
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import boto3
 import pytest
+
 from server_support import ROOT, free_port, process
 
 BIN = Path(sys.executable).parent

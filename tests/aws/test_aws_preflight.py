@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
 
-ROOT = Path(__file__).parents[2]
-
-
-def load(name: str, path: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, ROOT / path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module
-
-
-costs = load("costs", "tools/costs.py")
-preflight = load("aws_preflight", "playbooks/library/aws_preflight.py")
+import aws_preflight as preflight
+import costs
 
 HOSTS: dict[str, Any] = {
     "db": {"instance_type": "t3.medium", "volume_gb": 30},

@@ -6,26 +6,21 @@ a destroy to nothing are among them.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
-import aws_support
 import pytest
+
 import server_support
+import site_leftovers
+
+from . import aws_support
 
 # What `make up TARGET=aws` does from the control node; the rest of site.yml needs hosts that answer ssh.
 MAKE = ("playbooks/provision.yml", "playbooks/wire.yml", "--limit", "control")
 ROLES = ("postgres", "airbyte", "dagster_dbt", "metabase")
-
-_spec = importlib.util.spec_from_file_location(
-    "site_leftovers", aws_support.ROOT / "playbooks/library/site_leftovers.py"
-)
-assert _spec and _spec.loader
-site_leftovers = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(site_leftovers)
 
 
 @pytest.fixture(scope="module")

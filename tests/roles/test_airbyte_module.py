@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import threading
 from collections.abc import Iterator
@@ -11,20 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
-import ansible.module_utils
 import pytest
-
-ROLE = Path(__file__).parents[2] / "roles/airbyte-bash-installer"
-# Ansible puts a role's module_utils there when it runs a module.
-ansible.module_utils.__path__.append(str(ROLE / "module_utils"))
 from ansible.module_utils.airbyte_bash_installer import api
 from ansible.module_utils.airbyte_bash_installer.errors import AirbyteError, UnreachableError
 
-PATH = ROLE / "library/airbyte_connections.py"
-_spec = importlib.util.spec_from_file_location("airbyte_connections", PATH)
-assert _spec and _spec.loader
-module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(module)
+import airbyte_connections as module
 
 SOURCE = {
     "name": "shop",

@@ -6,8 +6,9 @@ import os
 import subprocess
 from pathlib import Path
 
-import clone as clones
 import pytest
+
+import clone as clones
 
 SSH = r"""printf '%s\0' "$@" > "$CLONE/argv"; cat > "$CLONE/stdin"; exit "${STATUS:-0}" """
 

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import ansible.module_utils.dagster_graphql as questions
 import pytest
 from dagster_graphql.schema import create_schema
 from graphql import parse, validate
 
-ROLE = Path(__file__).parents[2] / "roles/dagster-dbt-container"
-
-
-def load(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-# Ansible puts a role's module_utils there when it runs a module.
-questions = load("ansible.module_utils.dagster_graphql", ROLE / "module_utils/dagster_graphql.py")
-dagster_runs = load("dagster_runs", ROLE / "library/dagster_runs.py")
+import dagster_runs
 
 PARAMS = {"url": "http://dagster:3000", "pipeline": "sales", "limit": 5, "timeout": 5}
 Events = dict[str, list[dict[str, Any]]]

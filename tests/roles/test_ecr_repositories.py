@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
 
-PATH = Path(__file__).parents[2] / "roles/container-images/library/ecr_repositories.py"
-SPEC = importlib.util.spec_from_file_location("ecr_repositories", PATH)
-assert SPEC and SPEC.loader
-ecr_repositories = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(ecr_repositories)
+import ecr_repositories
 
 
 @pytest.fixture

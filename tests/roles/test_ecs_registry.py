@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
 
-PATH = Path(__file__).parents[2] / "roles/ecs-agent/library/ecs_registry.py"
-SPEC = importlib.util.spec_from_file_location("ecs_registry", PATH)
-assert SPEC and SPEC.loader
-ecs_registry = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(ecs_registry)
+import ecs_registry
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
-import clone as clones
 import pytest
+
+import clone as clones
 from tests.aws import aws_support
 
 ROOT = aws_support.ROOT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import zipfile
 from pathlib import Path
@@ -10,11 +9,7 @@ from typing import Any
 
 import pytest
 
-LIBRARY = Path(__file__).parents[2] / "roles/lambda-generator/library/lambda_package.py"
-_spec = importlib.util.spec_from_file_location("lambda_package", LIBRARY)
-assert _spec and _spec.loader
-package = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(package)
+import lambda_package as package
 
 # Stands for uv: writes what a wheel would bring into the folder after --target.
 UV = f"""#!{sys.executable}

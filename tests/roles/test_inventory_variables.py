@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
+import inventory_variables as module
+
 ROOT = Path(__file__).parents[2]
-_spec = importlib.util.spec_from_file_location(
-    "inventory_variables", ROOT / "playbooks/library/inventory_variables.py"
-)
-assert _spec and _spec.loader
-module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(module)
 
 ROLES = module.role_variables(ROOT / "roles")
 SITE = module.site_variables(ROOT / "inventory", ["site.yml"])

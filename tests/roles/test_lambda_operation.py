@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
-import sys
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
 
-PATH = Path(__file__).parents[2] / "roles/lambda-generator/library/lambda_operation.py"
-SPEC = importlib.util.spec_from_file_location("lambda_operation", PATH)
-assert SPEC and SPEC.loader
-lambda_operation = importlib.util.module_from_spec(SPEC)
-sys.modules[SPEC.name] = lambda_operation  # dataclasses look their module up there
-SPEC.loader.exec_module(lambda_operation)
+import lambda_operation
 
 SERVICES = ("lambda", "events", "sqs", "cloudwatch", "logs", "iam")
 TAGS = {"Project": "shop"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
+import local_cloud_firewall as firewall
+
 ROOT = Path(__file__).parents[2]
-_spec = importlib.util.spec_from_file_location(
-    "local_cloud_firewall", ROOT / "roles/local-cloud/library/local_cloud_firewall.py"
-)
-assert _spec and _spec.loader
-firewall = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(firewall)
 GATEWAY = "10.0.255.254"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import threading
 import urllib.request
@@ -11,36 +10,27 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
 import pytest
 import sqlalchemy as sa
 import uvicorn
 import yaml
+from ansible.module_utils.metabase.bodies import card_body, differences, grid_body
+from ansible.module_utils.metabase.client import Api
+from ansible.module_utils.metabase.errors import MetabaseError
+from ansible.module_utils.metabase.rules import load
 from ansible.module_utils.testing import patch_module_args
 
-ROOT = Path(__file__).resolve().parents[2]
-
-import metabase_contract as contract
-
+import metabase_content as module
 from retailflow_emulators.dashboards import vault
 from retailflow_emulators.dashboards.app import build_app
 from retailflow_emulators.dashboards.settings import Settings
 from retailflow_emulators.dashboards.store import Store
 from retailflow_emulators.dashboards.warehouse import Column, Result, Value, WarehouseError
 
+from . import metabase_contract as contract
+
+ROOT = Path(__file__).parents[2]
 ROLE = ROOT / "roles" / "metabase"
-# Ansible puts a role's module_utils there when it runs a module.
-ansible.module_utils.__path__.append(str(ROLE / "module_utils"))
-from ansible.module_utils.metabase.bodies import card_body, differences, grid_body
-from ansible.module_utils.metabase.client import Api
-from ansible.module_utils.metabase.errors import MetabaseError
-from ansible.module_utils.metabase.rules import load
-
-spec = importlib.util.spec_from_file_location("metabase_content", ROLE / "library" / "metabase_content.py")
-assert spec and spec.loader
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-
 CARD = {"name": "Sales", "entity_id": "a" * 21, "collection": "shop", "display": "table", "sql": "select 1\n"}
 PLACE = {"card": "sales", "row": 0, "col": 0, "size_x": 12, "size_y": 6}
 CONTENT = {

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
 from bench import postgres
+
+ROOT = Path(__file__).parents[2]
 
 ASK = "select count(*) from pg_stat_activity where usename = 'nobody'"
 

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import base64
 import hmac
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import psycopg2
 import psycopg2.extras
 import pytest
 
+import postgres_setup
 from bench import postgres
-
-PATH = Path(__file__).parents[2] / "roles/postgres/library/postgres_setup.py"
-SPEC = importlib.util.spec_from_file_location("postgres_setup", PATH)
-assert SPEC and SPEC.loader
-postgres_setup = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(postgres_setup)
 
 SALT = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 import re
 from collections.abc import Iterator
@@ -13,15 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
+import role_docs
+
 ROOT = Path(__file__).parents[2]
 ROLES = {path.name: path for path in sorted((ROOT / "roles").iterdir()) if path.is_dir()}
 PACKAGES = {path.name for path in ROOT.glob("*/src/*") if path.is_dir()}
 YAML_FOLDERS = ("tasks", "handlers", "defaults", "vars")
-
-_spec = importlib.util.spec_from_file_location("role_docs", ROOT / "tools/role_docs.py")
-assert _spec and _spec.loader
-role_docs = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(role_docs)
 
 
 @functools.cache  # the same files are asked for again and again; nobody changes what they hold

@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import importlib.util
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+import snowflake_objects as objects
+import snowflake_query as query
+
 ROLE = Path(__file__).parents[2] / "roles/snowflake"
-
-
-def load(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-# Ansible puts a role's module_utils there when it runs a module.
-load("ansible.module_utils.snowflake_login", ROLE / "module_utils/snowflake_login.py")
-objects = load("snowflake_objects", ROLE / "library/snowflake_objects.py")
-query = load("snowflake_query", ROLE / "library/snowflake_query.py")
 
 
 def public_key() -> str:

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import html
-import importlib.util
 import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-_spec = importlib.util.spec_from_file_location("pages", Path(__file__).parents[2] / "tools/pages.py")
-assert _spec
-assert _spec.loader
-pages = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(pages)
+import pages
 
 ATTEMPTS = 4  # a cycle may rebuild the marts between two cards of one page
 

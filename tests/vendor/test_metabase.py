@@ -9,7 +9,6 @@ container, and Metabase's sample database in the place of Snowflake, so no accou
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import time
@@ -22,13 +21,9 @@ from typing import Any
 import pytest
 import yaml
 
+import metabase_content as module
+
 ROOT = Path(__file__).resolve().parents[2]
-spec = importlib.util.spec_from_file_location(
-    "metabase_content", ROOT / "roles/metabase/library/metabase_content.py"
-)
-assert spec and spec.loader
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
 
 PORT = 23999
 START_S = 300  # the first start makes Metabase's tables

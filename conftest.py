@@ -1,0 +1,14 @@
+"""Lets tests import the modules of roles and playbooks as Ansible does: by name, with what they share in module_utils."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import ansible.module_utils
+
+_ROOT = Path(__file__).parent
+sys.path[:0] = map(str, sorted(_ROOT.glob("roles/*/library")))
+ansible.module_utils.__path__.extend(
+    map(str, [_ROOT / "module_utils", *sorted(_ROOT.glob("roles/*/module_utils"))])
+)
