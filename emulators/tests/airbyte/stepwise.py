@@ -29,10 +29,10 @@ match sys.argv[1]:
     case "server":
         serve()
     case "source":
-        from retailflow_emulators.airbyte.source_postgres import cdc, standard
+        from retailflow_emulators.airbyte.source_postgres import limits
         from retailflow_emulators.airbyte.source_postgres.connector import PostgresSource
 
-        cdc.CHECKPOINT_ROWS = standard.CHECKPOINT_ROWS = 500
+        limits.CHECKPOINT_ROWS = 500
         sys.exit(main(PostgresSource(), sys.argv[2:]))
     case "destination":
         from retailflow_emulators.airbyte.destination_snowflake import connector, writer

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from retailflow_emulators.airbyte.protocol import ConnectorError, Stream
-from retailflow_emulators.airbyte.source_postgres import cdc
+from retailflow_emulators.airbyte.source_postgres import limits
 from retailflow_emulators.airbyte.source_postgres.connector import PostgresSource
 
 from .conftest import Client, Postgres, Snowflake, wait_for
@@ -275,8 +275,8 @@ def test_a_snapshot_does_not_wait_for_ever(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """In process: somebody keeps a transaction open that has written to the table."""
-    monkeypatch.setattr(cdc, "SETTLE_SECONDS", 0.1)
-    monkeypatch.setattr(cdc, "WRITERS_SECONDS", 0.3)
+    monkeypatch.setattr(limits, "SETTLE_SECONDS", 0.1)
+    monkeypatch.setattr(limits, "WRITERS_SECONDS", 0.3)
     stream = sales_stream(shop, capfdbinary)
     open_ = shop.postgres.connect()
     with contextlib.closing(open_), open_.cursor() as cursor:
@@ -451,7 +451,7 @@ def test_an_interrupted_snapshot_goes_on(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """In process: a snapshot in steps of 10, of which only the first two states were saved."""
-    monkeypatch.setattr(cdc, "CHECKPOINT_ROWS", 10)
+    monkeypatch.setattr(limits, "CHECKPOINT_ROWS", 10)
     shop.insert(1, 35)
     stream = sales_stream(shop, capfdbinary)
 

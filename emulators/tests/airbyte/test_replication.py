@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from retailflow_emulators.airbyte.source_postgres import connector as source_connector
-from retailflow_emulators.airbyte.source_postgres import standard
+from retailflow_emulators.airbyte.source_postgres import limits
 
 from .conftest import Client, Postgres, Snowflake
 
@@ -123,7 +123,7 @@ def test_an_interrupted_first_sync_goes_on_where_it_stopped(
 
     from retailflow_emulators.airbyte.protocol import Stream
 
-    monkeypatch.setattr(standard, "CHECKPOINT_ROWS", 10)
+    monkeypatch.setattr(limits, "CHECKPOINT_ROWS", 10)
     journey.insert(35)
     source = source_connector.PostgresSource()
     config = journey.postgres.configuration

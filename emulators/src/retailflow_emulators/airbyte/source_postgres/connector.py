@@ -10,8 +10,7 @@ import psycopg2.extensions
 
 from ..protocol import ConnectorError, JsonObject, Stream, emit, log, stream_status
 from .catalog import SourceTable, tables
-from .cdc import CdcReader
-from .replication import Replication
+from .cdc import CdcReader, Replication
 from .session import failure, snapshots
 from .spec import OVERLAP_SECONDS, SPEC
 from .standard import StandardReader

@@ -12,11 +12,10 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 from ..protocol import ConnectorError, Stream, state
+from . import limits
 from .catalog import SourceTable
 from .lines import CopiedValues, Lines, record_header
 from .reading import Position, Reading
-
-CHECKPOINT_ROWS = 100_000
 
 
 class StandardReader:
@@ -84,10 +83,10 @@ class StandardReader:
             if position is not None:
                 row = json.loads(line[len(self._header.encode()) : line.rindex(b"}}")])
                 last = last.at(row, self._table.primary_key, None if position.initial else self._cursor_field)
-                if rows == CHECKPOINT_ROWS:
+                if rows == limits.CHECKPOINT_ROWS:
                     self._checkpoint(last)
 
-        lines = Lines(sys.stdout.buffer, settle, CHECKPOINT_ROWS)
+        lines = Lines(sys.stdout.buffer, settle, limits.CHECKPOINT_ROWS)
         cursor.copy_expert(statement, CopiedValues(lines.take))
         lines.close()
         return last

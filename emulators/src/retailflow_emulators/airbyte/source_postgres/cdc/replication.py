@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import psycopg2.extensions
 
-from ..protocol import ConnectorError, JsonObject
-from .catalog import SourceTable
-from .spec import RESYNC
+from ...protocol import ConnectorError, JsonObject
+from ..catalog import SourceTable
+from ..spec import RESYNC
 
 _PUBLISHED = """
 select n.nspname, c.relname, c.relreplident = 'n',

@@ -10,9 +10,9 @@ import orjson
 import psycopg2.extensions
 from psycopg2 import sql
 
-from ..protocol import Stream
-from .catalog import CDC_DELETED_AT, CDC_LSN, CDC_UPDATED_AT, SourceTable
-from .lines import record_header
+from ...protocol import Stream
+from ..catalog import CDC_DELETED_AT, CDC_LSN, CDC_UPDATED_AT, SourceTable
+from ..lines import record_header
 from .pgoutput import UNCHANGED, Relation, Row, Unchanged, Value
 
 FETCH_ROWS = 500

@@ -1,0 +1,109 @@
+"""What was committed up to now, read from the log."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import psycopg2.extensions
+
+from ...protocol import Stream
+from .. import limits
+from ..catalog import SourceTable
+from ..lines import WRITE_BYTES
+from .changes import FETCH_ROWS, Encoder, Incomplete, Origin, complete, fitted
+from .pgoutput import Begin, Change, Commit, Relation, Row, Truncate, Unchanged, decode
+from .position import stream_id
+
+if TYPE_CHECKING:
+    from .reader import CdcReader
+
+
+class Changes:
+    """Turns messages into lines, those of each stream in the order of the commits.
+
+    Lines are written stream by stream: whoever reads them handles many of one stream much faster than a mixture.
+    """
+
+    def __init__(
+        self,
+        reader: CdcReader,
+        connection: psycopg2.extensions.connection,
+        pairs: Sequence[tuple[SourceTable, Stream]],
+    ) -> None:
+        """`connection` is for fetching values that the log leaves out."""
+        self._reader = reader
+        self._connection = connection
+        self._encoders = {(table.schema, table.name): Encoder(table, stream) for table, stream in pairs}
+        self._relations: dict[int, tuple[Encoder, Relation, list[int | None]]] = {}
+        self._out: dict[str, list[bytes | Incomplete]] = {}
+        self._size = 0
+        self._incomplete = 0
+        self._rows: dict[str, int] = {}
+        self._origin = Origin(0, b"")
+
+    def take(self, data: bytes) -> None:
+        message = decode(data)
+        match message:
+            case Change():
+                if message.relation in self._relations:
+                    self._change(message, *self._relations[message.relation])
+            case Begin():
+                self._origin = Origin.of(message.lsn, message.at)
+            case Commit():
+                if sum(self._rows.values()) >= limits.CHECKPOINT_ROWS:
+                    self.checkpoint(message.end_lsn)
+            case Relation():
+                if encoder := self._encoders.get((message.schema, message.name)):
+                    self._relations[message.id] = encoder, message, encoder.places(message)
+            case Truncate():
+                for relation in message.relations:
+                    if relation in self._relations:
+                        self._reader.truncated(self._relations[relation][0].stream, self._origin.lsn)
+
+    def checkpoint(self, lsn: int) -> None:
+        self.flush()
+        for encoder in self._encoders.values():
+            self._reader.checkpoint(encoder.stream, lsn, self._rows.pop(stream_id(encoder.stream), 0))
+
+    def flush(self) -> None:
+        """Write all lines, with the values that the log left out."""
+        lines = list(chain.from_iterable(self._out.values()))
+        complete(self._connection, [line for line in lines if isinstance(line, Incomplete)])
+        sys.stdout.buffer.write(
+            b"".join(
+                line if isinstance(line, bytes) else line.encoder.line(line.row, line.origin, deleted=False)
+                for line in lines
+            )
+        )
+        sys.stdout.buffer.flush()
+        self._out, self._size, self._incomplete = {}, 0, 0
+
+    def _change(self, change: Change, encoder: Encoder, relation: Relation, places: list[int | None]) -> None:
+        if self._origin.lsn < self._reader.position(encoder.stream).lsn:
+            return  # this stream is further on than the slot, which waits for another
+        new = None
+        if change.new is not None:
+            new = fitted(change.new, places, change.old if relation.full else None)
+        if change.old is not None:
+            old: Row = [None if isinstance(v, Unchanged) else v for v in fitted(change.old, places, None)]
+            if new is None or encoder.key(old) != encoder.key(new):
+                self._add(encoder, old, deleted=True)
+        if new is not None:
+            self._add(encoder, new, deleted=False)
+        if self._size >= WRITE_BYTES or self._incomplete >= FETCH_ROWS:
+            self.flush()
+
+    def _add(self, encoder: Encoder, row: Row, *, deleted: bool) -> None:
+        id_ = stream_id(encoder.stream)
+        self._rows[id_] = self._rows.get(id_, 0) + 1
+        out = self._out.setdefault(id_, [])
+        if any(isinstance(value, Unchanged) for value in row):
+            out.append(Incomplete(encoder, row, self._origin))
+            self._incomplete += 1
+            return
+        line = encoder.line(row, self._origin, deleted)
+        out.append(line)
+        self._size += len(line)

@@ -1,0 +1,5 @@
+"""How many rows lie between two checkpoints, and how long a read waits for others (seconds)."""
+
+CHECKPOINT_ROWS = 100_000
+SETTLE_SECONDS = 10  # for the end of the transactions that run when the slot is moved on
+WRITERS_SECONDS = 60  # for those who are writing to a table, before its snapshot begins
