@@ -24,9 +24,8 @@ import pytest
 import yaml
 
 import dbt_support
-import server_support
 from retailflow_dagster.lib import dbt as dbt_lib
-from server_support import Warehouse
+from retailflow_emulators.snowflake.testing import EmulatedSnowflake, emulated_snowflake, private_key
 
 STAGING = "select order_id, quantity from RAW.RETAIL.SALES"
 FACTS = "select order_id, quantity from {{ ref('stg_sales') }}"
@@ -98,14 +97,14 @@ class Door:
 
 
 @pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
-    with server_support.warehouse(tmp_path_factory.mktemp("snowflake")) as made:
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedSnowflake]:
+    with emulated_snowflake(tmp_path_factory.mktemp("snowflake")) as made:
         yield made
 
 
 @pytest.mark.timeout(600)
 def test_a_warehouse_that_fails_ends_the_run_leaves_the_marts_and_the_next_run_repairs(
-    warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    warehouse: EmulatedSnowflake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = warehouse.query
     for statement in (
@@ -142,7 +141,7 @@ def test_a_warehouse_that_fails_ends_the_run_leaves_the_marts_and_the_next_run_r
         "SNOWFLAKE_HOST": "127.0.0.1",
         "SNOWFLAKE_PORT": str(door.server.server_port),
         "SNOWFLAKE_PROTOCOL": "http",
-        "SNOWFLAKE_PRIVATE_KEY": server_support.private_key(),
+        "SNOWFLAKE_PRIVATE_KEY": private_key(),
     }.items():
         monkeypatch.setenv(name, value)
     dbt_support.dbt("parse")

@@ -15,9 +15,8 @@ import pytest
 import yaml
 
 import dbt_support
-import server_support
 from dbt_support import dbt, manifest
-from server_support import Warehouse
+from retailflow_emulators.snowflake.testing import EmulatedSnowflake, emulated_snowflake, private_key
 
 META = """
     _AIRBYTE_RAW_ID varchar, _AIRBYTE_EXTRACTED_AT timestamp_tz, _AIRBYTE_META variant,
@@ -215,8 +214,8 @@ def test_overrides_fire_on_the_emulated_snowflake(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
-    with server_support.warehouse(tmp_path_factory.mktemp("snowflake")) as made:
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedSnowflake]:
+    with emulated_snowflake(tmp_path_factory.mktemp("snowflake")) as made:
         for statement in (
             "create database RAW",
             "create schema RAW.RETAIL",
@@ -228,8 +227,10 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
 
 
 @pytest.fixture
-def connected(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Warehouse:
-    (tmp_path / "key.p8").write_text(server_support.private_key())
+def connected(
+    warehouse: EmulatedSnowflake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> EmulatedSnowflake:
+    (tmp_path / "key.p8").write_text(private_key())
     monkeypatch.setenv("SNOWFLAKE_HOST", "127.0.0.1")
     monkeypatch.setenv("SNOWFLAKE_PORT", str(warehouse.port))
     monkeypatch.setenv("SNOWFLAKE_PROTOCOL", "http")
@@ -237,14 +238,14 @@ def connected(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     return warehouse
 
 
-def change(warehouse: Warehouse, assignment: str, where: str) -> None:
+def change(warehouse: EmulatedSnowflake, assignment: str, where: str) -> None:
     """What a second sync brings of old orders."""
     warehouse.query(
         f"update RAW.RETAIL.SALES set {assignment}, _airbyte_extracted_at = '{SECOND}'::timestamp_tz where {where}"
     )
 
 
-def marts(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
+def marts(warehouse: EmulatedSnowflake) -> dict[str, list[tuple[Any, ...]]]:
     """Every table of the marts and every intermediate one with orders, row by row."""
     tables = {
         name: f"select {', '.join(model.columns)} from ANALYTICS.{model.schema}.{name}"
@@ -276,7 +277,7 @@ def history_job() -> tuple[str, dict[str, bool]]:
 
 
 @pytest.mark.timeout(300)
-def test_build_after_build_equals_a_full_refresh(connected: Warehouse) -> None:
+def test_build_after_build_equals_a_full_refresh(connected: EmulatedSnowflake) -> None:
     """An empty warehouse, a first load with unit tests; then new rows, late changes, moves and deletions, with
     a build that fails and one that breaks off on the way.
     """

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-import server_support
 import site_leftovers
+from retailflow_emulators.snowflake.testing import emulated_snowflake
 
 from . import aws_support
 
@@ -27,8 +27,8 @@ ROLES = ("postgres", "airbyte", "dagster_dbt", "metabase")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[aws_support.Site]:
     folder = tmp_path_factory.mktemp("aws")
     (folder / "site").mkdir()
-    with aws_support.moto(folder) as url, server_support.emulated_snowflake(folder) as port:
-        cloned = aws_support.clone(folder / "site", url, port)
+    with aws_support.moto(folder) as url, emulated_snowflake(folder) as snowflake:
+        cloned = aws_support.clone(folder / "site", url, snowflake.port)
         s3 = cloned.client("s3")
         s3.create_bucket(Bucket=aws_support.BUCKET)
         s3.put_bucket_versioning(Bucket=aws_support.BUCKET, VersioningConfiguration={"Status": "Enabled"})

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import aws_support
 import pytest
+
+from . import aws_support
 
 PLAY = """---
 - hosts: control

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
 import pytest
-
-ROLE = Path(__file__).parents[2] / "roles/airbyte-bash-installer"
-ansible.module_utils.__path__.append(str(ROLE / "module_utils"))
 from ansible.module_utils.airbyte_bash_installer import refresh
 from ansible.module_utils.airbyte_bash_installer.api import Api
 from ansible.module_utils.airbyte_bash_installer.errors import AirbyteError
 
-_spec = importlib.util.spec_from_file_location("airbyte_refresh", ROLE / "library/airbyte_refresh.py")
-assert _spec and _spec.loader
-module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(module)
+import airbyte_refresh as module
 
 STREAMS = [("public", "customers"), ("public", "sales"), ("old", "sales"), ("", "notes")]
 

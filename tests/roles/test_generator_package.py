@@ -12,7 +12,9 @@ import pytest
 import lambda_package as package
 
 # Stands for uv: writes what a wheel would bring into the folder after --target.
-UV = f"""#!{sys.executable}
+# The shell starts Python, because a path with a space cannot stand in the first line; to Python its line is a string.
+UV = f"""#!/bin/sh
+"exec" "{sys.executable}" "$0" "$@"
 import pathlib, sys
 root = pathlib.Path(sys.argv[sys.argv.index("--target") + 1])
 for path in ("lib/__init__.py", "lib/tests/test_lib.py", "lib/native.so", "lib/header.h", "bin/tool",

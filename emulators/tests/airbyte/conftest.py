@@ -21,16 +21,16 @@ from typing import Any
 import httpx
 import psycopg2
 import pytest
-import snowflake.connector
 import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from retailflow_emulators.airbyte.api import create_app
 from retailflow_emulators.airbyte.connectors import CATALOG, Connector
 from retailflow_emulators.airbyte.settings import Settings
 from retailflow_emulators.airbyte.workers import Connectors
+from retailflow_emulators.snowflake.testing import EmulatedSnowflake, private_key
 
 HERE = Path(__file__).parent
 SOURCE_PATH = str(HERE.parents[1] / "src")
@@ -209,20 +209,10 @@ def client(server: Server) -> Client:
     return server.client
 
 
-@pytest.fixture(scope="session")
-def private_key() -> str:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
+class Snowflake(EmulatedSnowflake):
+    """Emulated Snowflake in its own process, as destination-snowflake is told of it."""
 
-
-class Snowflake:
-    """Emulated Snowflake in its own process."""
-
-    def __init__(self, port: int, private_key: str) -> None:
-        self.port = port
-        self._private_key = private_key
+    private_key = private_key()
 
     def configuration(self, schema: str) -> dict[str, Any]:
         """Of destination-snowflake."""
@@ -234,44 +224,19 @@ class Snowflake:
             "warehouse": "LOADING",
             "database": "RAW",
             "schema": schema,
-            "credentials": {"auth_type": "Key Pair Authentication", "private_key": self._private_key},
+            "credentials": {"auth_type": "Key Pair Authentication", "private_key": self.private_key},
         }
-
-    def query(self, statement: str) -> list[tuple[Any, ...]]:
-        with snowflake.connector.connect(
-            account="test",
-            user="reader",
-            password="any",
-            host="127.0.0.1",
-            port=self.port,
-            protocol="http",
-            network_timeout=20,
-            session_parameters={"CLIENT_TELEMETRY_ENABLED": False},
-        ) as session:
-            return [tuple(row) for row in session.cursor().execute(statement).fetchall()]
 
 
 @pytest.fixture(scope="session")
-def warehouse(tmp_path_factory: pytest.TempPathFactory, private_key: str) -> Iterator[Snowflake]:
-    port, data = free_port(), tmp_path_factory.mktemp("snowflake")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": SOURCE_PATH,
-        "EMULATED_SNOWFLAKE_PORT": str(port),
-        "EMULATED_SNOWFLAKE_DATA": str(data),
-    }
-    with (data / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "retailflow_emulators.snowflake"], env=environment, stdout=log, stderr=log
-        )
-        try:
-            wait_for(lambda: httpx.get(f"http://127.0.0.1:{port}/health").is_success)
-            emulated = Snowflake(port, private_key)
-            emulated.query("create database if not exists RAW")
-            yield emulated
-        finally:
-            process.kill()
-            process.wait()
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snowflake]:
+    emulated = Snowflake(tmp_path_factory.mktemp("snowflake"))
+    emulated.start()
+    try:
+        emulated.query("create database if not exists RAW")
+        yield emulated
+    finally:
+        emulated.stop()
 
 
 class Postgres:
