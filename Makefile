@@ -49,6 +49,12 @@ run: bootstrap ## one cycle now: generate, sync, transform, check; prints net re
 	$(PLAYBOOK) playbooks/verify.yml
 	cat $(STATE)/summary.txt
 
+STREAM :=
+.PHONY: refresh
+refresh: made ## read every stream again from the start, then one cycle (STREAM=sales reads one)
+	@$(PLAYBOOK) playbooks/refresh.yml -e '{"retailflow_refresh_streams": "$(STREAM)"}'
+	cat $(STATE)/summary.txt
+
 DAYS := 365
 ROWS := 100000
 HISTORY = {"days": $(DAYS), "rows": $(ROWS), "batch_id": "backfill-$(DAYS)-$(ROWS)"}
@@ -67,14 +73,17 @@ resume: up ## goes on after a pause; make up does the same
 upgrade: made ## Metabase to the image that the inventory names, with a way back
 	@$(PLAYBOOK) playbooks/upgrade.yml
 
+# Reads the hosts as they were made, so that it also answers where the AWS API does not.
 .PHONY: status
-status: ## hosts, services, freshness, row counts, slot lag, last runs (FORMAT=json for machines)
+status: ## is the site well? every part, freshness, rows, runs (exit code 1 if not; FORMAT=json for machines)
 	@[ -x .venv/bin/ansible-playbook ] || { echo "error: nothing is installed here yet: run make up" >&2; exit 1; }
-	mkdir -p $(STATE)
-	rm -f $(STATE)/status.*
-	$(PLAYBOOK) playbooks/status.yml > $(STATE)/status.log 2>&1 \
-	  || { cat $(STATE)/status.log >&2; exit 1; }
+	[ -f $(STATE)/hosts.yml ] || { echo "error: no site of the target $(TARGET) was made here: run make up TARGET=$(TARGET)" >&2; exit 1; }
+	rm -f $(STATE)/status.json $(STATE)/status.txt
+	timeout --kill-after=2 90 ansible-playbook -i $(STATE)/hosts.yml -i inventory/$(TARGET).yml playbooks/status.yml \
+	  < /dev/null > $(STATE)/status.log 2>&1 || true
+	[ -f $(STATE)/status.txt ] || { cat $(STATE)/status.log >&2; echo "NOT WELL: the status could not be found out, see above" >&2; exit 1; }
 	cat $(STATE)/status.$(if $(filter json,$(FORMAT)),json,txt)
+	grep -q '^WELL' $(STATE)/status.txt
 
 .PHONY: print-lambda
 print-lambda: made ## the generator as AWS has it: configuration, environment, code

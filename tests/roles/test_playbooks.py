@@ -1,0 +1,170 @@
+"""Playbooks keep to what roles publish, and say at the end why they failed."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import clone as clones
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = [
+    ROOT / "site.yml",
+    ROOT / "teardown.yml",
+    *sorted(path for path in (ROOT / "playbooks").rglob("*") if path.suffix in (".yml", ".j2")),
+    *sorted((ROOT / "inventory").rglob("*.yml")),
+]
+ROLES = [path.name.replace("-", "_") for path in (ROOT / "roles").iterdir()]
+PRIVATE = re.compile(rf"\b__({'|'.join(ROLES)})_\w+")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_playbook_reads_only_what_a_role_publishes(path: Path) -> None:
+    assert PRIVATE.findall(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_lists_are_the_input_of_modules_and_not_built_by_loops(path: Path) -> None:
+    assert not re.search(r"\.(append|update|extend)\(", path.read_text(encoding="utf-8"))
+
+
+def test_each_group_gets_its_role_by_name() -> None:
+    for name in ("configure.yml", "wire.yml"):
+        text = (ROOT / "playbooks" / name).read_text(encoding="utf-8")
+        roles = re.findall(r"include_role:\n\s+name: (.+)", text)
+        assert roles and not [role for role in roles if "{{" in role]
+
+
+# --- with a clone ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    return clones.make(tmp_path / "clone")
+
+
+def play(clone: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            "tools/clean-env",
+            clones.PYTHON,
+            "-m",
+            "ansible",
+            "playbook",
+            "-i",
+            "inventory/local.yml",
+            *arguments,
+        ],
+        cwd=clone,
+        env={"PATH": f"{clone}/bin:{os.environ['PATH']}", "HOME": str(clone)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_a_run_that_fails_ends_with_the_reason(clone: Path) -> None:
+    (clone / "fail.yml").write_text(
+        """---
+- hosts: localhost
+  tasks:
+    - block:
+        - ansible.builtin.fail: {msg: this one was expected}
+      rescue:
+        - ansible.builtin.debug: {msg: go on}
+    - name: Verify | Compare
+      ansible.builtin.fail: {msg: "{{ item }}"}
+      failed_when: item != 'fine'
+      loop: [fine, "RAW differs by 13 orders. Run `make refresh`."]
+"""
+    )
+    done = play(clone, "fail.yml")
+    assert done.returncode == 2
+    assert done.stderr.endswith(
+        "\nFAILED on localhost: Verify | Compare\nRAW differs by 13 orders. Run `make refresh`.\n"
+    )
+    assert "expected" not in done.stderr.split("FAILED on")[1]
+
+
+def test_a_run_that_succeeds_says_nothing_of_failures(clone: Path) -> None:
+    (clone / "ok.yml").write_text(
+        "- hosts: localhost\n  tasks:\n    - block: [{ansible.builtin.fail: {msg: x}}]\n"
+        "      rescue: [{ansible.builtin.debug: {msg: y}}]\n"
+    )
+    done = play(clone, "ok.yml")
+    assert done.returncode == 0 and "FAILED on" not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def silence() -> Iterator[int]:
+    """A port that takes connections and never says a word."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(50)
+        kept = []
+
+        def accept() -> None:
+            while True:
+                try:
+                    kept.append(server.accept())
+                except OSError:
+                    return
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield int(server.getsockname()[1])
+
+
+@pytest.mark.parametrize("docker", ["dead", "hung"])
+def test_the_status_of_a_site_of_which_nothing_answers_comes_in_time(
+    clone: Path, silence: int, docker: str
+) -> None:
+    """Every host, the warehouse and the API hang, or are dead: each is named, and nothing is waited for without an end."""
+    state = clone / ".state/local"
+    state.mkdir(parents=True)
+    (clone / ".secrets/local").mkdir(parents=True)
+    (clone / ".secrets/local/id_ed25519").write_text("x")
+    (clone / ".secrets/local/id_ed25519.pub").write_text("ssh-ed25519 AAAA")
+    (state / "outputs.json").write_text('{"subnet_id": "s", "security_group_ids": {"lambda": "sg-1"}}')
+    roles = ["postgres", "airbyte", "dagster_dbt", "metabase"]
+    hosts = "".join(
+        f"{role}:\n  hosts:\n    retailflow-{role.replace('_', '-')}:\n      retailflow_role: {role}\n"
+        f"      private_ip_address: 10.86.1.{ip}\n      private_dns_name: ip-{ip}.internal\n      ec2_instance_id: i-{ip}\n"
+        for ip, role in enumerate(roles, 11)
+    )
+    children = "".join(f"    {role}:\n" for role in roles)
+    (state / "hosts.yml").write_text(
+        f"{hosts}hosts:\n  children:\n{children}local:\n  children:\n    hosts:\n"
+    )
+    ps = r"printf 'retailflow-aws\tDead\n'"
+    stop = "echo 'the container is not running' >&2; exit 1"
+    if docker == "hung":
+        ps = stop = "exec sleep 100"
+    clones.program(
+        clone / "bin/docker",
+        f"case $1 in exec) {stop} ;; ps) {ps} ;; esac",
+    )
+    local = clone / "inventory/group_vars/local/main.yml"
+    text = local.read_text()
+    local.write_text(
+        re.sub(r"(  (?:aws|snowflake)): \d+", rf"\1: {silence if docker == 'hung' else 9}", text)
+    )
+    done = play(clone, "-i", ".state/local/hosts.yml", "playbooks/status.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = (state / "status.txt").read_text()
+    assert told.startswith("NOT WELL: "), told
+    for part in (
+        "Docker on this machine: does not answer"
+        if docker == "hung"
+        else "emulator retailflow-aws: does not run",
+        "AWS API (emulated): does not answer",
+        *(f"host retailflow-{role.replace('_', '-')}: cannot be logged in to" for role in roles),
+        "warehouse: does not answer",
+    ):
+        assert f"  - {part}" in told, told

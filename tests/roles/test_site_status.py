@@ -1,0 +1,299 @@
+"""The module site_status: whether a site is well, which part is not, since when, and what to do."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+_spec = importlib.util.spec_from_file_location("site_status", ROOT / "playbooks/library/site_status.py")
+assert _spec and _spec.loader
+site_status = importlib.util.module_from_spec(_spec)
+sys.modules[_spec.name] = site_status  # dataclasses look their module up there
+_spec.loader.exec_module(site_status)
+
+NOW = datetime.datetime(2026, 11, 28, 12, 0, tzinfo=datetime.UTC)
+CONTAINERS = {
+    "postgres": ["postgres"],
+    "airbyte": ["airbyte"],
+    "dagster_dbt": ["dagster-dbt", "dagster-webserver", "dagster-daemon", "dagster-docs"],
+    "metabase": ["metabase"],
+}
+EMULATORS = ["shop-dns", "shop-registry", "shop-aws", "shop-snowflake", "shop-eventbridge"]
+UP = "Up 3 hours (healthy)"
+
+
+def run(
+    status: str = "SUCCESS", end: str = "2026-11-28T11:58:00Z", failure: str | None = None
+) -> dict[str, Any]:
+    return {
+        "run_id": "0123456789abcdef",
+        "job": "sales_job",
+        "status": status,
+        "created": end,
+        "start": end,
+        "end": None if status == "STARTED" else end,
+        "seconds": 20.0,
+        "failure": failure,
+    }
+
+
+def site(**changes: Any) -> dict[str, Any]:
+    """What the parts of a site say that is well."""
+    hosts = {
+        f"shop-{role.replace('_', '-')}": {
+            "role": role,
+            "reachable": True,
+            "problem": "",
+            "services": [f"{name}\t{UP}" for name in names],
+            "expected": list(names),
+        }
+        for role, names in CONTAINERS.items()
+    }
+    return {
+        "target": "local",
+        "paused": "",
+        "hosts": hosts,
+        "cloud": {
+            "services": [f"{name}\t{UP}" for name in [*EMULATORS, *hosts]],
+            "expected": EMULATORS,
+            "problem": "",
+        },
+        "source": {
+            "answer": {
+                "orders": 10,
+                "age_seconds": 60,
+                "newest": "2026-11-28T11:59:00Z",
+                "slots": {"airbyte": {"status": "reserved", "bytes": 56}},
+            },
+            "error": "",
+        },
+        "warehouse": {"answer": {"raw_orders": "9", "mart_orders": "9", "last_change": None}, "error": ""},
+        "runs": {"answers": True, "problem": "", "runs": [run()], "last_success": run()},
+        "ingress": {"differing": []},
+        "quiet_minutes": 15,
+        "stale_minutes": 30,
+    } | changes
+
+
+def judged(**changes: Any) -> dict[str, Any]:
+    found: dict[str, Any] = site_status.judged(site(**changes), NOW)
+    return found
+
+
+def text(status: dict[str, Any]) -> str:
+    return "\n".join(site_status.lines(status, {"Dagster": "http://localhost:3000"}))
+
+
+def test_a_site_that_is_well_says_so_first() -> None:
+    status = judged()
+    assert status["well"] and status["problems"] == []
+    assert text(status).startswith("WELL: every part answers; the last cycle ended at 2026-11-28T11:58:00Z")
+    assert json.loads(json.dumps(status)) == status, "it can be written as JSON"
+    assert set(status["emulators"]) == set(EMULATORS)
+
+
+@pytest.mark.parametrize("name", EMULATORS)
+@pytest.mark.parametrize(
+    "words", [None, "Exited (137) 5 minutes ago", "Up 2 hours (unhealthy)", "Up 2 hours (Paused)"]
+)
+def test_an_emulator_that_is_missing_or_does_not_run_is_named(name: str, words: str | None) -> None:
+    cloud = site()["cloud"]
+    cloud["services"] = [line for line in cloud["services"] if not line.startswith(name + "\t")]
+    cloud["services"] += [f"{name}\t{words}"] if words else []
+    status = judged(cloud=cloud)
+    (problem,) = status["problems"]
+    assert problem["part"] == f"emulator {name}" and "make up" in problem["todo"]
+    assert problem["since"] == ("2026-11-28T11:55:00Z" if words and "Exited" in words else problem["since"])
+    assert status["emulators"][name] == (words or "MISSING")
+    assert text(status).startswith(f"NOT WELL: emulator {name}: ")
+
+
+@pytest.mark.parametrize("role", CONTAINERS)
+def test_a_container_that_is_missing_is_a_line_and_not_an_empty_list(role: str) -> None:
+    hosts = site()["hosts"]
+    name = f"shop-{role.replace('_', '-')}"
+    hosts[name]["services"] = []
+    status = judged(hosts=hosts)
+    assert [one["what"] for one in status["problems"]] == ["is missing"] * len(CONTAINERS[role])
+    assert set(status["hosts"][name]["services"].values()) == {"MISSING"}
+    assert f"    {CONTAINERS[role][0]:22} MISSING" in text(status)
+
+
+@pytest.mark.parametrize(
+    ("words", "since"),
+    [
+        ("Exited (1) About a minute ago", "2026-11-28T11:59:00Z"),
+        ("Exited (0) 2 hours ago", "2026-11-28T10:00:00Z"),
+        ("Restarting (1) Less than a second ago", "2026-11-28T11:59:59Z"),
+        ("Created", ""),
+        ("Dead", ""),
+    ],
+)
+def test_the_moment_since_when_comes_from_dockers_words(words: str, since: str) -> None:
+    hosts = site()["hosts"]
+    hosts["shop-metabase"]["services"] = [f"metabase\t{words}"]
+    (problem,) = judged(hosts=hosts)["problems"]
+    assert (problem["part"], problem["since"]) == ("shop-metabase, container metabase", since)
+
+
+def test_containers_that_ecs_started_are_found_by_their_name() -> None:
+    hosts = site()["hosts"]
+    hosts["shop-metabase"]["services"] = [f"ecs-shop-metabase-3-metabase-8ab3fe\t{UP}"]
+    assert judged(hosts=hosts)["well"]
+    hosts["shop-metabase"]["services"] = [
+        f"ecs-agent\t{UP}",
+        "ecs-shop-metabase-3-metabase-8ab3fe\tExited (1) 2 minutes ago",
+    ]
+    assert judged(hosts=hosts)["problems"][0]["since"] == "2026-11-28T11:58:00Z"
+
+
+def test_a_host_that_is_down_is_one_problem_with_all_that_it_holds() -> None:
+    hosts = site()["hosts"]
+    hosts["shop-postgres"] |= {
+        "reachable": False,
+        "services": [],
+        "problem": "…over ssh: Connection timed out",
+    }
+    nothing = {"answer": None, "error": ""}
+    (problem,) = judged(hosts=hosts, source=nothing)["problems"]
+    assert problem == {
+        "part": "host shop-postgres",
+        "what": "cannot be logged in to: Connection timed out",
+        "since": "",
+        "todo": "run make up",
+    }
+    cloud = site()["cloud"]
+    cloud["services"].remove(f"shop-postgres\t{UP}")
+    cloud["services"].append("shop-postgres\tExited (137) 5 minutes ago")
+    status = judged(hosts=hosts, source=nothing, cloud=cloud)
+    assert status["headline"] == (
+        "NOT WELL: host shop-postgres: does not run (Exited (137) 5 minutes ago), since 2026-11-28T11:55:00Z; run make up"
+    )
+    assert "PostgreSQL         DOWN   its host is down" in text(status)
+
+
+def test_a_pause_is_one_problem_with_the_way_back() -> None:
+    hosts = {name: host | {"reachable": False, "services": []} for name, host in site()["hosts"].items()}
+    status = judged(hosts=hosts, paused="2026-11-28T09:00:00Z")
+    assert status["headline"] == "NOT WELL: site: is paused, since 2026-11-28T09:00:00Z; run make resume"
+    assert {host["state"] for host in status["hosts"].values()} == {"paused"}
+    assert text(status).count("PAUSED") == 4
+
+
+def test_a_database_and_a_warehouse_that_do_not_answer_say_why() -> None:
+    silent = {"answer": None, "error": "there was no answer within 5 s."}
+    status = judged(source=silent, warehouse=silent)
+    assert [one["part"] for one in status["problems"]] == ["PostgreSQL", "warehouse"]
+    assert (
+        status["source"]
+        == status["warehouse"]
+        == {"answers": False, "problem": "there was no answer within 5 s."}
+    )
+    assert text(status).count("DOWN   there was no answer within 5 s.") == 2
+
+
+def test_failing_runs_are_a_problem_since_the_first_of_them() -> None:
+    reason = "RAW differs by 13 orders … refresh the stream"
+    runs = [
+        run("STARTED", "2026-11-28T12:00:00Z"),
+        run("FAILURE", "2026-11-28T11:55:00Z", reason),
+        run("CANCELED", "2026-11-28T11:50:00Z"),
+        run("FAILURE", "2026-11-28T11:45:00Z", "something else"),
+        run("SUCCESS", "2026-11-28T11:40:00Z"),
+        run("FAILURE", "2026-11-28T11:35:00Z", "long ago"),
+    ]
+    status = judged(runs={"answers": True, "problem": "", "runs": runs, "last_success": runs[4]})
+    assert status["headline"] == (
+        f"NOT WELL: pipeline: the last 3 runs failed: {reason}, since 2026-11-28T11:45:00Z; run make refresh"
+    )
+    assert reason in text(status)
+
+
+@pytest.mark.parametrize(
+    ("runs", "what"),
+    [
+        (
+            {"answers": False, "problem": "Dagster cannot read its storage", "runs": []},
+            "cannot read its storage",
+        ),
+        ({}, "does not answer"),
+        ({"answers": True, "runs": [], "last_success": None}, "no cycle has succeeded yet"),
+        ({"answers": True, "runs": [], "last_success": run(end="2026-11-28T11:00:00Z")}, "for long"),
+    ],
+)
+def test_runs_that_are_not_told_or_do_not_come_are_a_problem(runs: dict[str, Any], what: str) -> None:
+    (problem,) = judged(runs=runs)["problems"]
+    assert what in problem["what"]
+
+
+def test_the_first_cycle_under_way_is_no_problem() -> None:
+    assert judged(runs={"answers": True, "runs": [run("STARTED")], "last_success": None})["well"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"newest": "2026-11-28T11:30:00Z"}, "generator"),
+        ({"slots": {"airbyte": {"status": "lost", "bytes": None}}}, "slot airbyte"),
+        ({"slots": {"airbyte": {"status": "extended", "bytes": 3 << 30}}}, "slot airbyte"),
+    ],
+)
+def test_rows_that_do_not_come_or_leave_are_a_problem(changes: dict[str, Any], part: str) -> None:
+    answer = site()["source"]["answer"] | changes
+    (problem,) = judged(source={"answer": answer, "error": ""})["problems"]
+    assert problem["part"] == part
+
+
+def test_an_empty_shop_is_well() -> None:
+    assert judged(
+        source={"answer": {"orders": 0, "age_seconds": None, "newest": None, "slots": {}}, "error": ""}
+    )["well"]
+
+
+def test_docker_and_the_emulated_api_are_parts_too() -> None:
+    cloud = {"services": [], "expected": EMULATORS, "problem": "Cannot connect to the Docker daemon"}
+    assert [one["part"] for one in judged(cloud=cloud)["problems"]] == ["Docker on this machine"]
+    hung = site()["cloud"] | {"api_problem": "timed out"}
+    assert [one["part"] for one in judged(cloud=hung)["problems"]] == ["AWS API (emulated)"]
+    assert judged(ingress={"differing": ["shop-airbyte"]})["problems"][0]["part"] == "host shop-airbyte"
+
+
+def test_on_aws_there_are_no_emulators() -> None:
+    status = judged(target="aws", cloud={"services": [], "expected": [], "problem": ""})
+    assert status["well"] and "Emulators" not in text(status)
+
+
+def test_the_names_that_are_expected_are_those_of_the_roles() -> None:
+    parts = yaml.safe_load((ROOT / "playbooks/vars/parts.yml").read_text())
+    containers = parts["retailflow_containers"]
+
+    def default(role: str, name: str) -> str:
+        return str(yaml.safe_load((ROOT / f"roles/{role}/defaults/main.yml").read_text())[name])
+
+    assert containers["postgres"] == [default("postgres", "postgres_container_name")]
+    assert containers["metabase"] == [default("metabase", "metabase_container_name")]
+    airbyte = default("airbyte-bash-installer", "airbyte_bash_installer_container_name")
+    assert f"'{airbyte}' if" in containers["airbyte"][0]
+    prefix = "dagster_dbt_container_"
+    assert containers["dagster_dbt"] == [
+        default("dagster-dbt-container", prefix + name)
+        for name in ("name", "webserver_name", "daemon_name", "docs_name")
+    ]
+    services = [
+        one["name"]
+        for one in yaml.safe_load((ROOT / "roles/local-cloud/vars/main.yml").read_text())[
+            "__local_cloud_services"
+        ]
+    ]
+    listed = re.search(r"\[(.*?)\]", parts["retailflow_emulators"])
+    assert listed
+    assert {"dns", "registry", *services} == set(re.findall(r"\w+", listed[1]))
