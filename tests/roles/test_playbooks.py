@@ -10,8 +10,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import clone as clones
 import pytest
+
+import clone as clones
 
 ROOT = Path(__file__).parents[2]
 FILES = [

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import datetime
-import importlib.util
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
-_spec = importlib.util.spec_from_file_location("site_status", ROOT / "playbooks/library/site_status.py")
-assert _spec and _spec.loader
-site_status = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = site_status  # dataclasses look their module up there
-_spec.loader.exec_module(site_status)
+import site_status
 
+ROOT = Path(__file__).parents[2]
 NOW = datetime.datetime(2026, 11, 28, 12, 0, tzinfo=datetime.UTC)
 CONTAINERS = {
     "postgres": ["postgres"],
