@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-QUERY = Path(__file__).parents[1] / "query.py"
+QUERY = Path(__file__).parents[2] / "shared/files/query.py"
 JOB = {"repositoryLocationName": "retailflow", "repositoryName": "__repository__", "jobName": "sales_job"}
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 

@@ -25,8 +25,6 @@ connection = snowflake.connector.connect(
     network_timeout=30,
 )
 with connection, connection.cursor() as cursor:
-    cursor.execute("create database if not exists ANALYTICS")
-    cursor.execute("create schema if not exists ANALYTICS.MARTS")
     cursor.execute("use schema ANALYTICS.MARTS")
     cursor.execute(
         "create or replace table NET_REVENUE_BY_CITY (COUNTRY varchar, STATE varchar, CITY varchar, ORDERS number(38, 0),"
