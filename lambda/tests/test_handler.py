@@ -14,11 +14,11 @@ import psycopg2
 import pytest
 
 from retailflow_generator import handler as module
-from retailflow_generator.batch import DatabaseUnavailable
+from retailflow_generator.batch import DatabaseUnavailableError
 from retailflow_generator.config import Settings
 from retailflow_generator.database import batches, draw_order_ids, engine_for
 from retailflow_generator.handler import handler
-from retailflow_generator.request import InvalidRequest
+from retailflow_generator.request import InvalidRequestError
 from retailflow_generator.rows import COLUMNS, draw, records
 from retailflow_generator.shop import default_shop
 
@@ -117,7 +117,7 @@ def test_numbers_with_gaps_are_listed(database: Sql) -> None:
 
 
 def test_nonsense_writes_nothing(database: Sql) -> None:
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(InvalidRequestError):
         handler({"rows": -1})
     assert database("select count(*) from generator_batches") == [(0,)]
 
@@ -134,7 +134,9 @@ def test_a_database_that_is_down_is_named_without_its_password(
     }.items():
         monkeypatch.setenv(f"DB_{name}", value)
     module.log.handlers.clear()  # so that it writes to the stream of this test
-    with pytest.raises(DatabaseUnavailable, match=r"127\.0\.0\.1:9/n as u.*Check that it runs") as caught:
+    with pytest.raises(
+        DatabaseUnavailableError, match=r"127\.0\.0\.1:9/n as u.*Check that it runs"
+    ) as caught:
         handler({"rows": 1})
     logged = capsys.readouterr().err
     module.log.handlers.clear()

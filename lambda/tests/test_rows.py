@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from retailflow_generator.batch import history, in_season
 from retailflow_generator.binary import CHUNK_ROWS, default_encoder
-from retailflow_generator.request import BatchRequest, InvalidRequest
+from retailflow_generator.request import BatchRequest, InvalidRequestError
 from retailflow_generator.rows import COLUMNS, EPOCH, Draws, draw, records, unit_discounts
 from retailflow_generator.shop import STATUSES, Floats, default_shop
 
@@ -214,5 +214,5 @@ def test_a_history_ages() -> None:
 
 def test_a_history_takes_no_more_a_day_than_a_batch() -> None:
     request = BatchRequest("h", 3_000_000, 3, NOON, days=2)
-    with pytest.raises(InvalidRequest, match="at most 1000000 for a day, got 3000000 for 2"):
+    with pytest.raises(InvalidRequestError, match="at most 1000000 for a day, got 3000000 for 2"):
         list(history(SHOP, request))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import datetime as dt
 import tomllib
+from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from retailflow_generator.shop import InvalidShop, build_shop, default_shop
+from retailflow_generator.shop import InvalidShopError, build_shop, default_shop
 
 PARAMETERS = tomllib.loads(
     resources.files("retailflow_generator").joinpath("shop.toml").read_text(encoding="utf-8")
@@ -75,6 +79,15 @@ def test_a_promotion_lasts_from_its_first_to_its_last_day() -> None:
         ("life.pace", 1.5, "life.pace must be a number from 0 to 1"),
         ("countries.0.states", {"Texas": []}, r"countries\[1\].states must be lists of cities"),
         ("countries.0.name", "", r"countries\[1\].name must be a text"),
+        (
+            "countries.0.locale",
+            "xx_XX",
+            r"countries\[1\].locale must be a locale that Faker has, .*got 'xx_XX'",
+        ),
+        ("countries.0.locale", "en_UK", "such as en_U"),
+        ("countries.0.locale", "../../etc", "must be a locale"),
+        ("countries.0.locale", "en_US\x00", "must be a text"),
+        ("countries.0.locale", ["en_US"], r"countries\[1\].locale must be a text"),
         ("categories.0.products", {}, "Electronics has no products"),
         ("categories.0.products", {"Lamp": {"id": 7, "price": 1}}, "two products have the id 7"),
         ("categories.0.products", {"Lamp": {"id": 1}}, "products.Lamp.price is missing"),
@@ -88,5 +101,34 @@ def test_wrong_parameters_are_named(path: str, value: object, words: str) -> Non
     for key in parents:
         place = place[int(key)] if key.isdigit() else place[key]
     place[last] = value
-    with pytest.raises(InvalidShop, match=words):
+    with pytest.raises(InvalidShopError, match=words):
+        build_shop(parameters)
+
+
+def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to every value of the file."""
+    yield from ([path] if path else [])
+    keys = node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
+    for key in keys:
+        yield from places(node[key], (*path, key))
+
+
+JUNK = st.sampled_from(
+    [
+        *(None, True, 0, -1, 1.5, 10**400, 10**9, float("nan"), float("inf"), "", " ", "x", "\x00", "en-US"),
+        *([], [0], ["x"], [[1]], [None], [float("nan")], [{}], {}, {"x": 1}, {"": ""}, dt.date(2026, 1, 1)),
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from(sorted(places(PARAMETERS), key=str)), JUNK)
+def test_any_value_anywhere_makes_a_shop_or_a_named_error(path: tuple[Any, ...], value: object) -> None:
+    parameters: Any = copy.deepcopy(PARAMETERS)
+    parameters["customers"]["count"] = 10
+    place = parameters
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with contextlib.suppress(InvalidShopError):
         build_shop(parameters)

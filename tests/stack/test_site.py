@@ -36,7 +36,7 @@ def test_nonsense_gets_an_error_and_no_row(
     generate: Callable[[Any], dict[str, Any]], sql: Callable[[str], str], rows: Any
 ) -> None:
     answer = generate({"rows": rows, "batch_id": f"nonsense-{rows}"})
-    assert answer["error"]["errorType"] == "InvalidRequest"
+    assert answer["error"]["errorType"] == "InvalidRequestError"
     assert "rows must be a whole number" in answer["error"]["errorMessage"]
     # Rows and the id of their batch are one transaction.
     assert sql(f"select count(*) from generator_batches where batch_id = 'nonsense-{rows}'") == "0"

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from retailflow_generator.batch import DatabaseUnavailable, generate, history
-from retailflow_generator.config import InvalidConfiguration, Settings
-from retailflow_generator.request import BatchRequest, InvalidRequest, parse_event
-from retailflow_generator.rows import COLUMNS, draw, records
-from retailflow_generator.shop import default_shop
+from .batch import DatabaseUnavailableError, generate, history
+from .config import InvalidConfigurationError, Settings
+from .request import BatchRequest, InvalidRequestError, parse_event
+from .rows import COLUMNS, draw, records
+from .shop import default_shop
 
 DEFAULT_ROWS = 500
 _EPILOG = """\
@@ -113,10 +113,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 result, repeated = generate(Settings.from_env(os.environ), request, progress)
                 print(json.dumps(result | {"repeated": repeated}, indent=2))
         sys.stdout.flush()
-    except (InvalidRequest, InvalidConfiguration) as error:
+    except (InvalidRequestError, InvalidConfigurationError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except DatabaseUnavailable as error:
+    except DatabaseUnavailableError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # as in `… | head`

@@ -12,9 +12,9 @@ import numpy as np
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from retailflow_generator.binary import default_encoder
-from retailflow_generator.config import Settings
-from retailflow_generator.database import (
+from .binary import default_encoder
+from .config import Settings
+from .database import (
     Stock,
     copy_rows,
     draw_order_ids,
@@ -23,15 +23,15 @@ from retailflow_generator.database import (
     stock,
     write_once,
 )
-from retailflow_generator.request import MAX_ROWS, BatchRequest, InvalidRequest, seed_of
-from retailflow_generator.rows import draw, money
-from retailflow_generator.shop import Shop, default_shop
+from .request import MAX_ROWS, BatchRequest, InvalidRequestError, seed_of
+from .rows import draw, money
+from .shop import Shop, default_shop
 
 Result = dict[str, Any]
 Progress = Callable[[int], object]
 
 
-class DatabaseUnavailable(RuntimeError):
+class DatabaseUnavailableError(RuntimeError):
     """PostgreSQL did not answer, or refused; the batch at hand was not written."""
 
 
@@ -45,7 +45,7 @@ def history(shop: Shop, request: BatchRequest) -> Iterator[BatchRequest]:
     demand = np.array([shop.demand_on(day) for day in days])
     counts = np.random.default_rng(request.seed).multinomial(request.rows, demand / demand.sum())
     if counts.max() > MAX_ROWS:
-        raise InvalidRequest(
+        raise InvalidRequestError(
             f"rows must leave at most {MAX_ROWS} for a day, got {request.rows} for {len(days)}"
         )
     for day, rows in zip(days, counts.tolist(), strict=True):
@@ -134,7 +134,7 @@ def generate(
 ) -> tuple[Result, bool]:
     """Write what was asked for; returns its result (see ``handler``) and whether all of it had been written before.
 
-    ``progress`` is called with the number of rows after each day of a history. Raises DatabaseUnavailable.
+    ``progress`` is called with the number of rows after each day of a history. Raises DatabaseUnavailableError.
     """
     try:
         if request.days is None:
@@ -144,7 +144,7 @@ def generate(
         return _write_history(settings, request, progress)
     except OperationalError as error:
         where = f"{settings.host}:{settings.port}/{settings.database} as {settings.user}"
-        raise DatabaseUnavailable(
+        raise DatabaseUnavailableError(
             f"PostgreSQL at {where}: {' '.join(str(error.orig).split())} "
             "Check that it runs, that the security group lets the function in, and DB_* of the function."
         ) from None

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from retailflow_generator.rows import COLUMNS, EPOCH, Draws, unit_discounts
-from retailflow_generator.shop import STATUSES, Ints, Shop, default_shop
+from .rows import COLUMNS, EPOCH, Draws, unit_discounts
+from .shop import STATUSES, Ints, Shop, default_shop
 
 CHUNK_ROWS = 10_000  # about 2 MB
 

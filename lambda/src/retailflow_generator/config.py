@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import URL
 
-from retailflow_generator.request import MAX_ROWS
+from .request import MAX_ROWS
 
 
-class InvalidConfiguration(ValueError):
+class InvalidConfigurationError(ValueError):
     """An environment variable of the function is missing or wrong."""
 
 
@@ -36,13 +36,15 @@ class Settings:
 
         def text(name: str) -> str:
             if not env.get(name):
-                raise InvalidConfiguration(f"{name} is not set in the function's environment")
+                raise InvalidConfigurationError(f"{name} is not set in the function's environment")
             return env[name]
 
         def number(name: str, default: int, high: int) -> int:
             value = env.get(name, str(default))
             if not (value.isascii() and value.isdigit() and 1 <= int(value) <= high):
-                raise InvalidConfiguration(f"{name} must be a whole number from 1 to {high}, got {value!r}")
+                raise InvalidConfigurationError(
+                    f"{name} must be a whole number from 1 to {high}, got {value!r}"
+                )
             return int(value)
 
         def share(name: str) -> float | None:
@@ -53,7 +55,7 @@ class Settings:
             except ValueError:
                 number = -1.0
             if not 0 <= number <= 1:
-                raise InvalidConfiguration(f"{name} must be a number from 0 to 1, got {value!r}")
+                raise InvalidConfigurationError(f"{name} must be a number from 0 to 1, got {value!r}")
             return number
 
         return cls(

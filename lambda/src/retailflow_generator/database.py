@@ -29,9 +29,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from retailflow_generator.config import Settings
-from retailflow_generator.rows import COLUMNS, Draws, money
-from retailflow_generator.shop import Ints, Life, Shop
+from .config import Settings
+from .rows import COLUMNS, Draws, money
+from .shop import Ints, Life, Shop
 
 batches = Table(
     "generator_batches", MetaData(), Column("batch_id", Text, primary_key=True), Column("result", JSONB)

@@ -10,9 +10,9 @@ import time
 import uuid
 from typing import Any
 
-from retailflow_generator.batch import generate
-from retailflow_generator.config import Settings
-from retailflow_generator.request import parse_event
+from .batch import generate
+from .config import Settings
+from .request import BatchRequest, parse_events
 
 log = logging.getLogger("retailflow_generator")
 
@@ -33,24 +33,31 @@ def _configure_logging() -> None:
 
 
 def handler(event: object, context: Any = None) -> dict[str, Any]:
-    """Write the batch that ``event`` asks for; see ``request.parse_event`` for its shape.
+    """Write the batch, or the batches, that ``event`` asks for; see ``request.parse_events`` for its shape.
 
-    Returns batch_id, rows, first_order_id, last_order_id, total_revenue and net_revenue (decimal text, money
-    off taken away in the second), updated and deleted (earlier orders that lived on), as_of, seed, ``repeated``
-    (an earlier delivery wrote it: nothing was written now) and seconds; for a history also days and
-    batches_written. Raises InvalidRequest, InvalidConfiguration or DatabaseUnavailable with nothing written, but
-    for the days of a history that were finished before.
+    Returns batch_id, rows, first_order_id, last_order_id, total_revenue and net_revenue (decimal text; discounts
+    are taken off the second), updated and deleted (earlier orders that lived on), as_of, seed, ``repeated`` (an
+    earlier delivery wrote it: nothing was written now) and seconds; for a history also days and batches_written.
+    Of several messages ``{"batches": […]}`` with such an object for each.
+
+    Raises InvalidRequestError, InvalidConfigurationError or DatabaseUnavailableError. Nothing was written then but
+    the days of a history, or the messages, that were finished before: sent again, they are repeated.
     """
     _configure_logging()
-    started = time.perf_counter()
     try:
         settings = Settings.from_env(os.environ)
         request_id = str(getattr(context, "aws_request_id", None) or uuid.uuid4())
-        request = parse_event(event, request_id=request_id, default_rows=settings.default_rows)
-        result, repeated = generate(settings, request)
+        requests = parse_events(event, request_id=request_id, default_rows=settings.default_rows)
+        results = [_write(settings, request) for request in requests]
     except Exception as error:
         log.error("batch failed", extra={"fields": {"error": type(error).__name__, "reason": str(error)}})
         raise
+    return results[0] if len(results) == 1 else {"batches": results}
+
+
+def _write(settings: Settings, request: BatchRequest) -> dict[str, Any]:
+    started = time.perf_counter()
+    result, repeated = generate(settings, request)
     result |= {"repeated": repeated, "seconds": round(time.perf_counter() - started, 3)}
     log.info("batch repeated" if repeated else "batch written", extra={"fields": result})
     return result

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .envelope import Delivery, EnvelopeError, deliveries
+from .moment import parse_moment
+
 MAX_ROWS = 1_000_000  # of one batch, which is one transaction
 MAX_DAYS = 3660
 MAX_HISTORY_ROWS = 10_000_000
@@ -16,7 +19,7 @@ FIRST_DAY, LAST_DAY = dt.date(2000, 1, 1), dt.date(2099, 12, 31)
 OPTIONS = ("rows", "seed", "as_of", "batch_id", "days")
 
 
-class InvalidRequest(ValueError):
+class InvalidRequestError(ValueError):
     """The event does not describe a batch; nothing was written."""
 
 
@@ -45,7 +48,7 @@ def seed_of(text: str) -> int:
 
 def _whole_number(name: str, value: object, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidRequest(f"{name} must be a whole number from {low} to {high}, got {value!r:.80}")
+        raise InvalidRequestError(f"{name} must be a whole number from {low} to {high}, got {value!r:.80}")
     return value
 
 
@@ -54,35 +57,48 @@ def _moment(name: str, value: object) -> dt.datetime:
     moment = None
     if isinstance(value, str):
         with contextlib.suppress(ValueError, OverflowError):
-            moment = dt.datetime.fromisoformat(value)
-            if len(value) <= len("2026-W01-1"):  # only a day
-                moment = dt.datetime.combine(moment.date(), dt.time.max)
-            moment = moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+            moment = parse_moment(value)
     if moment is None or not FIRST_DAY <= moment.date() <= LAST_DAY:
-        raise InvalidRequest(
-            f"{name} must be an ISO 8601 date or time between {FIRST_DAY} and {LAST_DAY}, got {value!r:.80}"
+        raise InvalidRequestError(
+            f"{name} must be an ISO 8601 day or time between {FIRST_DAY} and {LAST_DAY}, got {value!r:.80}"
         )
     return moment
 
 
-def parse_event(event: object, *, request_id: str, default_rows: int) -> BatchRequest:
-    """Read ``{"rows", "seed", "as_of", "batch_id", "days"}``, all optional, from a payload or EventBridge event.
+def parse_events(event: object, *, request_id: str, default_rows: int) -> list[BatchRequest]:
+    """Read what Lambda was invoked with: one request, or one for each message of a queue, stream or pipe.
 
-    An EventBridge event (it has ``detail-type``) gives its id and time, and the options in ``detail``; without
-    rows it is ``scheduled``. The batch id is what makes a batch exactly once: ``batch_id``, else the event's
-    id, else ``request_id``, which AWS keeps when it retries. Without a seed the batch id is the seed.
-    InvalidRequest says what is wrong.
+    The payload is ``{"rows", "seed", "as_of", "batch_id", "days"}``, all optional, in any wrapping that
+    ``envelope`` knows. An event of EventBridge without rows is ``scheduled``. The batch id is what makes a
+    batch exactly once: ``batch_id``, else the id of the innermost wrapping, else ``request_id``, each of
+    which AWS keeps when it delivers again. Without a seed the batch id is the seed. Raises
+    InvalidRequestError, before anything is written, where one of the requests is wrong.
     """
-    if not isinstance(event, Mapping):
-        raise InvalidRequest(f"the payload must be a JSON object, got {type(event).__name__}")
-    options: Mapping[str, Any] = event
-    if "detail-type" in event:
-        detail = event.get("detail") or {}
-        if not isinstance(detail, Mapping):
-            raise InvalidRequest(f"detail must be a JSON object, got {type(detail).__name__}")
-        options = {"batch_id": event.get("id"), "as_of": event.get("time")} | dict(detail)
-    if unknown := sorted(set(map(str, options)) - set(OPTIONS)):
-        raise InvalidRequest(f"unknown option {unknown[0]!r:.80}; known are {', '.join(OPTIONS)}")
+    try:
+        found = deliveries(event)
+    except EnvelopeError as error:
+        raise InvalidRequestError(str(error)) from error
+    # Messages without an id of their own would be the same batch.
+    ids = [request_id] if len(found) == 1 else [f"{request_id}/{number}" for number in range(len(found))]
+    return [_request(one, id_, default_rows) for one, id_ in zip(found, ids, strict=True)]
+
+
+def parse_event(event: object, *, request_id: str, default_rows: int) -> BatchRequest:
+    """Read an event that holds one request; InvalidRequestError where it holds more."""
+    requests = parse_events(event, request_id=request_id, default_rows=default_rows)
+    if len(requests) > 1:
+        raise InvalidRequestError(f"the payload must hold one request, got {len(requests)}")
+    return requests[0]
+
+
+def _request(delivery: Delivery, request_id: str, default_rows: int) -> BatchRequest:
+    options: dict[str, Any] = {"batch_id": delivery.id}
+    if delivery.event:
+        options["as_of"] = delivery.time
+    given_options: Mapping[str, Any] = delivery.payload
+    if unknown := sorted(set(map(str, given_options)) - set(OPTIONS)):
+        raise InvalidRequestError(f"unknown option {unknown[0]!r:.80}; known are {', '.join(OPTIONS)}")
+    options |= {name: value for name, value in given_options.items() if value is not None}
 
     def given(name: str, otherwise: Any) -> Any:
         value = options.get(name)
@@ -90,7 +106,7 @@ def parse_event(event: object, *, request_id: str, default_rows: int) -> BatchRe
 
     batch_id = given("batch_id", request_id)
     if not isinstance(batch_id, str) or not 1 <= len(batch_id) <= 200 or not batch_id.isprintable():
-        raise InvalidRequest(f"batch_id must be 1 to 200 printable characters, got {batch_id!r:.80}")
+        raise InvalidRequestError(f"batch_id must be 1 to 200 printable characters, got {batch_id!r:.80}")
     days = given("days", None)
     as_of = given("as_of", None)
     request = BatchRequest(
@@ -101,8 +117,8 @@ def parse_event(event: object, *, request_id: str, default_rows: int) -> BatchRe
         seed=_whole_number("seed", given("seed", seed_of(batch_id)), 0, 2**63 - 1),
         as_of=dt.datetime.now(dt.UTC) if as_of is None else _moment("as_of", as_of),
         days=None if days is None else _whole_number("days", days, 1, MAX_DAYS),
-        scheduled="detail-type" in event and options.get("rows") is None and days is None,
+        scheduled=delivery.event and options.get("rows") is None and days is None,
     )
     if request.days and (request.as_of.date() - FIRST_DAY).days < request.days:
-        raise InvalidRequest(f"days must not reach back before {FIRST_DAY}, got {request.days}")
+        raise InvalidRequestError(f"days must not reach back before {FIRST_DAY}, got {request.days}")
     return request

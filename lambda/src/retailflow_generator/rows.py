@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retailflow_generator.shop import STATUSES, Floats, Ints, Shop
+from .shop import STATUSES, Floats, Ints, Shop
 
 EPOCH = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)  # PostgreSQL's
 _MICROSECOND = dt.timedelta(microseconds=1)

@@ -7,9 +7,9 @@ that a customer or a product keeps its id, name, place and price for ever.
 from __future__ import annotations
 
 import datetime as dt
+import difflib
 import functools
 import itertools
-import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from faker import Faker
+from faker.config import AVAILABLE_LOCALES
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -27,7 +28,7 @@ Ints = NDArray[np.int64]
 STATUSES = ("placed", "paid", "shipped", "returned", "cancelled")
 
 
-class InvalidShop(ValueError):
+class InvalidShopError(ValueError):
     """A parameter of ``shop.toml`` is unknown, missing or impossible; the message names it."""
 
 
@@ -133,25 +134,21 @@ class _Section:
 
     def __init__(self, name: str, values: object, known: Iterable[str]) -> None:
         if not isinstance(values, Mapping):
-            raise InvalidShop(f"shop.toml: {name} is missing or is not a table")
+            raise InvalidShopError(f"shop.toml: {name} is missing or is not a table")
         known = list(known)
         if unknown := sorted(set(values) - set(known)):
-            raise InvalidShop(f"shop.toml: {name}.{unknown[0]} is unknown; known are {', '.join(known)}")
+            raise InvalidShopError(f"shop.toml: {name}.{unknown[0]} is unknown; known are {', '.join(known)}")
         self.name, self.values = name, values
 
     def get(self, key: str) -> Any:
         if key not in self.values:
-            raise InvalidShop(f"shop.toml: {self.name}.{key} is missing")
+            raise InvalidShopError(f"shop.toml: {self.name}.{key} is missing")
         return self.values[key]
 
     def number(self, key: str, low: float, high: float) -> float:
         value = self.get(key)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not (math.isfinite(value) and low <= value <= high)
-        ):
-            raise InvalidShop(
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise InvalidShopError(
                 f"shop.toml: {self.name}.{key} must be a number from {low} to {high}, got {value!r}"
             )
         checked: float = value
@@ -160,7 +157,7 @@ class _Section:
     def whole(self, key: str, low: int, high: int) -> int:
         value = self.number(key, low, high)
         if not isinstance(value, int):
-            raise InvalidShop(f"shop.toml: {self.name}.{key} must be a whole number, got {value!r}")
+            raise InvalidShopError(f"shop.toml: {self.name}.{key} must be a whole number, got {value!r}")
         return value
 
     def cents(self, key: str) -> int:
@@ -168,21 +165,21 @@ class _Section:
 
     def text(self, key: str) -> str:
         value = self.get(key)
-        if not isinstance(value, str) or not value.strip():
-            raise InvalidShop(f"shop.toml: {self.name}.{key} must be a text, got {value!r}")
-        return value
+        if not _is_text(value):
+            raise InvalidShopError(f"shop.toml: {self.name}.{key} must be a text, got {value!r}")
+        return str(value)
 
     def weights(self, key: str, length: int | None = None) -> list[float]:
         values = self.get(key)
         if not isinstance(values, list) or not values or len(values) != (length or len(values)):
             count = "at least one weight" if length is None else f"{length} weights"
-            raise InvalidShop(f"shop.toml: {self.name}.{key} must be a list of {count}")
+            raise InvalidShopError(f"shop.toml: {self.name}.{key} must be a list of {count}")
         each = _Section(
             f"{self.name}.{key}", {str(i): v for i, v in enumerate(values)}, map(str, range(len(values)))
         )
         weights = [each.number(str(i), 0, 1e9) for i in range(len(values))]
         if not any(weights):
-            raise InvalidShop(f"shop.toml: {self.name}.{key} must not be all zero")
+            raise InvalidShopError(f"shop.toml: {self.name}.{key} must not be all zero")
         return weights
 
     def odds(self, key: str, length: int | None = None) -> Floats:
@@ -191,9 +188,14 @@ class _Section:
     def sections(self, key: str, known: Iterable[str]) -> list[_Section]:
         values = self.get(key)
         if not isinstance(values, list):
-            raise InvalidShop(f"shop.toml: {self.name}.{key} must be a list of tables")
+            raise InvalidShopError(f"shop.toml: {self.name}.{key} must be a list of tables")
         known = list(known)
         return [_Section(f"{key}[{number}]", value, known) for number, value in enumerate(values, start=1)]
+
+
+def _is_text(value: object) -> bool:
+    """Whether PostgreSQL takes it and a person sees it."""
+    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
 
 
 def _odds(weights: Any) -> Floats:
@@ -212,7 +214,7 @@ def _zipf(count: int, exponent: float) -> Floats:
 
 
 def build_shop(parameters: Mapping[str, Any]) -> Shop:
-    """Make the pools and distributions from the parsed ``shop.toml``; InvalidShop names what is wrong."""
+    """Make the pools and distributions from the parsed ``shop.toml``; InvalidShopError names what is wrong."""
     keys = ("customers", "quantity", "discount", "shipping", "booking", "demand", "promotions", "life")
     top = _Section("the file", parameters, (*keys, "countries", "catalog", "categories"))
 
@@ -228,7 +230,7 @@ def build_shop(parameters: Mapping[str, Any]) -> Shop:
     if not isinstance(percent, list) or not all(
         isinstance(step, int) and not isinstance(step, bool) and 0 <= step <= 100 for step in percent
     ):
-        raise InvalidShop("shop.toml: discount.percent must be whole numbers from 0 to 100")
+        raise InvalidShopError("shop.toml: discount.percent must be whole numbers from 0 to 100")
     shipping = section("shipping", "per_unit", "free_above")
     demand = section("demand", "minutes", "hour", "weekday", "month")
 
@@ -263,16 +265,18 @@ def _catalog(top: _Section) -> tuple[tuple[Product, ...], list[str], Floats]:
     for category in top.sections("categories", ("name", "weight", "products")):
         name, entries = category.text("name"), category.get("products")
         if not isinstance(entries, Mapping) or not entries:
-            raise InvalidShop(f"shop.toml: {name} has no products")
+            raise InvalidShopError(f"shop.toml: {name} has no products")
         weights.append(category.number("weight", 0, 1e9) * _zipf(len(entries), popularity))
         for title, values in entries.items():
+            if not _is_text(title):
+                raise InvalidShopError(f"shop.toml: {name} has a product that is named {title!r}")
             entry = _Section(f"products.{title}", values, ("id", "price"))
             products.append(Product(entry.whole("id", 1, 2**31), title, name, entry.cents("price")))
     ids = [product.product_id for product in products]
     if twice := [number for number in ids if ids.count(number) > 1]:
-        raise InvalidShop(f"shop.toml: two products have the id {twice[0]}")
+        raise InvalidShopError(f"shop.toml: two products have the id {twice[0]}")
     if not products or not sum(map(np.sum, weights)):
-        raise InvalidShop("shop.toml: categories must hold a product and a weight above zero")
+        raise InvalidShopError("shop.toml: categories must hold a product and a weight above zero")
     return tuple(products), [product.category for product in products], np.concatenate(weights)
 
 
@@ -284,7 +288,9 @@ def _month_day(section: _Section, key: str) -> tuple[int, int]:
     except ValueError:
         day = None
     if day is None:
-        raise InvalidShop(f"shop.toml: {section.name}.{key} must be month-day as in 11-20, got {value!r}")
+        raise InvalidShopError(
+            f"shop.toml: {section.name}.{key} must be month-day as in 11-20, got {value!r}"
+        )
     return day.month, day.day
 
 
@@ -295,7 +301,7 @@ def _promotions(top: _Section, category_of: list[str], weights: Floats, steps: i
         factors = [boost.number(name, 0.01, 100) if name in boost.values else 1.0 for name in category_of]
         first, last = _month_day(section, "first"), _month_day(section, "last")
         if first > last:
-            raise InvalidShop(f"shop.toml: {section.name} must end in the year in which it began")
+            raise InvalidShopError(f"shop.toml: {section.name} must end in the year in which it began")
         promotions.append(
             Promotion(
                 name=section.text("name"),
@@ -313,9 +319,9 @@ def _life(section: _Section) -> Life:
     shares = {key: section.number(key, 0, 1) for key in ("cancelled", "returned", "pace", "delete")}
     days = [section.whole(key, 0, 3650) for key in ("paid_after", "shipped_after", "returned_after")]
     if shares["cancelled"] + shares["returned"] > 1:
-        raise InvalidShop("shop.toml: life.cancelled and life.returned must not exceed 1 together")
+        raise InvalidShopError("shop.toml: life.cancelled and life.returned must not exceed 1 together")
     if any(later < earlier for earlier, later in itertools.pairwise(days)):
-        raise InvalidShop("shop.toml: life needs paid_after <= shipped_after <= returned_after")
+        raise InvalidShopError("shop.toml: life needs paid_after <= shipped_after <= returned_after")
     return Life(
         **shares,
         window=section.whole("window", 0, 1_000_000),
@@ -327,8 +333,16 @@ def _life(section: _Section) -> Life:
     )
 
 
-def _names(locale: str, seed: int) -> tuple[list[str], list[str]]:
-    """First and last names of a locale: a few, because Faker is slow, for many combinations."""
+def _names(country: _Section, seed: int) -> tuple[list[str], list[str]]:
+    """First and last names of a country: a few, because Faker is slow, for many combinations."""
+    locale = country.text("locale").replace("-", "_")
+    if locale not in AVAILABLE_LOCALES:
+        known = sorted(AVAILABLE_LOCALES)
+        near = difflib.get_close_matches(locale, known, n=3, cutoff=0.5)
+        raise InvalidShopError(
+            f"shop.toml: {country.name}.locale must be a locale that Faker has, such as {', '.join(near or known)};"
+            f" got {locale!r}"
+        )
     faker = Faker(locale, providers=["faker.providers.person"])
     faker.seed_instance(seed)
     return [faker.first_name() for _ in range(100)], [faker.last_name() for _ in range(150)]
@@ -338,13 +352,13 @@ def _places(country: _Section) -> list[tuple[str, str]]:
     """Every (city, state) of a country."""
     states = country.get("states")
     if not isinstance(states, Mapping) or not all(
-        isinstance(cities, list) and cities and all(isinstance(city, str) and city for city in cities)
-        for cities in states.values()
+        _is_text(state) and isinstance(cities, list) and cities and all(map(_is_text, cities))
+        for state, cities in states.items()
     ):
-        raise InvalidShop(f"shop.toml: {country.name}.states must be lists of cities")
+        raise InvalidShopError(f"shop.toml: {country.name}.states must be lists of cities")
     places = [(city, state) for state, cities in states.items() for city in cities]
     if not places:
-        raise InvalidShop(f"shop.toml: {country.name}.states must hold a city")
+        raise InvalidShopError(f"shop.toml: {country.name}.states must hold a city")
     return places
 
 
@@ -353,10 +367,10 @@ def _customers(people: _Section, countries: list[_Section]) -> tuple[Customer, .
     rng = np.random.default_rng(seed)
     weights = [country.number("weight", 0, 1e9) for country in countries]
     if not any(weights):
-        raise InvalidShop("shop.toml: countries must hold a country with a weight above zero")
+        raise InvalidShopError("shop.toml: countries must hold a country with a weight above zero")
     titles = [country.text("name") for country in countries]
     places = [_places(country) for country in countries]
-    names = [_names(country.text("locale"), seed) for country in countries]
+    names = [_names(country, seed) for country in countries]
     homes = rng.choice(len(countries), size=count, p=_odds(weights)).tolist()
     # Three draws a customer: where in the country, which first and which last name.
     draws = rng.random((count, 3)).tolist()
