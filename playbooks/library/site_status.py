@@ -285,13 +285,18 @@ def judged(params: dict[str, Any], now: datetime.datetime) -> dict[str, Any]:
         Problem(f"host {one}", "has other ingress rules than its security group", "", MAKE_UP)
         for one in differing
     ]
+    # Where a host or the API is down, that is the reason, and told already.
+    if params["ingress"].get("error") and not problems:
+        problems.append(
+            Problem("ingress rules", f"cannot be compared: {params['ingress']['error']}", "", MAKE_UP)
+        )
     # What a host that is down held is told with the host.
     if "postgres" in up:
         problems += of_source(params["source"], now, params["quiet_minutes"])
     warehouse = params["warehouse"].get("answer")
     if not isinstance(warehouse, dict):
         error = params["warehouse"].get("error") or "no reason given"
-        problems.append(Problem("warehouse", f"does not answer: {error}", "", MAKE_UP))
+        problems.append(Problem("warehouse", f"cannot be read: {error}", "", MAKE_UP))
     if "dagster_dbt" in up:
         problems += of_runs(params["runs"], now, params["stale_minutes"])
 

@@ -166,6 +166,6 @@ def test_the_status_of_a_site_of_which_nothing_answers_comes_in_time(
         else "emulator retailflow-aws: does not run",
         "AWS API (emulated): does not answer",
         *(f"host retailflow-{role.replace('_', '-')}: cannot be logged in to" for role in roles),
-        "warehouse: does not answer",
+        "warehouse: cannot be read",
     ):
         assert f"  - {part}" in told, told

@@ -261,6 +261,15 @@ def test_docker_and_the_emulated_api_are_parts_too() -> None:
     assert judged(ingress={"differing": ["shop-airbyte"]})["problems"][0]["part"] == "host shop-airbyte"
 
 
+def test_rules_that_cannot_be_compared_are_told_where_nothing_else_is_the_reason() -> None:
+    ingress = {"differing": [], "error": "permission denied"}
+    (problem,) = judged(ingress=ingress)["problems"]
+    assert problem["part"] == "ingress rules" and "permission denied" in problem["what"]
+    hosts = site()["hosts"]
+    hosts["shop-airbyte"] |= {"reachable": False}
+    assert [one["part"] for one in judged(hosts=hosts, ingress=ingress)["problems"]] == ["host shop-airbyte"]
+
+
 def test_on_aws_there_are_no_emulators() -> None:
     status = judged(target="aws", cloud={"services": [], "expected": [], "problem": ""})
     assert status["well"] and "Emulators" not in text(status)
