@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,11 +13,11 @@ import snowflake.connector
 import yaml
 
 from .conftest import AWS, PORTS, ROOT, STATE, wait_for
+from .site import NEVER, RULE, graphql, launch
 
 Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
 HOSTS = {f"retailflow-{role}" for role in ("postgres", "airbyte", "dagster-dbt", "metabase")}
-RULE = "retailflow-generator-schedule"
 # What site.yml does: hosts and services first, then what makes rows.
 STEPS = [play["import_playbook"] for play in yaml.safe_load((ROOT / "site.yml").read_text())]
 WIRE = STEPS.index("playbooks/wire.yml")
@@ -45,30 +44,6 @@ def instances() -> dict[str, str]:
             name = next(tag["Value"] for tag in instance["Tags"] if tag["Key"] == "Name")
             found[name] = instance["State"]["Name"]
     return found
-
-
-def graphql(query: str, **variables: Any) -> Any:
-    body = json.dumps({"query": query, "variables": variables}).encode()
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{PORTS['dagster']}/graphql", body, {"content-type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as response:
-        return json.load(response)["data"]
-
-
-def launch() -> str:
-    """A run of what takes a while and needs no new rows; returns its id."""
-    job = {
-        "repositoryLocationName": "retailflow",
-        "repositoryName": "__repository__",
-        "jobName": "transform_job",
-    }
-    answer = graphql(
-        "mutation ($p: ExecutionParams!) { launchRun(executionParams: $p) { ... on LaunchRunSuccess { run { runId } } } }",
-        p={"selector": job, "runConfigData": {}},
-    )
-    run_id: str = answer["launchRun"]["run"]["runId"]
-    return run_id
 
 
 def raw() -> tuple[int, int]:
@@ -106,7 +81,7 @@ def quiet(sql: Callable[[str], str], playbook: Playbook) -> Iterator[dict[str, A
         return looks == 3  # an invocation needs a second until there is something to see
 
     try:
-        events.put_rule(Name=RULE, ScheduleExpression="rate(365 days)", State="ENABLED")
+        events.put_rule(Name=RULE, ScheduleExpression=NEVER, State="ENABLED")
         wait_for(nothing_under_way, 120, "the generator's last batch has ended")
         yield rule
     finally:
@@ -123,7 +98,7 @@ def test_a_pause_lets_runs_end_and_loses_no_row(
     last = int(sql("select max(order_id) from sales"))
     orders, loaded = sql(everything.format(last)), raw()
     assert instances() == dict.fromkeys(HOSTS, "running")
-    run_id = launch()
+    run_id = launch("transform_job")  # it takes a while and needs no new rows
 
     paused = playbook("playbooks/pause.yml")
     assert paused.returncode == 0, paused.stdout[-6000:]

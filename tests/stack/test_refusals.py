@@ -1,0 +1,70 @@
+"""Bad input is refused before anything changes, and what the site writes down leads to its hosts."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from .conftest import ROOT, STATE
+
+Playbook = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_a_taken_port_is_named_before_anything_changes(playbook: Playbook) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ports = json.dumps({"local_cloud_ports": {"aws": 14566, "registry": port}})
+        found = playbook("playbooks/cloud.yml", "-e", ports)
+    assert found.returncode != 0
+    assert "Nothing was changed" in found.stdout
+    assert f"port {port} on 127.0.0.1, meant for registry, is taken" in found.stdout
+    assert "changed=0" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        ({"local_cloud_min_disk_gb": 10**6}, "GiB free"),
+        ({"local_cloud_min_memory_gb": 10**6}, "GiB of memory are available"),
+    ],
+)
+def test_too_small_a_machine_is_refused(playbook: Playbook, variable: dict[str, int], message: str) -> None:
+    # A running site has what it needs already, so the check takes another owner's view.
+    extra = {**variable, "local_cloud_labels": {"retailflow.site": "somebody-else"}}
+    found = playbook("playbooks/cloud.yml", "-e", json.dumps(extra))
+    assert found.returncode != 0
+    assert "Nothing was changed" in found.stdout and message in found.stdout
+    assert "changed=0" in found.stdout
+
+
+def test_a_misspelt_variable_is_refused_before_anything_changes(playbook: Playbook) -> None:
+    found = playbook("site.yml", "-e", "postgres_prot=5433")
+    assert found.returncode != 0
+    assert "postgres_prot (did you mean postgres_port" in found.stdout
+    assert "changed=0" in found.stdout
+
+
+def test_env_and_ssh_config_lead_to_the_hosts() -> None:
+    env = dict(
+        line.split("=", 1) for line in (ROOT / ".env").read_text().splitlines() if not line.startswith("#")
+    )
+    assert env["RETAILFLOW_TARGET"] == "local"
+    assert (ROOT / ".env").stat().st_mode & 0o777 == 0o600
+    for role in ("postgres", "airbyte", "dagster-dbt", "metabase"):
+        command = ["ssh", "-F", str(STATE / "ssh_config"), f"ec2-{role}", "hostname -I && docker ps -q"]
+        found = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+        assert env[f"{role.replace('-', '_').upper()}_PRIVATE_IP"] in found.split()
+        assert len(found.splitlines()) > 1, "people see the containers without sudo"
+
+
+def test_the_function_can_be_read_without_its_secret() -> None:
+    found = subprocess.run(
+        ["make", "--no-print-directory", "print-lambda"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    assert "retailflow_generator/handler.py" in found
+    assert (ROOT / ".secrets/local/db_generator").read_text().strip() not in found
+    assert "(secret)" in found
