@@ -6,12 +6,14 @@
   `agentConnected` is false; moto says true.
 - IAM authorizes actions under the service's prefix (`cloudwatch:PutMetricAlarm`). moto takes the name that requests are signed
   for (`monitoring`), which no policy names.
+- Lambda retries events and keeps those that failed, its metrics are counted, alarms on them are evaluated: `asynchronous.py`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import asynchronous
 from moto.ec2.models.instances import Instance
 from moto.ecs.models import ContainerInstance
 from moto.iam.access_control import IAMRequestBase
@@ -53,6 +55,7 @@ def authorize(self: IAMRequestBase, resource: str) -> None:
 Instance.terminate = terminate  # type: ignore[method-assign]
 ContainerInstance.__init__ = enter  # type: ignore[method-assign]
 IAMRequestBase.check_action_permitted = authorize  # type: ignore[method-assign]
+asynchronous.install()
 
 if __name__ == "__main__":
     main()
