@@ -125,8 +125,12 @@ screenshots: made ## pictures of the dashboards for the documentation, in docs/i
 
 STAGES :=
 .PHONY: test
-test: bootstrap ## everything that can fail (STAGES="lint unit stack molecule")
-	@tools/test $(STAGES)
+test: ## everything that can fail (STAGES="lint unit stack faults molecule")
+	@before=$$(mktemp)
+	trap 'rm -f "$$before"' EXIT
+	tools/machine-state > "$$before"
+	tools/machine $(MACHINE)
+	tools/test --machine-was "$$before" $(STAGES)
 
 SUBJECTS :=
 .PHONY: bench
