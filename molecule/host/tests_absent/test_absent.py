@@ -11,6 +11,7 @@ def test_nothing_is_left(host: Any) -> None:
     networks = host.check_output("docker network ls --format '{{.Name}}'").split()
     assert sorted(networks) == ["bridge", "host", "none"]
     assert not host.file("/etc/docker/daemon.json").exists
+    assert not host.file("/etc/systemd/system/docker.service.d").exists
     assert not host.file("/etc/ecs").exists
     assert not host.package("amazon-ecs-init").is_installed
     assert host.run("systemctl is-active ecs.service").stdout.strip() != "active"
