@@ -1,4 +1,4 @@
-"""Lets tests import the modules of roles and playbooks as Ansible does: by name, with what they share in module_utils."""
+"""Lets tests import the modules and filters of roles and playbooks as Ansible does: by name, with what they share in module_utils."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 import ansible.module_utils
 
 _ROOT = Path(__file__).parent
-sys.path[:0] = map(str, sorted(_ROOT.glob("roles/*/library")))
+sys.path[:0] = [
+    str(one) for kind in ("library", "filter_plugins") for one in sorted(_ROOT.glob(f"roles/*/{kind}"))
+]
 ansible.module_utils.__path__.extend(
     map(str, [_ROOT / "module_utils", *sorted(_ROOT.glob("roles/*/module_utils"))])
 )

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 import uvicorn
 import yaml
+from ansible.errors import AnsibleFilterError
 from ansible.module_utils.metabase.bodies import card_body, differences, grid_body
 from ansible.module_utils.metabase.client import Api
 from ansible.module_utils.metabase.errors import MetabaseError
@@ -21,6 +22,7 @@ from ansible.module_utils.metabase.rules import load
 from ansible.module_utils.testing import patch_module_args
 
 import metabase_content as module
+from metabase_yaml import metabase_yaml
 from retailflow_emulators.dashboards import vault
 from retailflow_emulators.dashboards.app import build_app
 from retailflow_emulators.dashboards.settings import Settings
@@ -384,7 +386,7 @@ def test_filters_and_tabs_are_made_once_and_put_back(run: Run, server: Server) -
     assert api("POST", path, sent)["status"] == "completed"
     api("PUT", "/api/dashboard/1", {"parameters": [{**board["parameters"][0], "default": "Peru"}]})
     query = board["dashcards"][1]["card"]["dataset_query"]
-    query["stages"][0]["template-tags"]["country"]["required"] = True
+    query["stages"][0]["template-tags"][0]["required"] = True
     api("PUT", "/api/card/2", {"dataset_query": query})
     shown = run(check=True, content=content)
     assert shown["actions"] == ["update card By country", "place the cards of dashboard Board"]
@@ -644,3 +646,113 @@ def test_dashcards_and_tabs_keep_their_ids_and_their_options() -> None:
         (8, 1, 3),
     ]
     assert body["dashcards"][0]["visualization_settings"] == {"card.title": "T"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["a.yml", "cards", "sales", "name"], "  Sales\t"),
+        (["a.yml", "cards", "sales", "description"], "First line\nsecond line\n"),
+        (["a.yml", "cards", "sales", "sql"], "\n select 1 \n\n"),
+        (["a.yml", "cards", "sales", "sql"], "select 1 -- " + "x" * 10_000),
+        (["a.yml", "cards", "sales", "name"], "n" * 254),
+        (["a.yml", "collections", "shop", "name"], " Shop\u00a0"),
+        (["a.yml", "collections", "shop", "description"], " All "),
+        (["b.yml", "dashboards", "board", "name"], "\nBoard "),
+        (["b.yml", "dashboards", "board", "description"], "| block\n"),
+        (["a.yml", "cards", "sales", "columns"], {"Größe €": {"decimals": 1}, "名": {}, 'a"b\\c\n': {}}),
+        (["a.yml", "cards", "sales", "settings"], {"graph.metrics": 7, "x": {}}),
+    ],
+)
+def test_what_a_file_may_say_is_written_once(run: Run, path: list[Any], value: Any) -> None:
+    content = changed(path, value)
+    assert run(content=content)["changed"] is True
+    assert run(content=content)["actions"] == []
+    run()
+    updated = run(content=content)
+    assert len(updated["actions"]) <= 1
+    assert run(content=content)["actions"] == []
+
+
+def test_names_of_tabs_and_filters_may_have_blanks_around_them(run: Run) -> None:
+    content = with_filters()
+    board = content["b.yml"]["dashboards"]["board"]
+    board["tabs"] = [" One", "Two\n"]
+    board["cards"][1]["tab"] = "Two "
+    board["filters"]["country"]["name"] = " Country "
+    assert run(content=content)["changed"]
+    assert run(content=content)["actions"] == []
+    assert run(content=with_filters())["actions"] == []
+
+
+def test_column_settings_have_the_key_that_metabase_gives_them(run: Run, server: Server) -> None:
+    run(content=changed(["a.yml", "cards", "sales", "columns"], {"Größe €": {"decimals": 1}}))
+    settings = log_in(server)("GET", "/api/card/1")["visualization_settings"]
+    assert settings == {"column_settings": {'["name","Größe €"]': {"decimals": 1}}}
+    # What the file no longer says goes too.
+    assert run()["actions"] == ["update card Sales"]
+    assert log_in(server)("GET", "/api/card/1")["visualization_settings"].get("column_settings", {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["a.yml", "cards", "sales", "name"], "n" * 255, "cards.sales.name: must be text of at most 254"),
+        (["b.yml", "dashboards", "board", "name"], "n" * 255, "board.name: must be text of at most 254"),
+        (["a.yml", "cards", "sales", "name"], "a\0b", "cards.sales.name: must be text"),
+        (["a.yml", "cards", "sales", "columns"], {"N": 7}, "cards.sales.columns.N: must be a map"),
+        (["a.yml", "cards", "sales", "settings"], {"x": float("nan")}, "hold what JSON cannot"),
+        (["a.yml", "cards", "sales", "sql"], "select '[[1,2],[3,4]]'", "also within a string"),
+        (["a.yml", "cards", "sales", "sql"], "select 1 [[and x", "no ]] that closes it"),
+        (["a.yml", "cards", "sales", "sql"], "select 1 [[and {{a b}}]]", "letters, digits and _"),
+        (["a.yml", "cards", "sales", "sql"], "select 1 [[and {{#12}}]]", "letters, digits and _"),
+    ],
+)
+def test_what_metabase_would_not_hold_or_run_is_refused_before_anything_is_written(
+    run: Run, server: Server, path: list[Any], value: Any, message: str
+) -> None:
+    answer = run(content=changed(path, value))
+    assert answer["failed"]
+    assert message in answer["msg"]
+    assert server.writes == []
+
+
+@pytest.mark.parametrize(
+    "sql", ["select '[ [1,2],[3,4] ]'", "select 1 -- [[ {{x}}", "select /* [[1]] */ 1", "select ']]'"]
+)
+def test_brackets_that_metabase_leaves_alone_are_taken(run: Run, sql: str) -> None:
+    content = changed(["a.yml", "cards", "sales", "sql"], sql)
+    assert run(content=content)["changed"]
+    assert run(content=content)["actions"] == []
+
+
+@pytest.mark.parametrize(("key", "name"), [("tab", "Country"), ("country", "Tab"), ("Tab", "Country")])
+def test_a_filter_called_tab_is_refused(run: Run, server: Server, key: str, name: str) -> None:
+    content = with_filters()
+    board = content["b.yml"]["dashboards"]["board"]
+    board["filters"] = {key: {**board["filters"]["country"], "name": name}}
+    content["a.yml"]["cards"]["by_country"]["sql"] = f"select 1 [[where country = {{{{{key}}}}}]]"
+    assert f"board.filters.{key}: Metabase keeps the name 'tab'" in run(content=content)["msg"]
+    assert server.writes == []
+
+
+def test_a_key_that_is_there_twice_in_one_file_is_named() -> None:
+    twice = "cards:\n  a: {name: X}\n  b: {name: Y}\n  a: {name: Z}\n"
+    with pytest.raises(AnsibleFilterError, match=r"content\.yml: the key 'a' is there already in line 2"):
+        metabase_yaml({"content.yml": twice})
+    merged = "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n"
+    assert metabase_yaml({"a.yml": merged, "b.yml": "- '1'\n"}) == {
+        "a.yml": {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}},
+        "b.yml": ["1"],
+    }
+    for wrong in ("a: [", "? {x: 1, x: 2}\n: 1", "a: {b: 1, 'b': 2}", "a: !!python/object:os.x {}"):
+        with pytest.raises(AnsibleFilterError, match=r"(?s)w\.yml: .*Nothing was changed"):
+            metabase_yaml({"w.yml": wrong})
+
+
+@pytest.mark.parametrize("tags", [{"n": {"name": "n", "type": "text"}}, [{"name": "n", "type": "text"}]])
+def test_template_tags_are_compared_in_either_form(tags: Any) -> None:
+    desired = card_body({**CARD, "sql": "select 1 [[and {{n}}]]"}, 1, 2)
+    stage = {**desired["dataset_query"]["stages"][0], "template-tags": tags}
+    actual = {**desired, "dataset_query": {**desired["dataset_query"], "stages": [stage]}}
+    assert differences(desired, actual) == {}

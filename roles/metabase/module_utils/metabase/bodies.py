@@ -10,13 +10,14 @@ import uuid
 from typing import Any
 
 from .items import Item
-from .rules import variables
+from .sql import variables
 
 
 def card_body(item: Item, database_id: int | None, collection_id: int | None) -> Item:
     """A card as the API takes it; column options are keyed as Metabase keys them."""
     columns = {
-        json.dumps(["name", name], separators=(",", ":")): options
+        # As JSON.stringify writes it, which leaves letters of every alphabet as they are.
+        json.dumps(["name", name], separators=(",", ":"), ensure_ascii=False): options
         for name, options in item.get("columns", {}).items()
     }
     tags = {
@@ -26,7 +27,7 @@ def card_body(item: Item, database_id: int | None, collection_id: int | None) ->
             "display-name": _title(name),
             "type": "text",
         }
-        for name in variables(item)
+        for name in variables(item["sql"])
     }
     stage = {"lib/type": "mbql.stage/native", "native": item["sql"].strip()}
     return {
@@ -59,9 +60,11 @@ def query_of(card: Item) -> Item:
     else:
         native = query.get("native") or {}
         sql = native.get("query")
-    tags = native.get("template-tags") or {}
+    tags = native.get("template-tags") or []
+    # A list since 0.63, a map before it: metabase/metabase, pull request 77133.
     shown = {
-        name: [tag.get("type"), bool(tag.get("required")), tag.get("default")] for name, tag in tags.items()
+        tag.get("name"): [tag.get("type"), bool(tag.get("required")), tag.get("default")]
+        for tag in (tags.values() if isinstance(tags, dict) else tags)
     }
     return {"database": query.get("database"), "sql": sql, "variables": shown}
 
@@ -73,8 +76,12 @@ def differences(desired: Item, actual: Item) -> dict[str, tuple[Any, Any]]:
         before = actual.get(name)
         if name == "dataset_query":
             before, after = query_of(actual), query_of(desired)
-        elif name in ("details", "visualization_settings"):
+        elif name == "details":
             before = {key: (before or {}).get(key) for key in after}
+        elif name == "visualization_settings":
+            before, after = (
+                {key: value for key, value in (one or {}).items() if value != {}} for one in (before, after)
+            )
         if before != after:
             changed[name] = (before, after)
     return changed
@@ -130,7 +137,7 @@ def grid_body(
                 "card_id": card_id,
                 "target": ["variable", ["template-tag", name]],
             }
-            for name in variables(cards[place["card"]])
+            for name in variables(cards[place["card"]]["sql"])
             if name in item.get("filters", {})
         ]
         dashcards.append(

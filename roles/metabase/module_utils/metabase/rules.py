@@ -4,24 +4,37 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
 
 from .errors import MetabaseError
 from .items import Item
+from .sql import variables
 
-TEXT, MAP, LIST, NUMBER, ENTITY = (
+TEXT, NAME, MAP, LIST, NUMBER, ENTITY = (
     "text",
-    "a map",
+    "text of at most 254 characters",
+    "a map of named values",
     "a list",
     "a whole number",
     "21 letters, digits, - or _",
 )
 ROLE = "the word role"
+NAME_BOUND = 254  # characters that Metabase's tables hold of the name of a card or a dashboard
+TAB = "tab"  # what Metabase's addresses call the tab of a dashboard
+
+
+def _is_text(value: Any) -> bool:
+    """Whether PostgreSQL and JSON hold it: no NUL, no half of a surrogate pair."""
+    return isinstance(value, str) and bool(value.strip()) and not re.search("[\0\ud800-\udfff]", value)
+
+
 CHECKS: dict[str, Callable[[Any], bool]] = {
-    TEXT: lambda value: isinstance(value, str) and bool(value.strip()),
-    MAP: lambda value: isinstance(value, dict),
+    TEXT: _is_text,
+    NAME: lambda value: _is_text(value) and len(value.strip()) <= NAME_BOUND,
+    MAP: lambda value: isinstance(value, dict) and all(_is_text(key) for key in value),
     LIST: lambda value: isinstance(value, list),
     NUMBER: lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
     ENTITY: lambda value: isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z0-9_-]{21}", value)),
@@ -33,7 +46,7 @@ FIELDS: dict[str, dict[str, tuple[str, bool]]] = {
     "cards": {
         "entity_id": (ENTITY, True),
         "collection": (TEXT, True),
-        "name": (TEXT, True),
+        "name": (NAME, True),
         "description": (TEXT, False),
         "display": (TEXT, True),
         "sql": (TEXT, True),
@@ -43,7 +56,7 @@ FIELDS: dict[str, dict[str, tuple[str, bool]]] = {
     },
     "dashboards": {
         "collection": (TEXT, True),
-        "name": (TEXT, True),
+        "name": (NAME, True),
         "description": (TEXT, False),
         "filters": (MAP, False),
         "tabs": (LIST, False),
@@ -57,8 +70,6 @@ PLACE = {
     **dict.fromkeys(("row", "col", "size_x", "size_y"), (NUMBER, True)),
 }
 GRID = 24  # columns
-VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-OPTIONAL = re.compile(r"\[\[.*?\]\]", re.DOTALL)
 
 
 def load(files: dict[str, Any]) -> dict[str, dict[str, Item]]:
@@ -72,10 +83,12 @@ def load(files: dict[str, Any]) -> dict[str, dict[str, Item]]:
                 raise MetabaseError(f"{file}: {kind}: expected a map under one of {', '.join(FIELDS)}")
             for key, item in items.items():
                 where = f"{file}: {kind}.{key}"
+                if not _is_text(key):
+                    raise MetabaseError(f"{where}: a key must be {TEXT}")
                 _check_fields(where, item, FIELDS[kind])
                 if key in found[kind]:
                     raise MetabaseError(f"{where}: declared already in {found[kind][key]['where']}")
-                found[kind][key] = dict(item, where=where)
+                found[kind][key] = dict(_trimmed(item), where=where)
     _check_unique("collections", "name", found["collections"], lambda item: item["name"])
     _check_unique("cards", "entity_id", found["cards"], lambda item: item["entity_id"])
     _check_unique("cards", "name", found["cards"], lambda item: (item["collection"], item["name"]))
@@ -84,13 +97,46 @@ def load(files: dict[str, Any]) -> dict[str, dict[str, Item]]:
         if item["collection"] not in found["collections"]:
             raise MetabaseError(f"{item['where']}.collection: there is no collection {item['collection']!r}")
     for item in found["cards"].values():
-        if left := VARIABLE.search(OPTIONAL.sub("", item["sql"])):
-            raise MetabaseError(
-                f"{item['where']}.sql: put the condition with {left[0]} into [[ ]], so that it runs without a value"
-            )
+        _check_card(item)
     for item in found["dashboards"].values():
         _check_dashboard(item, found["cards"])
     return found
+
+
+def _trimmed(item: Item) -> Item:
+    """An item without the blanks around names, which nobody means and a ``|`` block brings along."""
+    trimmed = dict(item)
+    for name in ("name", "description", "sql", "tab"):
+        if name in item:
+            trimmed[name] = item[name].strip()
+    if "tabs" in item:
+        trimmed["tabs"] = [tab.strip() if isinstance(tab, str) else tab for tab in item["tabs"]]
+    if "filters" in item:
+        trimmed["filters"] = {
+            key: _trimmed(one) if isinstance(one, dict) and _is_text(one.get("name")) else one
+            for key, one in item["filters"].items()
+        }
+    if isinstance(item.get("cards"), list):
+        trimmed["cards"] = [
+            _trimmed(place) if isinstance(place, dict) and _is_text(place.get("tab")) else place
+            for place in item["cards"]
+        ]
+    return trimmed
+
+
+def _check_card(item: Item) -> None:
+    where = item["where"]
+    try:
+        variables(item["sql"])
+    except MetabaseError as error:
+        raise MetabaseError(f"{where}.sql: {error}") from None
+    for name, options in item.get("columns", {}).items():
+        if not CHECKS[MAP](options):
+            raise MetabaseError(f"{where}.columns.{name}: must be {MAP}")
+    try:
+        json.dumps([item.get("settings"), item.get("columns")], allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise MetabaseError(f"{where}: settings or columns hold what JSON cannot: {error}") from None
 
 
 def _check_dashboard(item: Item, cards: dict[str, Item]) -> None:
@@ -110,21 +156,21 @@ def _check_dashboard(item: Item, cards: dict[str, Item]) -> None:
             raise MetabaseError(
                 f"{at}.tab: must be one of {', '.join(tabs)}" if tabs else f"{at}.tab: there are no tabs"
             )
-    placed = {name for place in item["cards"] for name in variables(cards[place["card"]])}
+    placed = {name for place in item["cards"] for name in variables(cards[place["card"]]["sql"])}
+    labels: dict[str, str] = {}
     for name, one in item.get("filters", {}).items():
         at = f"{where}.filters.{name}"
         _check_fields(at, one, FILTER)
+        if TAB in (name.lower(), one["name"].lower()):
+            raise MetabaseError(f"{at}: Metabase keeps the name {TAB!r} for the tabs of a dashboard")
+        if (other := labels.setdefault(one["name"], name)) != name:
+            raise MetabaseError(f"{at}.name: the filter {other} has the same")
         if name not in placed:
             raise MetabaseError(f"{at}: no card of this dashboard has the variable {{{{{name}}}}}")
         if ("card" in one) != ("column" in one):
             raise MetabaseError(f"{at}: card and column go together")
         if "card" in one and one["card"] not in cards:
             raise MetabaseError(f"{at}.card: there is no card {one['card']!r}")
-
-
-def variables(card: Item) -> list[str]:
-    """Names of the variables in a card's SQL, each once."""
-    return sorted(set(VARIABLE.findall(card["sql"])))
 
 
 def _check_fields(where: str, item: Any, fields: dict[str, tuple[str, bool]]) -> None:
