@@ -15,6 +15,8 @@ from retailflow_emulators.dashboards.settings import Settings
 from retailflow_emulators.dashboards.store import Store
 from retailflow_emulators.dashboards.warehouse import Column, Result, Value, WarehouseError
 
+from . import metabase_answers
+
 ADMIN = {"email": "Admin@retailflow.example", "password": "secret1"}
 
 
@@ -43,9 +45,10 @@ class FakeWarehouse:
         self._answer()
         self.checked.append(details)
 
-    def tables(self, details: dict[str, Any]) -> list[dict[str, str]]:
+    def tables(self, details: dict[str, Any]) -> list[dict[str, Any]]:
         self._answer()
-        return [{"schema": "MARTS", "name": "NET_REVENUE_BY_COUNTRY"}]
+        columns = [{"name": "COUNTRY", "type": "TEXT"}, {"name": "NET_REVENUE", "type": "NUMBER"}]
+        return [{"schema": "MARTS", "name": "NET_REVENUE_BY_COUNTRY", "columns": columns}]
 
     def query(
         self, details: dict[str, Any], sql: str, limit: int, values: Mapping[str, Value] | None = None
@@ -77,10 +80,23 @@ def settings(tmp_path: Path) -> Settings:
     return Settings.from_env({"MB_DATA_DIR": str(tmp_path), "MB_ENCRYPTION_SECRET_KEY": KEY})
 
 
+class JudgingClient(TestClient):
+    """A client that holds every answer of the API to Metabase's shape, and no answer to be a crash."""
+
+    def request(self, method: str, url: Any, **options: Any) -> Any:
+        answer = super().request(method, url, **options)
+        assert answer.status_code != 500, answer.text
+        path = answer.url.path
+        if path.startswith("/api/") and answer.is_success and not path.endswith("/csv"):
+            value = answer.json() if answer.content else None
+            assert metabase_answers.violations(method, path, value) == []
+        return answer
+
+
 @pytest.fixture
 def fresh(settings: Settings, warehouse: FakeWarehouse) -> Iterator[TestClient]:
     store = Store(settings.database_url)
-    yield TestClient(build_app(settings, store, warehouse), follow_redirects=False)
+    yield JudgingClient(build_app(settings, store, warehouse), follow_redirects=False)
     store.close()
 
 

@@ -43,7 +43,9 @@ def test_a_sync_tells_when_it_is_done_or_that_it_failed(client: TestClient, ware
     identity = add_database(client)["id"]
     assert status() == "complete"
     tables = client.get(f"/api/database/{identity}?include=tables").json()["tables"]
-    assert tables == [{"schema": "MARTS", "name": "NET_REVENUE_BY_COUNTRY"}]
+    assert [(one["schema"], one["name"], one["display_name"]) for one in tables] == [
+        ("MARTS", "NET_REVENUE_BY_COUNTRY", "Net Revenue By Country")
+    ]
     warehouse.down = "gone"
     client.post(f"/api/database/{identity}/sync_schema")
     assert status() == "aborted"

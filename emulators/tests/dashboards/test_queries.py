@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from retailflow_emulators.dashboards import queries
@@ -42,7 +44,10 @@ def test_a_value_is_bound_and_never_becomes_sql(
 @pytest.mark.parametrize(
     ("tag", "given", "message"),
     [
-        ({"type": "text"}, {}, "needs a value of n"),
+        ({"type": "text"}, {}, 'missing required parameters: #{"n"}'),
+        ({"type": "text", "required": True, "display-name": "Net"}, {}, "pick a value for 'Net'"),
+        ({"type": "number"}, {"n": "nan"}, "n must be a number"),
+        ({"type": "number"}, {"n": {}}, "n must be a number"),
         ({"type": "number"}, {"n": "many"}, "n must be a number"),
         ({"type": "text"}, {"n": ["a", "b"]}, "n takes one value"),
     ],
@@ -58,10 +63,49 @@ def test_a_default_counts_and_sql_without_variables_stays_as_it_is() -> None:
         "template-tags": {"n": {"type": "number", "default": "2"}},
     }
     assert queries.bind(stage, {}) == ("select %(n)s", {"n": 2.0})
-    assert queries.bind({"native": "select '{{n}}', a[[1]], 5 % 2"}, {}) == (
-        "select '{{n}}', a[[1]], 5 % 2",
-        {},
-    )
+    assert queries.bind({"native": "select '%', 5 % 2"}, {}) == ("select '%', 5 % 2", {})
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("select '[[1,2],[3,4]]' [[where c = {{c}}]]", "clauses must contain at least one"),
+        ("select a[[1]]", "clauses must contain at least one"),
+        ("select 1 [[and [[c = {{c}}]] ]]", "clauses must contain at least one"),
+        ("select 1 [[and c = {{c}}", "no matching"),
+        ("select {{c", "no matching"),
+        ("select {{ }}", "cannot be empty"),
+    ],
+)
+def test_brackets_are_read_as_metabase_reads_them_also_within_a_string(sql: str, message: str) -> None:
+    stage = {"native": sql, "template-tags": {"c": {"type": "text"}}}
+    with pytest.raises(WarehouseError, match=message):
+        queries.bind(stage, {"c": "x"})
+
+
+@pytest.mark.parametrize(
+    ("sql", "bound"),
+    [
+        ("select 1 -- [[ {{x}}\n", "select 1 -- [[ {{x}}\n"),
+        ("select /* [[1]] */ '{', 1]]", "select /* [[1]] */ '{', 1]]"),
+        ("select '[ [1,2],[3,4] ]' [[, {{ c }} ]][[ {{gone}}]]", "select '[ [1,2],[3,4] ]' , %(c)s "),
+        ("select 1 [[ -- {{c}}\n]]", "select 1  -- %(c)s\n"),
+    ],
+)
+def test_comments_and_single_brackets_are_left_alone(sql: str, bound: str) -> None:
+    stage = {"native": sql, "template-tags": {"c": {"type": "text"}}}
+    assert queries.bind(stage, {"c": "x"})[0] == bound
+
+
+@given(st.lists(st.sampled_from(["[[", "]]", "{{c}}", "{{", "}}", "--", "/*", "*/", "\n", "%", "'", "x"])))
+def test_any_sql_is_bound_or_refused_and_keeps_what_is_no_clause(parts: list[str]) -> None:
+    sql = "".join(parts)
+    try:
+        bound, used = queries.bind({"native": sql, "template-tags": {"c": {"type": "text"}}}, {"c": "v"})
+    except WarehouseError:
+        return
+    plain = bound % {"c": "{{c}}"} if used else bound
+    assert plain.replace("[[", "").replace("]]", "") == sql.replace("[[", "").replace("]]", "")
 
 
 def test_a_filter_reaches_the_cards_that_it_is_mapped_onto(

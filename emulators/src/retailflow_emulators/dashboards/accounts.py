@@ -10,6 +10,7 @@ import secrets
 import uuid
 
 from . import models
+from .answers import API_VERSION, user
 from .errors import ApiError
 from .permissions import ADMINISTRATORS, ALL_USERS
 from .records import Records, now
@@ -29,6 +30,10 @@ class Accounts:
     def __init__(self, settings: Settings, records: Records) -> None:
         self._settings, self._records = settings, records
         self._names, self._addresses = Throttle(ATTEMPTS_OF_A_NAME), Throttle(ATTEMPTS_OF_AN_ADDRESS)
+        for key in records.store.all("api_key"):
+            if "user_id" not in key:  # of an earlier release, whose keys had no user
+                added = self._key_user(key["name"], key["group_id"])
+                records.changed("api_key", key["id"], {"user_id": added["id"]})
         if not records.store.setting("setup-token"):
             records.store.set_setting("setup-token", str(uuid.uuid4()))
 
@@ -41,15 +46,20 @@ class Accounts:
             "site-name": self.site_name(),
             "anon-tracking-enabled": False,
             "engines": {"snowflake": {"driver-name": "Snowflake"}},
+            "token-features": {},
+            # Clients choose by the tag what they send.
             "version": {
-                "tag": "embedded",
+                "tag": API_VERSION,
                 "description": "RetailFlow's embedded dashboard server, not Metabase",
             },
         }
 
     def has_user_setup(self) -> bool:
         """Whether the first-run set-up is done, and so closed."""
-        return bool(self._records.store.all("user"))
+        return any(self._people())
+
+    def _people(self) -> list[Document]:
+        return [one for one in self._records.store.all("user") if "password" in one]
 
     def site_name(self) -> str:
         """The site's title."""
@@ -61,7 +71,7 @@ class Accounts:
             raise ApiError(403, "The /api/setup route can only be used to create the first user; one exists.")
         if not hmac.compare_digest(body.token, self._records.store.setting("setup-token") or ""):
             raise ApiError(400, errors={"token": "Token does not match the setup token."})
-        user = {
+        first = {
             "email": body.user.email,
             "first_name": body.user.first_name,
             "last_name": body.user.last_name,
@@ -69,7 +79,7 @@ class Accounts:
             "is_superuser": True,
             "date_joined": now(),
         }
-        added = self._records.store.add("user", user, only_if_none=True)
+        added = self._records.store.add("user", first, only_if_none=True)
         if added is None:
             raise ApiError(403, "The /api/setup route can only be used to create the first user; one exists.")
         self._records.store.set_setting("site-name", body.prefs.site_name)
@@ -87,18 +97,18 @@ class Accounts:
                     "username": f"Too many attempts! You must wait {seconds} seconds before trying again."
                 },
             )
-        user = next((user for user in self._records.store.all("user") if user["email"] == email), None)
-        if not password_matches(password, user["password"] if user else _NOBODY) or user is None:
+        found = next((one for one in self._people() if one["email"] == email), None)
+        if not password_matches(password, found["password"] if found else _NOBODY) or found is None:
             self._names.failed(email)
             self._addresses.failed(address)
             log.warning("a log-in from %s failed", address or "somewhere")
             raise ApiError(401, errors={"password": "did not match stored password"})
         self._names.succeeded(email)
-        return self._open_session(user)
+        return self._open_session(found)
 
-    def _open_session(self, user: Document) -> str:
+    def _open_session(self, who: Document) -> str:
         token = str(uuid.uuid4())
-        self._records.store.add_session(hash_token(token), user["id"], self.session_seconds)
+        self._records.store.add_session(hash_token(token), who["id"], self.session_seconds)
         return token
 
     @property
@@ -118,8 +128,16 @@ class Accounts:
         """All API keys, masked."""
         return [self._public_key(key) for key in self._records.store.all("api_key")]
 
-    def add_api_key(self, body: models.NewApiKey) -> Document:
-        """A new key; the answer alone ever shows it."""
+    def users(self) -> list[Document]:
+        """The people, without the users of API keys."""
+        return [user(one) for one in self._people()]
+
+    def user(self, identity: int) -> Document:
+        """A person or the user of an API key."""
+        return user(self._records.find("user", identity))
+
+    def add_api_key(self, body: models.NewApiKey, creator: Document) -> Document:
+        """A new key with a user of its own; the answer alone ever shows the key."""
         self._records.find("group", body.group_id)
         if any(key["name"] == body.name for key in self._records.store.all("api_key")):
             raise ApiError(400, errors={"name": "An API key with this name already exists."})
@@ -129,14 +147,25 @@ class Accounts:
             "group_id": body.group_id,
             "masked_key": secret[:7] + "*" * 8,
             "hash": hash_token(secret),
-            "created_at": now(),
+            "user_id": self._key_user(body.name, body.group_id)["id"],
+            "updated_by": {"id": creator["id"], "common_name": user(creator)["common_name"]},
         }
-        added = self._records.store.add("api_key", document)
-        assert added is not None  # only `only_if_none` gives None
+        added = self._records.added("api_key", document)
         return {**self._public_key(added), "unmasked_key": secret}
 
+    def _key_user(self, name: str, group_id: int) -> Document:
+        fields = {
+            "email": f"api-key-user-{uuid.uuid4()}@api-key.invalid",
+            "first_name": name,
+            "last_name": "",
+            "is_superuser": group_id == ADMINISTRATORS,
+            "group_ids": [ALL_USERS, group_id],
+            "date_joined": now(),
+        }
+        return self._records.added("user", fields)
+
     def remove_api_key(self, identity: int) -> None:
-        """End a key."""
+        """End a key; what its user made keeps naming that user."""
         self._records.find("api_key", identity)
         self._records.store.remove("api_key", identity)
 
@@ -145,15 +174,11 @@ class Accounts:
         hashed = hash_token(secret)
         for key in self._records.store.all("api_key"):
             if hmac.compare_digest(key["hash"], hashed):
-                return {
-                    "email": f"api-key-user-{key['id']}@api-key.invalid",
-                    "first_name": key["name"],
-                    "is_superuser": key["group_id"] == ADMINISTRATORS,
-                    "group_ids": [ALL_USERS, key["group_id"]],
-                }
+                return self._records.store.get("user", key["user_id"])
         return None
 
     def _public_key(self, key: Document) -> Document:
         group = self._records.find("group", key["group_id"])
-        shown = {name: key[name] for name in ("id", "name", "masked_key", "created_at")}
+        shown = {name: key.get(name) for name in ("id", "name", "masked_key", "created_at", "updated_at")}
+        shown["updated_by"] = key.get("updated_by")
         return {**shown, "group": {name: group[name] for name in ("id", "name")}}

@@ -6,6 +6,7 @@ import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pygal
@@ -16,6 +17,7 @@ from .warehouse import Column, Result, Value
 Document = dict[str, Any]
 SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 NOTHING = "–"
+MAX_DECIMALS = 20
 
 
 @dataclass(frozen=True)
@@ -47,35 +49,47 @@ class Drawing:
 
 def draw(card: Document, result: Result) -> Drawing:
     """The card's display of its result; a display that is not known is a table."""
-    return _DISPLAYS.get(card["display"], _table)(card["visualization_settings"], result)
+    return _DISPLAYS.get(card["display"], _table)(_map(card["visualization_settings"]), result)
 
 
 def format_value(value: Value, column: Column, options: Document) -> str:
-    """A value for people: thousands separated, money with its sign, null as a dash."""
+    """A value for people: thousands separated, money with its sign, null as a dash. Odd options do not count."""
     if value is None:
         return NOTHING
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    style = options.get("number_style", "decimal")
-    places = options.get("decimals", 2 if style == "currency" or column.base_type != "type/Integer" else 0)
+    style, places = options.get("number_style"), options.get("decimals")
+    if not isinstance(places, int) or isinstance(places, bool) or not 0 <= places <= MAX_DECIMALS:
+        places = 2 if style == "currency" or column.base_type != "type/Integer" else 0
     if style == "percent":
-        return f"{100 * value:,.{places}f}%"
-    sign, amount = ("-" if round(value, places) < 0 else ""), f"{abs(value):,.{places}f}"
+        return f"{_fixed(Decimal(value) * 100, places)}%"
+    text = _fixed(abs(Decimal(value)), places)
+    sign = "-" if value < 0 and text.strip("0,.") else ""
     if style == "currency":
-        code = options.get("currency", "USD")
-        amount = f"{SYMBOLS[code]}{amount}" if code in SYMBOLS else f"{code} {amount}"
-    return sign + amount
+        code = options.get("currency")
+        code = code if isinstance(code, str) and code else "USD"
+        text = f"{SYMBOLS[code]}{text}" if code in SYMBOLS else f"{code} {text}"
+    return sign + text
+
+
+def _fixed(value: Decimal, places: int) -> str:
+    """``1,234.50``; halves as the float rounds them."""
+    return f"{value:,.{places}f}"
+
+
+def _map(value: Any) -> Document:
+    return value if isinstance(value, dict) else {}
 
 
 def _options(settings: Document, column: Column) -> Document:
     """Settings of a column, which Metabase keys by the JSON of ``["name", column]``."""
-    key = json.dumps(["name", column.name], separators=(",", ":"))
-    found = settings.get("column_settings", {}).get(key, {})
-    return found if isinstance(found, dict) else {}
+    key = json.dumps(["name", column.name], separators=(",", ":"), ensure_ascii=False)
+    return _map(_map(settings.get("column_settings")).get(key))
 
 
 def _title(column: Column, options: Document) -> str:
-    return str(options.get("column_title") or column.name.replace("_", " ").capitalize())
+    title = options.get("column_title")
+    return title if isinstance(title, str) and title else column.name.replace("_", " ").capitalize()
 
 
 def _number(value: Value) -> float:
@@ -114,9 +128,10 @@ def _table(settings: Document, result: Result) -> Drawing:
 
 def _graph_columns(settings: Document, result: Result) -> Result | None:
     """The dimension and the metric of a graph; None where the result does not have both."""
-    wanted = [*settings.get("graph.dimensions", [])[:1], *settings.get("graph.metrics", [])[:1]]
+    lists = [settings.get("graph.dimensions"), settings.get("graph.metrics")]
+    wanted = [one[0] for one in lists if isinstance(one, list) and one]
     names = [column.name for column in result.columns]
-    if len(wanted) != 2 or not set(wanted) <= set(names):
+    if len(wanted) != 2 or any(name not in names for name in wanted):
         return None
     picked = [names.index(name) for name in wanted]
     return Result([result.columns[i] for i in picked], [[row[i] for i in picked] for row in result.rows])

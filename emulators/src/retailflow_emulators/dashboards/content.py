@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from . import models
+from collections.abc import Callable
+
+from . import answers, models
 from .databases import Databases
 from .errors import ApiError
 from .queries import Values
@@ -21,46 +23,53 @@ class Collections:
 
     def all(self, archived: bool = False) -> list[Document]:
         """All collections, the root first."""
-        root: list[Document] = (
-            [] if archived else [{"id": "root", "name": "Our analytics", "archived": False}]
-        )
-        return root + [
-            found for found in self._records.store.all("collection") if found["archived"] == archived
-        ]
+        found = [one for one in self._records.store.all("collection") if one["archived"] == archived]
+        root = [] if archived else [dict(answers.ROOT)]
+        return root + [answers.collection(one) for one in found]
+
+    def tree(self, readable: Callable[[Document], bool]) -> list[Document]:
+        """The collections that somebody may read, each with its children."""
+        shown = [one for one in self.all() if one["id"] != "root" and readable({"collection_id": one["id"]})]
+        nodes: dict[int, Document] = {one["id"]: {**one, "children": []} for one in shown}
+        for node in nodes.values():
+            if node["parent_id"] in nodes:
+                nodes[node["parent_id"]]["children"].append(node)
+        return [node for node in nodes.values() if node["parent_id"] not in nodes]
 
     def add(self, body: models.NewCollection) -> Document:
         """A new collection."""
         parent = self._records.find("collection", body.parent_id) if body.parent_id else None
         location = f"{parent['location']}{parent['id']}/" if parent else "/"
-        document = {
-            "description": None,
-            "parent_id": None,
-            **given(body),
-            "location": location,
-            "archived": False,
-        }
-        return self._records.added("collection", document)
+        document = {"name": body.name, "description": body.description, "location": location}
+        return answers.collection(self._records.added("collection", {**document, "archived": False}))
 
     def update(self, identity: int, body: models.CollectionUpdate) -> Document:
         """Change a collection."""
-        return self._records.changed("collection", identity, changes(body))
+        return answers.collection(self._records.changed("collection", identity, changes(body)))
 
     def get(self, identity: int) -> Document:
         """One collection."""
-        return self._records.find("collection", identity)
+        return answers.collection(self._records.find("collection", identity))
 
-    def items(self, identity: int, kinds: set[str]) -> list[Document]:
-        """What a collection holds, archived items left out."""
-        self._records.find("collection", identity)
+    def items(
+        self, identity: int | None, kinds: set[str], archived: bool = False
+    ) -> list[tuple[str, Document]]:
+        """Kind and document of what a collection holds; None is the root."""
+        if identity is not None:
+            self._records.find("collection", identity)
+
+        def holder(kind: str, item: Document) -> int | None:
+            holds: int | None = (
+                answers.collection(item)["parent_id"] if kind == "collection" else item["collection_id"]
+            )
+            return holds
+
         return [
-            {
-                **{key: item[key] for key in ("id", "entity_id", "name", "description", "archived")},
-                "model": kind,
-            }
-            for kind in ("dashboard", "card")
+            (kind, item)
+            for kind in ("collection", "dashboard", "card")
             if not kinds or kind in kinds
             for item in self._records.store.all(kind)
-            if item["collection_id"] == identity and not item["archived"]
+            if holder(kind, item) == identity and item["archived"] == archived
         ]
 
 
@@ -78,7 +87,7 @@ class Cards:
         """One card."""
         return self._records.find("card", identity)
 
-    def add(self, body: models.NewCard) -> Document:
+    def add(self, body: models.NewCard, creator_id: int) -> Document:
         """A new card; its SQL is run only when someone looks at it."""
         if body.entity_id and any(
             card["entity_id"] == body.entity_id for card in self._records.store.all("card")
@@ -86,10 +95,18 @@ class Cards:
             raise ApiError(400, errors={"entity_id": f"another card has the entity id {body.entity_id}"})
         self._records.find_named("collection", body.collection_id)
         self._records.find("database", body.dataset_query.database)
-        defaults = {"description": None, "collection_id": None, "archived": False, "query_type": "native"}
-        fields = {name: value for name, value in given(body).items() if name != "entity_id" or value}
+        fields = {name: value for name, value in given(body).items() if value is not None}
         return self._records.added(
-            "card", {**defaults, **fields, "type": "question", "database_id": body.dataset_query.database}
+            "card",
+            {
+                "description": None,
+                "collection_id": None,
+                "archived": False,
+                **fields,
+                "type": "question",
+                "creator_id": creator_id,
+                "database_id": body.dataset_query.database,
+            },
         )
 
     def update(self, identity: int, body: models.CardUpdate) -> Document:

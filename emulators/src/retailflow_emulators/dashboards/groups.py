@@ -51,8 +51,14 @@ class Groups:
         )
         for group, permissions in groups.items():
             if group == str(ADMINISTRATORS):
-                raise ApiError(400, "The permissions of administrators cannot be changed.")
+                self._check_administrators(permissions, kind)
             if not group.isdigit() or self._records.store.get("group", int(group)) is None:
                 raise ApiError(400, f"There is no group {group}.")
             for unknown in set(permissions) - known:
                 raise ApiError(400, f"There is no {kind} {unknown}.")
+
+    def _check_administrators(self, permissions: Mapping[str, Any], kind: str) -> None:
+        graph = self._permissions.databases() if kind == "database" else self._permissions.collections()
+        whole = graph["groups"][str(ADMINISTRATORS)]
+        if any(whole.get(one) != permission for one, permission in permissions.items()):
+            raise ApiError(400, "You cannot change the permissions of administrators. Nothing was changed.")

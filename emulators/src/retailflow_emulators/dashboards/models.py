@@ -3,13 +3,46 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    StringConstraints,
+    model_validator,
+)
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4_000)]
-PositiveInt = Annotated[int, Field(ge=1)]
+from .errors import ApiError
+
+NAME_BOUND = 254  # characters, as Metabase's columns hold of the name of a card, a dashboard or a database
 ENTITY_ID = r"^[A-Za-z0-9_-]{21}$"
+
+
+def not_here(what: str) -> ApiError:
+    """The refusal of a feature of Metabase that this server has not."""
+    return ApiError(501, f"not emulated: {what}. Nothing was changed.")
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("value must be a non-blank string.")
+    return text
+
+
+def _short(text: str) -> str:
+    if len(text) > NAME_BOUND:  # what PostgreSQL says to Metabase
+        raise ValueError(f"value too long for type character varying({NAME_BOUND})")
+    return text
+
+
+# As they were given: Metabase does not trim.
+Text = Annotated[str, AfterValidator(_not_blank)]
+Name = Annotated[Text, AfterValidator(_short)]
+PositiveInt = Annotated[int, Field(ge=1)]
 
 
 def _strong(password: str) -> str:
@@ -25,10 +58,21 @@ def _email(email: str) -> str:
 
 
 class Open(BaseModel):
-    """A body whose further keys are ignored."""
+    """A body whose further keys are ignored, but for those that ask for what is not here."""
+
+    not_emulated: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_what_is_not_here(cls, body: Any) -> Any:
+        """ApiError 501 names a key that asks for a feature of Metabase that is not here."""
+        for name in cls.not_emulated if isinstance(body, dict) else ():
+            if body.get(name) not in (None, False, [], {}):
+                raise not_here(name)
+        return body
 
 
-class Closed(BaseModel):
+class Closed(Open):
     """A body in which an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid")
@@ -67,7 +111,7 @@ class Login(Open):
 class NewDatabase(Open):
     """POST /api/database."""
 
-    name: Text
+    name: Name
     engine: Literal["snowflake"]
     details: dict[str, Any]
     is_full_sync: bool = True
@@ -77,7 +121,7 @@ class NewDatabase(Open):
 class DatabaseUpdate(Open):
     """PUT /api/database/:id; what is absent stays."""
 
-    name: Text | None = None
+    name: Name | None = None
     engine: Literal["snowflake"] | None = None
     details: dict[str, Any] | None = None
 
@@ -85,17 +129,60 @@ class DatabaseUpdate(Open):
 class NewCollection(Closed):
     """POST /api/collection."""
 
+    not_emulated = ("namespace", "authority_level")
+
     name: Text
-    description: str | None = None
+    description: Text | None = None
     parent_id: PositiveInt | None = None
+    namespace: Any = None
+    authority_level: Any = None
 
 
 class CollectionUpdate(Closed):
     """PUT /api/collection/:id."""
 
+    not_emulated = ("authority_level", "parent_id")
+
     name: Text | None = None
-    description: str | None = None
+    description: Text | None = None
     archived: bool | None = None
+    authority_level: Any = None
+    parent_id: Any = None
+
+
+def _tag_type(kind: str) -> str:
+    if kind in ("dimension", "temporal-unit", "card", "snippet", "table"):
+        raise not_here(f"template tags of type {kind}")
+    if kind not in ("text", "number", "date", "boolean"):
+        raise ValueError("unknown type of a template tag")
+    return kind
+
+
+def _card_type(kind: str | None) -> str | None:
+    if kind in ("model", "metric"):
+        raise not_here(f"cards of type {kind}")
+    if kind not in ("question", None):
+        raise ValueError("a card is a question, a model or a metric")
+    return kind
+
+
+def _as_mbql_5(query: Any) -> Any:
+    """A query in the dialect in which it is kept; ApiError 501 where it is not SQL."""
+    if not isinstance(query, dict):
+        return query
+    if "lib/type" not in query and query.get("type") == "native" and isinstance(query.get("native"), dict):
+        native = query["native"]
+        stage = {"lib/type": "mbql.stage/native", "native": native.get("query")}
+        if native.get("template-tags"):
+            stage["template-tags"] = native["template-tags"]
+        return {"lib/type": "mbql/query", "database": query.get("database"), "stages": [stage]}
+    stages = query.get("stages")
+    kinds = (
+        [one.get("lib/type") for one in stages if isinstance(one, dict)] if isinstance(stages, list) else []
+    )
+    if query.get("type") == "query" or "mbql.stage/mbql" in kinds:
+        raise not_here("questions that are not SQL")
+    return query
 
 
 class TemplateTag(Open):
@@ -103,10 +190,23 @@ class TemplateTag(Open):
 
     name: Annotated[str, StringConstraints(pattern=r"^\w+$")]
     display_name: Text = Field(alias="display-name")
-    type: Literal["text", "number", "date"]
+    type: Annotated[str, AfterValidator(_tag_type)]
     id: Text | None = None
     required: bool = False
     default: Any = None
+
+
+def _by_name(tags: Any) -> Any:
+    """Template tags by their names; since 0.63 the list is what is kept, and a map is still taken."""
+    if not isinstance(tags, list):
+        return tags or {}
+    found: dict[Any, Any] = {}
+    for tag in tags:
+        name = tag.get("name") if isinstance(tag, dict) else None
+        if not isinstance(name, str) or name in found:
+            raise ValueError("every template tag must be a map with a name of its own")
+        found[name] = tag
+    return found
 
 
 def _named_as_keyed(tags: dict[str, TemplateTag]) -> dict[str, TemplateTag]:
@@ -121,9 +221,9 @@ class NativeStage(Open):
 
     lib_type: Literal["mbql.stage/native"] = Field(alias="lib/type")
     native: Text
-    template_tags: Annotated[dict[str, TemplateTag], AfterValidator(_named_as_keyed)] = Field(
-        alias="template-tags", default={}
-    )
+    template_tags: Annotated[
+        dict[str, TemplateTag], AfterValidator(_named_as_keyed), BeforeValidator(_by_name)
+    ] = Field(alias="template-tags", default={})
 
 
 class Query(Open):
@@ -134,38 +234,55 @@ class Query(Open):
     stages: Annotated[list[NativeStage], Field(min_length=1, max_length=1)]
 
 
+SqlQuery = Annotated[Query, BeforeValidator(_as_mbql_5)]
+_CARD_NOT_EMULATED = (
+    "cache_ttl",
+    "collection_position",
+    "dashboard_id",
+    "dashboard_tab_id",
+    "embedding_params",
+    "embedding_type",
+    "enable_embedding",
+)
+
+
 class NewCard(Closed):
     """POST /api/card."""
 
-    name: Text
-    dataset_query: Query
-    display: Text
+    not_emulated = _CARD_NOT_EMULATED
+
+    name: Name
+    dataset_query: SqlQuery
+    display: Name
     visualization_settings: dict[str, Any]
     entity_id: Annotated[str, StringConstraints(pattern=ENTITY_ID)] | None = None
     description: Text | None = None
     collection_id: PositiveInt | None = None
-    type: Literal["question"] | None = None
+    type: Annotated[str | None, AfterValidator(_card_type)] = None
+    parameters: list[dict[str, Any]] | None = None
+    parameter_mappings: list[dict[str, Any]] | None = None
+    result_metadata: Any = None
+    cache_ttl: Any = None
+    collection_position: Any = None
+    dashboard_id: Any = None
+    dashboard_tab_id: Any = None
 
 
-class CardUpdate(Closed):
-    """PUT /api/card/:id."""
+class CardUpdate(Open):
+    """PUT /api/card/:id; a whole answer of GET may be sent back."""
 
-    name: Text | None = None
-    dataset_query: Query | None = None
-    display: Text | None = None
+    not_emulated = _CARD_NOT_EMULATED
+
+    name: Name | None = None
+    dataset_query: SqlQuery | None = None
+    display: Name | None = None
     visualization_settings: dict[str, Any] | None = None
     description: str | None = None
     collection_id: PositiveInt | None = None
-    type: Literal["question"] | None = None
+    type: Annotated[str | None, AfterValidator(_card_type)] = None
     archived: bool | None = None
-
-
-class NewDashboard(Closed):
-    """POST /api/dashboard."""
-
-    name: Text
-    description: str | None = None
-    collection_id: PositiveInt | None = None
+    parameters: list[dict[str, Any]] | None = None
+    parameter_mappings: list[dict[str, Any]] | None = None
 
 
 class Parameter(Open):
@@ -180,6 +297,19 @@ class Parameter(Open):
     values_source_config: dict[str, Any] | None = None
 
 
+class NewDashboard(Closed):
+    """POST /api/dashboard."""
+
+    not_emulated = ("cache_ttl", "collection_position")
+
+    name: Name
+    description: str | None = None
+    collection_id: PositiveInt | None = None
+    parameters: list[Parameter] | None = None
+    cache_ttl: Any = None
+    collection_position: Any = None
+
+
 class ParameterMapping(Open):
     """What a filter sets in a dashcard: ``["variable", ["template-tag", name]]`` is a variable of its query."""
 
@@ -188,28 +318,30 @@ class ParameterMapping(Open):
     card_id: PositiveInt | None = None
 
 
-class Series(Closed):
+class Series(Open):
     """A further card that a dashcard draws."""
 
     id: PositiveInt
 
 
-class Dashcard(Closed):
-    """A card's place on the 24-column grid; a negative id is a new one, also of the tab."""
+class Dashcard(Open):
+    """A place on the 24-column grid; a negative id is a new one, also of the tab. Without a card it is a text."""
+
+    not_emulated = ("action_id", "inline_parameters")
 
     id: int
-    card_id: PositiveInt
+    card_id: PositiveInt | None = None
     row: Annotated[int, Field(ge=0)]
     col: Annotated[int, Field(ge=0, le=23)]
     size_x: Annotated[int, Field(ge=1, le=24)]
     size_y: Annotated[int, Field(ge=1)]
     dashboard_tab_id: int | None = None
-    visualization_settings: dict[str, Any] = {}
-    parameter_mappings: list[ParameterMapping] = []
-    series: list[Series] = []
+    visualization_settings: dict[str, Any] | None = None
+    parameter_mappings: list[ParameterMapping] | None = None
+    series: list[Series] | None = None
 
 
-class Tab(Closed):
+class Tab(Open):
     """A tab of a dashboard; a negative id is a new one."""
 
     id: int
@@ -217,10 +349,21 @@ class Tab(Closed):
     position: Annotated[int, Field(ge=0)] | None = None
 
 
-class DashboardUpdate(Closed):
-    """PUT /api/dashboard/:id; ``dashcards`` and ``tabs``, where one is given, are the whole arrays."""
+class DashboardUpdate(Open):
+    """PUT /api/dashboard/:id; ``dashcards`` and ``tabs``, where one is given, are the whole arrays.
 
-    name: Text | None = None
+    "The request body should be a JSON object with the same structure as the response from GET", says docs/api.json.
+    """
+
+    not_emulated = (
+        "cache_ttl",
+        "collection_position",
+        "embedding_params",
+        "embedding_type",
+        "enable_embedding",
+    )
+
+    name: Name | None = None
     description: str | None = None
     collection_id: PositiveInt | None = None
     archived: bool | None = None
@@ -233,7 +376,48 @@ class DashboardUpdate(Closed):
 class QueryValues(Open):
     """POST …/query: values of the query's variables, or of the dashboard's filters."""
 
-    parameters: list[dict[str, Any]] = []
+    parameters: list[dict[str, Any]] | None = None
+
+
+class TableUpdate(Open):
+    """PUT /api/table/:id."""
+
+    display_name: Text | None = None
+    description: str | None = None
+    caveats: str | None = None
+    points_of_interest: str | None = None
+    visibility_type: Literal["hidden", "technical", "cruft"] | None = None
+    entity_type: str | None = None
+    show_in_getting_started: bool | None = None
+    field_order: Literal["alphabetical", "custom", "database", "smart"] | None = None
+
+
+class FieldUpdate(Open):
+    """PUT /api/field/:id."""
+
+    display_name: Text | None = None
+    description: str | None = None
+    caveats: str | None = None
+    points_of_interest: str | None = None
+    semantic_type: str | None = None
+    coercion_strategy: str | None = None
+    fk_target_field_id: PositiveInt | None = None
+    visibility_type: Literal["details-only", "hidden", "normal", "retired", "sensitive"] | None = None
+    has_field_values: Literal["list", "search", "none", "auto-list"] | None = None
+    settings: dict[str, Any] | None = None
+
+
+class Dataset(Query):
+    """POST /api/dataset: a query that no card keeps."""
+
+    parameters: list[dict[str, Any]] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, body: Any) -> Any:
+        parameters = body.get("parameters") if isinstance(body, dict) else None
+        query = _as_mbql_5(body)
+        return {**query, "parameters": parameters} if isinstance(query, dict) else query
 
 
 class NewGroup(Open):
@@ -269,3 +453,7 @@ class NewApiKey(Open):
 
     name: Text
     group_id: PositiveInt
+
+
+class FieldOrder(RootModel[list[PositiveInt]]):
+    """PUT /api/table/:id/fields/order: ids of fields."""

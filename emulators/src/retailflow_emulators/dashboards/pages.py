@@ -96,9 +96,8 @@ def _home(call: Call) -> Response:
 
 
 def _dashboard(call: Call) -> Response:
-    assert call.user is not None  # pages of people need a log-in
-    found = call.seen(call.service.dashboards.get(call.id))
-    shown = view(call.service, call.user, found, call.request.query_params)
+    found = call.service.dashboards.with_cards(call.user, call.id)
+    shown = view(call.service, call.caller, found, call.request.query_params)
     return _render(call.service, "dashboard.html", user=call.user, **vars(shown))
 
 

@@ -34,23 +34,43 @@ class Permissions:
 
     def groups(self) -> list[Document]:
         """Every group, the built-in ones first."""
-        return self._store.all("group")
+        users = self._store.all("user")
+        return [
+            {
+                "magic_group_type": None,
+                **group,
+                "member_count": sum(
+                    group["id"] in (*one.get("group_ids", [ALL_USERS]), ADMINISTRATORS * one["is_superuser"])
+                    for one in users
+                    if "password" in one
+                ),
+            }
+            for group in self._store.all("group")
+        ]
 
     def add_group(self, name: str) -> Document | None:
         """A new group, or None where one has that name."""
-        if any(group["name"].lower() == name.lower() for group in self.groups()):
+        if any(group["name"].lower() == name.lower() for group in self._store.all("group")):
             return None
-        return self._store.add("group", {"name": name})
+        return self._store.add("group", {"name": name, "magic_group_type": None})
 
     def databases(self) -> Document:
-        """Group -> database -> ``view-data`` and ``create-queries``, without administrators, who may everything."""
-        return self._graph("permissions-graph", [str(one["id"]) for one in self._store.all("database")])
+        """Group -> database -> ``view-data`` and ``create-queries``; what is not permitted is left out."""
+        graph = self._graph("permissions-graph", [str(one["id"]) for one in self._store.all("database")])
+        for databases in graph["groups"].values():
+            for one, permissions in databases.items():
+                databases[one] = {name: value for name, value in permissions.items() if value != "no"}
+        return graph
 
     def collections(self) -> Document:
-        """Group -> collection, or ``root`` -> ``read``, ``write`` or ``none``."""
-        return self._graph(
-            "collection-graph", ["root", *(str(one["id"]) for one in self._store.all("collection"))]
-        )
+        """Group -> collection, or ``root`` -> ``read`` or ``write``; what is not permitted is left out."""
+        known = ["root", *(str(one["id"]) for one in self._store.all("collection"))]
+        graph = self._graph("collection-graph", known)
+        graph["groups"] = {
+            group: {one: permission for one, permission in permissions.items() if permission != "none"}
+            for group, permissions in graph["groups"].items()
+        }
+        return graph
 
     def change_databases(self, revision: int | None, groups: dict[str, Any]) -> Document:
         """Write the named permissions and leave the others; StaleError where ``revision`` is not the latest."""
@@ -88,8 +108,8 @@ class Permissions:
 
     def _default(self, name: str, group: int) -> Any:
         if name == "permissions-graph":
-            return _OF_ALL_USERS if group == ALL_USERS else _OF_OTHERS
-        return "write" if group == ALL_USERS else "none"
+            return _OF_OTHERS if group not in (ALL_USERS, ADMINISTRATORS) else _OF_ALL_USERS
+        return "write" if group in (ALL_USERS, ADMINISTRATORS) else "none"
 
     def _graph(self, name: str, objects: list[str]) -> Document:
         stored = self._stored(name)
@@ -98,8 +118,7 @@ class Permissions:
                 one: stored["groups"].get(str(group["id"]), {}).get(one, self._default(name, group["id"]))
                 for one in objects
             }
-            for group in self.groups()
-            if group["id"] != ADMINISTRATORS
+            for group in self._store.all("group")
         }
         return {"revision": stored["revision"], "groups": groups}
 

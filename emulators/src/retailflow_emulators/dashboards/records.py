@@ -16,6 +16,9 @@ _NULLABLE = ("description", "collection_id")
 _NANOID = string.ascii_letters + string.digits + "_-"
 
 
+HIGHEST_ID = 2**31 - 1
+
+
 def now() -> str:
     """The time as the API writes it."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -44,10 +47,17 @@ class Records:
 
     def find(self, kind: str, identity: int) -> Document:
         """One document; ApiError 404 where there is none."""
-        document = self.store.get(kind, identity)
+        document = self.store.get(kind, identity) if 0 < identity <= HIGHEST_ID else None
         if document is None:
             raise ApiError(404, "Not found.")
         return document
+
+    def find_entity(self, kind: str, entity: str) -> Document:
+        """The document with an entity id; ApiError 404 where there is none."""
+        for document in self.store.all(kind):
+            if document.get("entity_id") == entity:
+                return document
+        raise ApiError(404, "Not found.")
 
     def find_named(self, kind: str, identity: int | None) -> None:
         """ApiError 404 where a request names a document that does not exist; None names nothing."""

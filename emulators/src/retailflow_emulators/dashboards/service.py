@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .accounts import Accounts
+from .answers import Answers
 from .boards import Dashboards
 from .content import Cards, Collections
 from .databases import Databases
@@ -20,11 +21,12 @@ class Service:
 
     def __init__(self, settings: Settings, store: Store, warehouse: Warehouse) -> None:
         """WrongKeyError when stored secrets cannot be decrypted with the key of ``settings``."""
-        records = Records(store)
+        self.records = records = Records(store)
+        self.answers = Answers(records)
         self.permissions = Permissions(store)
         self.accounts = Accounts(settings, records)
         self.groups = Groups(records, self.permissions)
         self.databases = Databases(records, Vault(settings.encryption_key), warehouse)
         self.collections = Collections(records)
         self.cards = Cards(records, self.databases)
-        self.dashboards = Dashboards(records, self.cards, self.permissions)
+        self.dashboards = Dashboards(records, self.cards, self.permissions, self.answers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,12 +11,18 @@ from urllib.parse import urlencode
 
 from .charts import Drawing, draw
 from .errors import ApiError
+from .permissions import FORBIDDEN
 from .queries import Values, by_mapping
 from .service import Service
 from .store import Document
 from .warehouse import WarehouseError
 
+log = logging.getLogger("retailflow.dashboards")
+
 _queries = ThreadPoolExecutor(max_workers=4, thread_name_prefix="card")
+
+
+TAB = "tab"  # names the open tab in the page's address
 
 
 @dataclass(frozen=True)
@@ -61,8 +68,9 @@ class View:
 
 
 def slug_of(parameter: Document) -> str:
-    """The name of a filter in the page's address."""
-    return str(parameter.get("slug") or parameter["id"])
+    """The name of a filter in the page's address: its slug, or its id where the page needs that name itself."""
+    slug = str(parameter.get("slug") or parameter["id"])
+    return slug if slug != TAB else f"{TAB}_{parameter['id']}"
 
 
 def view(service: Service, user: Document, dashboard: Document, asked: Mapping[str, str]) -> View:
@@ -71,7 +79,7 @@ def view(service: Service, user: Document, dashboard: Document, asked: Mapping[s
     sent = [{"id": one["id"], "value": asked[slug_of(one)]} for one in parameters if slug_of(one) in asked]
     chosen = {one["id"]: str(one["value"]) for one in sent}
     names = {str(tab["id"]): tab["name"] for tab in dashboard["tabs"]}
-    tab = asked.get("tab", "") if asked.get("tab") in names else next(iter(names), "")
+    tab = asked.get(TAB, "") if asked.get(TAB) in names else next(iter(names), "")
     places = sorted(
         (place for place in dashboard["dashcards"] if str(place.get("dashboard_tab_id") or "") == tab),
         key=lambda place: (place["row"], place["col"]),
@@ -84,11 +92,11 @@ def view(service: Service, user: Document, dashboard: Document, asked: Mapping[s
         return _tile(service, user, place, by_mapping(sent, parameters, place["parameter_mappings"]))
 
     filters, tiles = _queries.map(offer, parameters), _queries.map(run, places)
-    kept = {name: value for name, value in asked.items() if value and name != "tab"}
+    kept = {name: value for name, value in asked.items() if value and name != TAB}
     return View(
         dashboard,
         list(filters),
-        [Tab(name, urlencode({**kept, "tab": one}), one == tab) for one, name in names.items()],
+        [Tab(name, urlencode({**kept, TAB: one}), one == tab) for one, name in names.items()],
         tab,
         list(tiles),
         datetime.datetime.now(datetime.UTC),
@@ -97,11 +105,19 @@ def view(service: Service, user: Document, dashboard: Document, asked: Mapping[s
 
 def _tile(service: Service, user: Document, place: Document, values: Values) -> Tile:
     try:
-        card = service.permissions.seen(user, place["card"])
+        if place["card_id"] is None:  # a heading or a text
+            text = str(place["visualization_settings"].get("text") or "")
+            return Tile({**place, "visualization_settings": {"text": text}})
+        if "dataset_query" not in place["card"]:
+            return Tile(place, error=FORBIDDEN)
+        card = service.cards.get(place["card_id"])
         result = service.cards.run(card, values)
         return Tile(place, draw(card, result), len(result.rows), result.truncated)
     except (WarehouseError, ApiError) as error:
         return Tile(place, error=str(error))
+    except Exception:  # one card must not take the others along
+        log.exception("card %s cannot be drawn", place["card_id"])
+        return Tile(place, error="This card cannot be drawn. The server's log says why.")
 
 
 def _filter(
@@ -112,6 +128,9 @@ def _filter(
         offered = [str(value) for value in values]
     except (WarehouseError, ApiError):
         offered = []  # the cards say what is wrong
+    except Exception:
+        log.exception("the values of filter %s cannot be read", parameter["id"])
+        offered = []
     if chosen and offered and chosen not in offered:
         offered = [chosen, *offered]
     return Filter(parameter.get("name") or parameter["id"], slug_of(parameter), offered, chosen)

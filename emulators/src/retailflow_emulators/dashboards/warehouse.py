@@ -69,8 +69,8 @@ class Warehouse(Protocol):
     def check(self, details: dict[str, Any]) -> None:
         """Log in and run a statement."""
 
-    def tables(self, details: dict[str, Any]) -> list[dict[str, str]]:
-        """``{"schema", "name"}`` of every table and view in the database."""
+    def tables(self, details: dict[str, Any]) -> list[dict[str, Any]]:
+        """``{"schema", "name", "columns": [{"name", "type"}]}`` of every table and view that the role may see."""
 
     def query(
         self, details: dict[str, Any], sql: str, limit: int, values: Mapping[str, Value] | None = None
@@ -115,15 +115,17 @@ class Snowflake:
             reason = f"there is no database {details['db']} that {details['user']} may use; the case of its name matters"
             raise WarehouseError(reason, "db")
 
-    def tables(self, details: dict[str, Any]) -> list[dict[str, str]]:
+    def tables(self, details: dict[str, Any]) -> list[dict[str, Any]]:
         """See Warehouse."""
         sql = (
-            "select table_schema, table_name from information_schema.tables"
-            " where table_schema <> 'INFORMATION_SCHEMA' order by 1, 2"
+            "select table_schema, table_name, column_name, data_type from information_schema.columns"
+            " where table_schema <> 'INFORMATION_SCHEMA' order by 1, 2, ordinal_position"
         )
+        found: dict[tuple[str, str], list[dict[str, str]]] = {}
+        for schema, name, column, kind in self.query(details, sql, 100_000).rows:
+            found.setdefault((str(schema), str(name)), []).append({"name": str(column), "type": str(kind)})
         return [
-            {"schema": str(schema), "name": str(name)}
-            for schema, name in self.query(details, sql, 10_000).rows
+            {"schema": schema, "name": name, "columns": columns} for (schema, name), columns in found.items()
         ]
 
     def query(
