@@ -1,4 +1,4 @@
-"""Lets tests import the modules and filters of roles and playbooks as Ansible does: by name, with what they share in module_utils."""
+"""Lets tests import modules and filters of roles and playbooks by name, with what they share in module_utils."""
 
 from __future__ import annotations
 
