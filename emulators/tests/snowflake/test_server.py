@@ -22,7 +22,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from starlette.responses import JSONResponse
 
 from retailflow_emulators.snowflake import statements
-from retailflow_emulators.snowflake.server import REST_SECONDS, RESULTS_KEPT, RecentResults, Settings
+from retailflow_emulators.snowflake.databases import RESULTS_KEPT, RecentResults
+from retailflow_emulators.snowflake.server import REST_SECONDS
+from retailflow_emulators.snowflake.settings import Settings
 from retailflow_emulators.snowflake.statements import ANSWERS_KEPT, Statements
 from retailflow_emulators.snowflake.testing import EmulatedSnowflake
 
@@ -35,7 +37,7 @@ class Server(EmulatedSnowflake):
     """A server that is impatient, with sessions as functions."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, patience_seconds=PATIENCE)
+        super().__init__(folder, patience_seconds=PATIENCE, lock_seconds=0.3)
 
     @contextlib.contextmanager
     def session(self, **login: Any) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
@@ -238,7 +240,9 @@ def test_a_statement_that_cannot_run_fails_at_once_and_says_why(server: Server) 
     with server.session() as run:
         run("create or replace table RAW.RETAIL.STRICT (ID number not null)")
         started = time.monotonic()
-        with pytest.raises(snowflake.connector.errors.ProgrammingError, match="NOT NULL constraint failed"):
+        with pytest.raises(
+            snowflake.connector.errors.IntegrityError, match="NULL result in a non-nullable column"
+        ):
             run("insert into RAW.RETAIL.STRICT values (null)")
         assert time.monotonic() - started < 5
         assert run("select count(*) from RAW.RETAIL.STRICT") == [(0,)]
@@ -252,7 +256,9 @@ def test_a_statement_that_takes_long_is_waited_for(server: Server, caplog: pytes
         ((rows,),) = run(SLOW)
         assert caplog.text.count("ping pong done") > 1
         caplog.clear()
-        with pytest.raises(snowflake.connector.errors.ProgrammingError, match="NOT NULL constraint failed"):
+        with pytest.raises(
+            snowflake.connector.errors.IntegrityError, match="NULL result in a non-nullable column"
+        ):
             run("insert into RAW.RETAIL.STRICT " + SLOW.replace("count(*)", f"nullif(count(*), {rows})"))
         assert caplog.text.count("ping pong done") > 1
 

@@ -6,6 +6,7 @@ Configuration is by environment:
 - ``EMULATED_SNOWFLAKE_DATA``: folder of the databases (/data), one ``<NAME>.db`` each.
 - ``EMULATED_SNOWFLAKE_MEMORY_LIMIT``: what DuckDB may hold before it spills to disk (2GB).
 - ``EMULATED_SNOWFLAKE_PATIENCE_SECONDS``: after which a statement that still runs is answered "in progress" (40).
+- ``EMULATED_SNOWFLAKE_LOCK_SECONDS``: how long a statement waits for others that write to the same table (60).
 
 ``GET /health`` answers 200 as soon as statements can run. What a client saw committed survives ``kill -9``:
 DuckDB replays its write-ahead log when a database is attached again. The log is folded into the database when no
@@ -21,153 +22,59 @@ import json
 import logging
 import os
 import re
+import secrets
 import signal
 import sys
 import uuid
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import fakesnow.server as upstream
-import pyarrow as pa
 import uvicorn
-from fakesnow import arrow, copy_into, info_schema, macros
-from fakesnow.instance import FakeSnow
-from sqlglot import exp
+from fakesnow.transforms.stage import LOCAL_BUCKET_PATH
+from snowflake.connector.errors import ProgrammingError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from retailflow_emulators.snowflake.statements import Statements
+from . import stages
+from .databases import drop_database, fold_logs, open_instance
+from .quoting import literal
+from .session import Instance, Session
+from .settings import Settings
+from .statements import Statements
 
 log = logging.getLogger("retailflow.snowflake")
 
-# Statements that Snowflake needs and DuckDB has no notion of: accepted, and without effect.
-NOP_REGEXES = [
-    r"^\s*(grant|revoke)\b",
-    r"^\s*(create(\s+or\s+replace)?|drop|alter)\s+(role|user|warehouse|resource\s+monitor|network\s+policy)\b",
-    r"^\s*alter\s+session\b",
-    r"^\s*use\s+(secondary|role|warehouse)\b",
-]
 _DROP_DATABASE = re.compile(
-    r"\s*drop\s+database\s+(?P<if_exists>if\s+exists\s+)?(?:(?P<name>\w+)|\"(?P<quoted>\w+)\")"
+    r"\s*drop\s+database\s+(?P<if_exists>if\s+exists\s+)?(?:(?P<name>[\w$]+)|\"(?P<quoted>(?:[^\"]|\"\")+)\")"
     r"(\s+(cascade|restrict))?\s*;?\s*",
     re.IGNORECASE,
 )
-_USE_ROLE = re.compile(r"\s*use\s+role\s+(?:(?P<name>\w+)|\"(?P<quoted>[^\"]+)\")\s*;?\s*", re.IGNORECASE)
-_STRIP, _TIMESTAMPS = copy_into._strip_json_extract, arrow.timestamp_to_sf_struct
-RESULTS_KEPT = 64  # results that RESULT_SCAN and late fetches may still read; upstream keeps all for ever
+_NAMED = r"\s+(?:(?P<name>[\w$]+)|\"(?P<quoted>[^\"]+)\")\s*;?\s*"
+_USE_ROLE = re.compile(r"\s*use\s+role" + _NAMED, re.IGNORECASE)
+_STAGE = r"(?P<stage>'@(?:[^']|'')*'|@(?:\"(?:[^\"]|\"\")*\"|[^\s\";])+)"
+_GET = re.compile(
+    rf"\s*get\s+{_STAGE}\s+(?P<q>'?)(?P<target>file://[^'\s]+(?:(?<=[^'])\s[^'=]*?)?)(?P=q)(?:\s+\w+\s*=\s*\S+)*\s*;?\s*",
+    re.IGNORECASE,
+)
+_REMOVE = re.compile(rf"\s*(?:remove|rm)\s+{_STAGE}\s*;?\s*", re.IGNORECASE)
+_USE_WAREHOUSE = re.compile(r"\s*use\s+warehouse" + _NAMED, re.IGNORECASE)
+SMALL = 100_000  # bytes that an error has at most
 REST_SECONDS = 2.0  # without a statement, after which the logs are folded away
 
 _failure: ContextVar[list[BaseException] | None] = ContextVar("failure", default=None)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Where to listen and where the databases lie."""
-
-    host: str = "127.0.0.1"
-    port: int = 8080
-    data: Path = Path("/data")
-    memory_limit: str = "2GB"
-    patience: float = 40.0
-
-    @classmethod
-    def from_env(cls, env: Mapping[str, str]) -> Settings:
-        """Read the ``EMULATED_SNOWFLAKE_*`` variables; ValueError names the one that is wrong."""
-        prefix = "EMULATED_SNOWFLAKE_"
-        port = env.get(prefix + "PORT", str(cls.port))
-        if not port.isdigit() or not 0 < int(port) < 65536:
-            raise ValueError(f"{prefix}PORT must be a port number, got {port!r}")
-        data = Path(env.get(prefix + "DATA", str(cls.data)))
-        if not data.is_dir():
-            raise ValueError(f"{prefix}DATA: {data} is not a folder; create it or mount a volume there")
-        patience = env.get(prefix + "PATIENCE_SECONDS", str(cls.patience))
-        if not re.fullmatch(r"\d+(\.\d+)?", patience) or not float(patience):
-            raise ValueError(f"{prefix}PATIENCE_SECONDS must be seconds above 0, got {patience!r}")
-        return cls(
-            env.get(prefix + "HOST", cls.host),
-            int(port),
-            data,
-            env.get(prefix + "MEMORY_LIMIT", cls.memory_limit),
-            float(patience),
-        )
-
-
-def quoted_columns(strip: Callable[[exp.Select], exp.Select], select: exp.Select) -> exp.Select:
-    """The SELECT of a COPY as ``strip`` makes it, with the quotes that it takes from ``$1:"AT"``: some names need them."""
-    stripped = strip(select)
-    for name in stripped.find_all(exp.Identifier):
-        name.set("quoted", True)
-    return stripped
-
-
-def nullable_timestamps(convert: Callable[[Any], pa.StructArray], timestamps: Any) -> pa.StructArray:
-    """Timestamps as ``convert`` sends them, but NULL stays NULL: upstream makes it the year 1970."""
-    sent = convert(timestamps)
-    whole = timestamps.combine_chunks() if isinstance(timestamps, pa.ChunkedArray) else timestamps
-    parts = [sent.field(number) for number in range(sent.type.num_fields)]
-    return pa.StructArray.from_arrays(parts, fields=list(sent.type), mask=whole.is_null())
-
-
-class RecentResults(OrderedDict[str, Any]):
-    """The last ``RESULTS_KEPT`` results by query id."""
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        super().__setitem__(key, value)
-        while len(self) > RESULTS_KEPT:
-            self.popitem(last=False)
-
-
-def open_instance(settings: Settings) -> FakeSnow:
-    """An instance whose databases live in ``settings.data``, with those already there attached."""
-    instance = FakeSnow(
-        create_database_on_connect=False,
-        create_schema_on_connect=False,
-        db_path=settings.data,
-        nop_regexes=NOP_REGEXES,
-    )
-    instance.results_cache = RecentResults()
-    duck = instance.duck_conn
-    duck.execute(f"set memory_limit = '{settings.memory_limit}'")
-    # The stock 16 MB would fold the log away in the middle of loads and builds; here that is done at rest.
-    duck.execute("set checkpoint_threshold = '256MB'")
-    duck.execute(f"set temp_directory = '{settings.data / 'spill'}'")
-    for file in sorted(settings.data.glob("*.db")):
-        duck.execute(f"attach database '{file}' as \"{file.stem}\"")
-        duck.execute(info_schema.per_db_creation_sql(file.stem))
-        duck.execute(macros.creation_sql(file.stem))
-        log.info("attached database %s", file.stem)
-    return instance
-
-
-def fold_logs(instance: FakeSnow, force: bool = False) -> None:
-    """Fold write-ahead logs into their databases; what cannot be folded stays in the log.
-
-    With ``force``, open transactions are rolled back; without, a log that they need is left for another time.
-    """
-    with instance.duck_conn.cursor() as cursor:
-        databases = cursor.execute(
-            "select database_name, path from duckdb_databases() where not internal and path is not null"
-        ).fetchall()
-        for name, path in databases:
-            if Path(path + ".wal").exists():
-                with contextlib.suppress(duckdb.Error):
-                    cursor.execute(f'{"force " if force else ""}checkpoint "{name}"')
-                    log.debug("checkpointed database %s", name)
-
-
 async def _fold_at_rest(statements: Statements) -> None:
     while True:
         await statements.rest(REST_SECONDS)
-        await run_in_threadpool(fold_logs, upstream.shared_fs)
+        await run_in_threadpool(fold_logs, _instance())
 
 
 class _KeepFailure(logging.Handler):
@@ -177,19 +84,6 @@ class _KeepFailure(logging.Handler):
         seen = _failure.get()
         if seen is not None and record.exc_info and record.exc_info[1]:
             seen.append(record.exc_info[1])
-
-
-def drop_database(name: str) -> bool:
-    """Drop a database with its file, which upstream cannot; returns whether there was one."""
-    instance = upstream.shared_fs
-    file = Path(str(instance.db_path), f"{name}.db")
-    if not file.exists():
-        return False
-    instance.duck_conn.execute(f'detach "{name}"')
-    file.unlink()
-    file.with_name(file.name + ".wal").unlink(missing_ok=True)
-    log.info("dropped database %s", name)
-    return True
 
 
 def _zipped(request: Request) -> bool:
@@ -206,18 +100,78 @@ async def _serve_ourselves(request: Request) -> JSONResponse | None:
     statement = await _body(request)
     if match := _USE_ROLE.fullmatch(statement["sqlText"]):
         role = match["quoted"] or match["name"].upper()
-        await run_in_threadpool(set_role, upstream.to_token(request), role)
+        _session(upstream.to_token(request)).about.role = role
+        return None
+    if match := _USE_WAREHOUSE.fullmatch(statement["sqlText"]):
+        warehouse = match["quoted"] or match["name"].upper()
+        _session(upstream.to_token(request)).about.warehouse = warehouse
+        return None
+    if match := _GET.fullmatch(statement["sqlText"]):
+        session, base = _session(upstream.to_token(request)), f"{request.url.scheme}://{request.url.netloc}"
+        found = await run_in_threadpool(stages.download, match["stage"], match["target"], base, session)
+        return JSONResponse({"data": found, "success": True})
+    if match := _REMOVE.fullmatch(statement["sqlText"]):
+        removed = await run_in_threadpool(stages.remove, match["stage"], _session(upstream.to_token(request)))
+        rows = ", ".join(f"({literal(name)}, 'removed')" for name in removed) or "(null, null)"
+        where = "" if removed else " where false"
+        _replace(request, statement, f'select * from (values {rows}) as r("name", "result"){where}')
         return None
     match = _DROP_DATABASE.fullmatch(statement["sqlText"])
     if not match:
         return None
-    name = (match["name"] or match["quoted"]).upper()
-    if not await run_in_threadpool(drop_database, name) and not match["if_exists"]:
+    name = match["name"].upper() if match["name"] else match["quoted"].replace('""', '"')
+    if not await run_in_threadpool(drop_database, _instance(), name) and not match["if_exists"]:
         return _sql_error("002003", "02000", f"Database '{name}' does not exist or not authorized.")
-    statement["sqlText"] = f"select '{name} successfully dropped.' as \"status\""
-    answer = json.dumps(statement).encode()
-    request._body = gzip.compress(answer) if _zipped(request) else answer
+    for there in list(upstream.sessions.values()):
+        if isinstance(there, Session) and there.database == name:
+            await run_in_threadpool(there.leave)
+    _replace(request, statement, f'select {literal(f"{name} successfully dropped.")} as "status"')
     return None
+
+
+def _replace(request: Request, statement: dict[str, Any], sql: str) -> None:
+    """Put another statement in the place of the one that was sent."""
+    statement["sqlText"] = sql
+    body = json.dumps(statement).encode()
+    request._body = gzip.compress(body) if _zipped(request) else body
+
+
+def _session(token: str) -> Session:
+    found = upstream.to_conn(token)
+    assert isinstance(found, Session)
+    return found
+
+
+def _instance() -> Instance:
+    found = upstream.shared_fs
+    assert isinstance(found, Instance)
+    return found
+
+
+async def login(request: Request) -> JSONResponse:
+    """Upstream's login, and who logged in: it looks at neither user, role, warehouse nor account.
+
+    The tokens and their lifetimes are what clients ask for; nothing is renewed, because no token ends.
+    """
+    response: JSONResponse = await upstream.login_request(request)
+    answer, asked = json.loads(bytes(response.body)), (await _body(request))["data"]
+    data, query = answer["data"], request.query_params
+    about = _session(data["token"]).about
+    about.user = str(asked.get("LOGIN_NAME") or about.user).upper()
+    about.role = (query.get("roleName") or about.role).upper()
+    about.warehouse = (query.get("warehouse") or "").upper() or None
+    about.account = str(asked.get("ACCOUNT_NAME") or about.account).upper()
+    about.client = f"{asked.get('CLIENT_APP_ID', '')} {asked.get('CLIENT_APP_VERSION', '')}".strip()
+    data |= {
+        "masterToken": secrets.token_urlsafe(32),
+        "validityInSeconds": 3600,
+        "masterValidityInSeconds": 14400,
+        "sessionId": int(about.session),
+        "displayUserName": about.user,
+    }
+    await run_in_threadpool(stages.make_user_stage, _session(data["token"]))
+    data["sessionInfo"] |= {"roleName": about.role, "warehouseName": about.warehouse}
+    return JSONResponse(answer)
 
 
 def _sql_error(code: str, state: str, message: str) -> JSONResponse:
@@ -225,22 +179,8 @@ def _sql_error(code: str, state: str, message: str) -> JSONResponse:
     return JSONResponse({"data": data, "code": code, "message": message, "success": False})
 
 
-def set_role(token: str, role: str) -> None:
-    """Let ``current_role()`` of a session answer with the role that it asked for; no role has or lacks any right."""
-    text = role.replace("'", "''")
-    upstream.sessions[token]._duck_conn.execute(f"create or replace temp macro current_role() as '{text}'")
-
-
-async def login(request: Request) -> JSONResponse:
-    """Upstream's login, which does not look at the role."""
-    response: JSONResponse = await upstream.login_request(request)
-    role = request.query_params.get("roleName") or "PUBLIC"
-    await run_in_threadpool(set_role, json.loads(bytes(response.body))["data"]["token"], role.upper())
-    return response
-
-
 async def _run(request: Request) -> JSONResponse:
-    """Upstream's query endpoint, but a statement that cannot run is a SQL error and not HTTP 500.
+    """Upstream's query endpoint, but whatever cannot run is a SQL error and not HTTP 500.
 
     Snowflake's clients retry a 500 for minutes; the error here is final, and says what failed.
     """
@@ -248,14 +188,34 @@ async def _run(request: Request) -> JSONResponse:
     token = _failure.set(seen)
     try:
         response = await _serve_ourselves(request) or await upstream.query_request(request)
+    except ProgrammingError as error:
+        return _sql_error(f"{error.errno:06d}", str(error.sqlstate), str(error.raw_msg))
+    except upstream.ServerError:
+        raise
+    except Exception as error:
+        log.exception("a statement failed outside of DuckDB")
+        return _internal_error(error)
     finally:
         _failure.reset(token)
     if response.status_code != 500:
-        return response
+        return _with_query_id(response)
     if seen and isinstance(seen[-1], duckdb.InterruptException):
         return _sql_error("000604", "57014", "SQL execution canceled")
-    cause = f"{type(seen[-1]).__name__}: {seen[-1]}" if seen else json.loads(bytes(response.body))["message"]
-    return _sql_error("000603", "XX000", f"emulated Snowflake cannot run this statement: {cause}")
+    return _internal_error(seen[-1] if seen else RuntimeError(json.loads(bytes(response.body))["message"]))
+
+
+def _with_query_id(response: JSONResponse) -> JSONResponse:
+    """The answer to a statement, which has an id also where it failed."""
+    answer = json.loads(bytes(response.body)) if len(response.body) < SMALL else {"success": True}
+    if answer.get("success") or not isinstance(answer.get("data"), dict):
+        return response
+    answer["data"]["queryId"] = str(uuid.uuid4())
+    return JSONResponse(answer)
+
+
+def _internal_error(error: BaseException) -> JSONResponse:
+    message = f"emulated Snowflake cannot run this statement: {type(error).__name__}: {error}"
+    return _sql_error("000603", "XX000", message)
 
 
 def _statements(request: Request) -> Statements:
@@ -301,6 +261,23 @@ async def refuse(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse(answer, status_code=error.status_code)
 
 
+async def fail(_: Request, error: Exception) -> JSONResponse:
+    """Answer a request that is no request of Snowflake's API, in the shape that its clients read."""
+    log.error("a request failed", exc_info=error)
+    return _sql_error(
+        "390100", "08001", f"emulated Snowflake cannot read this request: {type(error).__name__}: {error}"
+    )
+
+
+async def send_file(request: Request) -> Response:
+    """A file of a stage, at the address that GET was given."""
+    bucket = Path(LOCAL_BUCKET_PATH).resolve()
+    file = (bucket / request.path_params["path"]).resolve()
+    if not file.is_relative_to(bucket) or not file.is_file():
+        return Response(status_code=404)
+    return FileResponse(file)
+
+
 async def health(_: Request) -> JSONResponse:
     """200 when a statement runs."""
 
@@ -321,15 +298,13 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
     await asyncio.wait({folding})  # a fold that is under way ends before the databases are closed
     await app.state.statements.stop()
     upstream.sessions.clear()
-    await run_in_threadpool(fold_logs, upstream.shared_fs, force=True)
+    await run_in_threadpool(fold_logs, _instance(), force=True)
     upstream.shared_fs.duck_conn.close()
 
 
-def build_app(instance: FakeSnow, patience: float) -> Starlette:
+def build_app(instance: Instance, patience: float) -> Starlette:
     """The server's app over ``instance``, which becomes the one that upstream's endpoints share."""
     upstream.shared_fs = instance
-    copy_into._strip_json_extract = partial(quoted_columns, _STRIP)
-    arrow.timestamp_to_sf_struct = partial(nullable_timestamps, _TIMESTAMPS)
     upstream.logger.handlers = [
         _KeepFailure()
     ]  # its own list is uvicorn's; records still reach the root logger
@@ -345,9 +320,10 @@ def build_app(instance: FakeSnow, patience: float) -> Starlette:
             *routes,
             *(Route(path, endpoint, methods=["POST"]) for path, endpoint in ours.items()),
             Route("/queries/{request_id}/result", result),
+            Route("/fs_bucket/{path:path}", send_file),
             Route("/health", health),
         ],
-        exception_handlers={upstream.ServerError: refuse},
+        exception_handlers={upstream.ServerError: refuse, Exception: fail},
         lifespan=lifespan,
     )
     app.state.statements = Statements(patience)

@@ -1,0 +1,68 @@
+"""Errors in the shape, and as far as it is known with the codes and the words, of Snowflake's."""
+
+from __future__ import annotations
+
+import re
+
+import duckdb
+from snowflake.connector.errors import ProgrammingError
+
+
+class NotEmulatedError(ProgrammingError):
+    """What Snowflake has and the emulator has not."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(msg=f"not emulated: {what}", errno=2, sqlstate="0A000")
+
+
+def sql_error(errno: int, state: str, message: str) -> ProgrammingError:
+    """An error of a statement."""
+    return ProgrammingError(msg=message, errno=errno, sqlstate=state)
+
+
+def _compilation(errno: int, state: str, message: str) -> ProgrammingError:
+    return sql_error(errno, state, f"SQL compilation error:\n{message}")
+
+
+def translated(error: BaseException) -> ProgrammingError | None:
+    """Snowflake's error for one of DuckDB's; None where no better one is known than what it says."""
+    text = str(error)
+    if "Division by zero" in text:
+        return sql_error(100051, "22012", "Division by zero")
+    if found := re.search(r"\(Error: (String '.*' is too long and would be truncated)\)", text, re.DOTALL):
+        return sql_error(100078, "22000", found[1])
+    if found := re.search(r"NOT NULL constraint failed: (?:\S*\.)?(\S+)", text):
+        return sql_error(
+            100072, "22000", f"NULL result in a non-nullable column (NOT NULL constraint failed: {found[1]})"
+        )
+    if "cannot affect the same target row more than once" in text:
+        return sql_error(100090, "42P18", "Duplicate row detected during DML action")
+    if isinstance(error, duckdb.OutOfRangeException):
+        return sql_error(100046, "22003", f"Number out of representable range: {_first_line(text)}")
+    if found := re.search(r"Could not cast value (\S+) to (DECIMAL\(\d+,\d+\))", text):
+        return sql_error(100039, "22003", f"Numeric value '{found[1]}' is out of range ({found[2]})")
+    if found := re.search(
+        r"Could not convert string [\"'](.*)[\"'] to (DECIMAL|INT|BIGINT|DOUBLE|HUGEINT)", text
+    ):
+        return sql_error(100038, "22018", f"Numeric value '{found[1]}' is not recognized")
+    if found := re.search(r"invalid (date|timestamp) field format: \"(.*?)\"", text):
+        number = 100040 if found[1] == "date" else 100035
+        return sql_error(number, "22007", f"{found[1].title()} '{found[2]}' is not recognized")
+    if isinstance(error, duckdb.CatalogException):
+        if found := re.search(
+            r"(?:Scalar|Aggregate|Table|Macro)? ?Function with name \"?(\S+?)\"? does not exist", text
+        ):
+            return _compilation(2140, "42601", f"Unknown function {found[1].upper()}")
+        if found := re.search(
+            r"(?:Table|View|Schema|Catalog|Sequence) with name \"?(.+?)\"? does not exist", text
+        ):
+            return _compilation(2003, "42S02", f"Object '{found[1]}' does not exist or not authorized.")
+        if found := re.search(r"(?:Table|View|Schema|Sequence) with name \"?(.+?)\"? already exists", text):
+            return _compilation(2002, "42710", f"Object '{found[1]}' already exists.")
+    if found := re.search(r"Referenced column \"(.+?)\" not found", text):
+        return _compilation(904, "42000", f"invalid identifier '{found[1]}'")
+    return None
+
+
+def _first_line(text: str) -> str:
+    return text.removeprefix("Out of Range Error: ").split("\n")[0]

@@ -1,0 +1,27 @@
+"""Macros and functions in DuckDB that rules and rewrites call, in the catalog that every session sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+
+from .formats import number_text, time_text
+
+_MACROS = """
+create or replace macro {catalog}._sf_divisor(b) as
+    case when b = 0 then error('Division by zero') else b end;
+create or replace macro {catalog}._sf_unscaled(a, factor, exact) as
+    (cast(trunc(a) as hugeint) * factor + cast((a - trunc(a)) * exact as hugeint));
+create or replace macro {catalog}._sf_quotient(a, b, factor) as
+    case when abs(a) < 170141183460469231731687303715884105727 // factor then (a * factor) // b
+    else (a // b) * factor + ((a % b) * factor) // b end;
+"""
+
+
+def create(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make what the rules call."""
+    connection.execute(_MACROS.format(catalog="_fs_global"))
+    for name, function in {"_sf_number_text": number_text, "_sf_time_text": time_text}.items():
+        kinds: list[Any] = ["TIMESTAMP" if name == "_sf_time_text" else "VARCHAR", "VARCHAR"]
+        connection.create_function(name, function, kinds, "VARCHAR")  # type: ignore[call-overload]

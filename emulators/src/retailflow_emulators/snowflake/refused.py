@@ -1,0 +1,50 @@
+"""What Snowflake has and the emulator has not: refused with "not emulated: …", never accepted in silence."""
+
+from __future__ import annotations
+
+import re
+
+from sqlglot import exp
+
+from .errors import NotEmulatedError
+
+_CREATE = r"create\s+(or\s+replace\s+)?"
+_OBJECTS = "stream task pipe alert dynamic_table external_table iceberg_table event_table hybrid_table materialized_view"
+_STATEMENTS = {
+    _CREATE
+    + r"(temp\w*\s+|secure\s+|aggregate\s+|external\s+)*(function|procedure)": "functions and procedures of users",
+    r"(drop|alter|describe|desc)\s+(function|procedure)": "functions and procedures of users",
+    r"call": "procedures",
+    _CREATE + "(" + "|".join(_OBJECTS.split()).replace("_", r"\s+") + ")": "this kind of object",
+    r"undrop": "time travel",
+    r"explain": "EXPLAIN: the plans of Snowflake's optimizer are not known here",
+    r"execute\s+immediate|begin\s+(?!transaction|work|name)\w|declare": "Snowflake Scripting",
+}
+_PATTERNS = [(re.compile(rf"\s*({pattern})\b", re.IGNORECASE), what) for pattern, what in _STATEMENTS.items()]
+_FUNCTIONS = {
+    "HASH": "HASH: Snowflake's values of it are not known",
+    "GET_DDL": "GET_DDL",
+    "INFER_SCHEMA": "INFER_SCHEMA",
+    "HASH_AGG": "HASH_AGG: Snowflake's values of it are not known",
+}
+
+
+def check(command: str) -> None:
+    """Refuse a statement by its first words."""
+    for pattern, what in _PATTERNS:
+        if pattern.match(command):
+            raise NotEmulatedError(what)
+
+
+def check_tree(expression: exp.Expr) -> None:
+    """Refuse what a statement asks for anywhere."""
+    for node in expression.walk():
+        name = str(node.this).upper() if isinstance(node, exp.Anonymous) else ""
+        if name in _FUNCTIONS:
+            raise NotEmulatedError(_FUNCTIONS[name])
+        if isinstance(node, exp.Pivot) and node.find(exp.PivotAny):
+            raise NotEmulatedError("PIVOT … IN (ANY): name the values")
+        if isinstance(node, exp.Table) and (
+            node.args.get("when") or node.args.get("changes") or node.args.get("version")
+        ):
+            raise NotEmulatedError("time travel")

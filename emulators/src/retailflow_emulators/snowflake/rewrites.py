@@ -1,0 +1,220 @@
+"""Changes of a statement's tree before upstream translates it to DuckDB's SQL.
+
+What depends on the types of operands is only marked here, see ``resolution.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlglot import exp
+
+from .resolution import PREFIX
+
+Rewrite = Callable[[exp.Expr], exp.Expr]
+_Whole = TypeVar("_Whole", bound=exp.Expr)
+_ARITHMETIC: dict[type[exp.Expr], str] = {
+    exp.Add: "ADD",
+    exp.Sub: "SUB",
+    exp.Mul: "MUL",
+    exp.Div: "DIV",
+    exp.Mod: "MOD",
+}
+_NUMERIC_AGGREGATES = (
+    exp.Sum,
+    exp.Variance,
+    exp.VariancePop,
+    exp.Stddev,
+    exp.StddevSamp,
+    exp.StddevPop,
+    exp.Median,
+)
+_EXACT = (exp.DType.DECIMAL, exp.DType.DOUBLE, exp.DType.FLOAT, exp.DType.BIGINT, exp.DType.INT)
+# Arguments that count something: DuckDB takes 64-bit integers for them and no NUMBER.
+_COUNTS: dict[type[exp.Expr], tuple[str, ...]] = {
+    exp.Substring: ("start", "length"),
+    exp.Left: ("expression",),
+    exp.Right: ("expression",),
+    exp.Pad: ("expression",),
+    exp.Repeat: ("times",),
+    exp.DateAdd: ("expression",),
+    exp.DateSub: ("expression",),
+    exp.AddMonths: ("expression",),
+    exp.DateFromParts: ("year", "month", "day"),
+    exp.Chr: ("expressions",),
+    exp.SplitPart: ("part_index",),
+    exp.Round: ("decimals",),
+    exp.Trunc: ("decimals",),
+}
+_DATE_UNITS = {"DAY", "WEEK", "WEEKISO", "MONTH", "QUARTER", "YEAR"}
+_TEXT = (exp.DType.VARCHAR, exp.DType.TEXT, exp.DType.CHAR, exp.DType.NVARCHAR, exp.DType.NCHAR)
+LONGEST_TEXT = 16_777_216  # characters, https://docs.snowflake.com/en/sql-reference/data-types-text
+
+
+def mark(name: str, *operands: exp.Expr) -> exp.Anonymous:
+    """An expression whose meaning the rule of this name finds."""
+    return exp.Anonymous(this=f"{PREFIX}{name}", expressions=list(operands))
+
+
+def _is_mark(node: exp.Expr | None) -> bool:
+    return isinstance(node, exp.Anonymous) and str(node.this).upper().startswith(PREFIX)
+
+
+def _plain(node: exp.Expr) -> bool:
+    """Whether an argument is a number already, so that no rule has to look at it."""
+    return (isinstance(node, exp.Literal) and not node.is_string) or (
+        isinstance(node, (exp.Cast, exp.TryCast)) and node.to.this in _EXACT
+    )
+
+
+def _is(node: exp.Expr, name: str) -> bool:
+    return isinstance(node, exp.Anonymous) and str(node.this).upper() == name
+
+
+def arithmetic(node: exp.Expr) -> exp.Expr:
+    """Sums, differences, products, quotients and remainders have Snowflake's types."""
+    if name := _ARITHMETIC.get(type(node)):
+        return mark(name, _bare(node.this), _bare(node.expression))
+    return node
+
+
+def _bare(node: exp.Expr) -> exp.Expr:
+    """An operand without the parentheses around it; a mark puts its own."""
+    return _bare(node.this) if isinstance(node, exp.Paren) else node
+
+
+def aggregates(node: exp.Expr) -> exp.Expr:
+    """Sums and averages of exact numbers are exact; texts are read as FLOAT."""
+    if isinstance(node, exp.Window) and _is(node.this, "RATIO_TO_REPORT"):
+        # https://docs.snowflake.com/en/sql-reference/functions/ratio_to_report
+        whole = node.copy()
+        whole.this.replace(exp.Sum(this=node.this.expressions[0].copy()))
+        return exp.Div(this=node.this.expressions[0].copy(), expression=whole)
+    if isinstance(node, exp.Window) and isinstance(node.this, (exp.Avg, exp.Filter)):
+        inner = node.this.this if isinstance(node.this, exp.Filter) else node.this
+        if isinstance(inner, exp.Avg):
+            return mark("AVG", *(_with(node, inner, make) for make in _SUM_AND_COUNT))
+        return node
+    if (
+        isinstance(node, exp.Filter)
+        and isinstance(node.this, exp.Avg)
+        and not isinstance(node.parent, exp.Window)
+    ):
+        return mark("AVG", *(_with(node, node.this, make) for make in _SUM_AND_COUNT))
+    if isinstance(node, exp.Avg) and not isinstance(node.parent, (exp.Window, exp.Filter)):
+        return mark("AVG", *(make(node.this) for make in _SUM_AND_COUNT))
+    return node
+
+
+def summands(node: exp.Expr) -> exp.Expr:
+    """Texts in aggregates of numbers are read as FLOAT."""
+    if isinstance(node, _NUMERIC_AGGREGATES):
+        argument = node.this
+        target = argument.expressions[0] if isinstance(argument, exp.Distinct) else argument
+        if not _plain(target) and not _is_mark(target):
+            target.replace(mark("NUM", target.copy()))
+    return node
+
+
+_SUM_AND_COUNT: tuple[Rewrite, Rewrite] = (
+    lambda argument: exp.Sum(this=argument.copy()),
+    lambda argument: exp.Count(this=argument.copy()),
+)
+
+
+def _with(whole: _Whole, inner: exp.Expr, make: Rewrite) -> _Whole:
+    """A copy of an expression in which ``make`` of the argument stands for the aggregate in it."""
+    changed: _Whole = whole.copy()
+    found = changed.this.this if isinstance(changed.this, exp.Filter) else changed.this
+    found.replace(make(inner.this))
+    return changed
+
+
+def counts(node: exp.Expr) -> exp.Expr:
+    """Arguments that count something may be any NUMBER."""
+    for name in _COUNTS.get(type(node), ()):
+        value = node.args.get(name)
+        for one in value if isinstance(value, list) else [value]:
+            literal = isinstance(_bare(one) if one else one, exp.Literal)
+            if one is not None and not literal and not isinstance(one, exp.Neg) and not _is_mark(one):
+                one.replace(mark("INT", one.copy()))
+    return node
+
+
+def dates(node: exp.Expr) -> exp.Expr:
+    """Dates stay dates when they are truncated, or when whole days are added."""
+    if isinstance(node, (exp.DateTrunc, exp.TimestampTrunc)):
+        return mark("KEEPDATE", node.copy(), node.this.copy())
+    if isinstance(node, exp.DateAdd):
+        unit = node.unit.name.upper() if node.unit else "DAY"
+        if unit in _DATE_UNITS and not (isinstance(node.this, exp.Literal) and node.this.is_string):
+            return mark("KEEPDATE", node.copy(), node.this.copy())
+    if isinstance(node, exp.AddMonths):
+        return mark("KEEPDATE", node.copy(), node.this.copy())
+    return node
+
+
+def formats(node: exp.Expr) -> exp.Expr:
+    """TO_CHAR and TO_VARCHAR with a format follow it."""
+    if isinstance(node, exp.ToChar) and (template := node.args.get("format")):
+        return mark("TOCHAR", node.this, template)
+    return node
+
+
+def functions(node: exp.Expr) -> exp.Expr:
+    """Functions of which DuckDB's own have other types."""
+    if isinstance(node, (exp.Ceil, exp.Floor)) and not node.args.get("decimals"):
+        return mark("WHOLE", node.copy(), node.this.copy())
+    if isinstance(node, exp.Typeof):
+        return mark("TYPEOF", node.this)
+    if _is(node, "OCTET_LENGTH") or isinstance(node, exp.ByteLength):
+        argument = node.expressions[0] if isinstance(node, exp.Anonymous) else node.this
+        return exp.Anonymous(this="STRLEN", expressions=[argument.copy()])
+    return node
+
+
+def texts(node: exp.Expr) -> exp.Expr:
+    """A text that is longer than its column is refused."""
+    if not isinstance(node, exp.ColumnDef) or not node.kind or node.kind.this not in _TEXT:
+        return node
+    if not isinstance(node.parent, exp.Schema) or not isinstance(node.parent.parent, exp.Create):
+        return node
+    if node.parent.parent.expression is not None or any(
+        isinstance(one.kind, exp.CheckColumnConstraint) for one in node.constraints
+    ):
+        return node
+    sized = node.kind.expressions
+    default = "1" if node.kind.this in (exp.DType.CHAR, exp.DType.NCHAR) else str(LONGEST_TEXT)
+    longest = int(sized[0].name if sized else default)
+    if longest < LONGEST_TEXT:
+        column = exp.column(node.this.copy())
+        message = exp.Concat(
+            expressions=[
+                exp.Literal.string("String '"),
+                column,
+                exp.Literal.string("' is too long and would be truncated"),
+            ]
+        )
+        too_long = exp.GT(this=exp.Length(this=column.copy()), expression=exp.Literal.number(longest))
+        check = exp.Case(
+            ifs=[exp.If(this=too_long, true=exp.Anonymous(this="error", expressions=[message]))],
+            default=exp.true(),
+        )
+        node.append("constraints", exp.ColumnConstraint(kind=exp.CheckColumnConstraint(this=check)))
+    return node
+
+
+PASSES: tuple[Rewrite, ...] = (aggregates, summands, counts, dates, formats, functions, arithmetic, texts)
+
+
+def apply(expression: exp.Expr) -> exp.Expr:
+    """The statement with every rewrite of this module, inner expressions first."""
+    for one in PASSES:
+        for node in reversed(list(expression.walk())):
+            changed = one(node)
+            if node is expression:
+                expression = changed
+            elif changed is not node:
+                node.replace(changed)
+    return expression

@@ -1,0 +1,317 @@
+"""Sessions and cursors: upstream's, with the rules of this package for what a statement means."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections import OrderedDict
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from fakesnow import transforms
+from fakesnow.conn import FakeSnowflakeConnection
+from fakesnow.cursor import FakeSnowflakeCursor
+from fakesnow.instance import FakeSnow
+from fakesnow.transforms.merge import operations
+from snowflake.connector.errors import ProgrammingError
+from sqlglot import exp
+
+from . import context, merges, names, refused, rewrites, stages
+from .account import Account
+from .errors import sql_error, translated
+from .quoting import identifier, literal, schema_setting
+from .resolution import marks, resolve
+
+KEPT = 64  # results whose columns are remembered
+CONFLICT_PAUSE_SECONDS = 0.05
+HOME = "PUBLIC"  # the schema that every database has, https://docs.snowflake.com/en/sql-reference/sql/create-database
+_HISTORY = re.compile(r"DELETE FROM (.+)\._fs_information_schema\._fs_load_history ")
+
+
+class Connection:
+    """A DuckDB connection whose ``execute`` resolves marks and waits for what others write."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, lock_seconds: float) -> None:
+        self._connection = connection
+        self._twin: duckdb.DuckDBPyConnection | None = None
+        self._lock_seconds = lock_seconds
+        self.in_transaction = False
+        self.columns: list[tuple[str, str]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def use(self, database: str, schema: str) -> None:
+        """Make a schema the one where names are looked for first."""
+        self._connection.execute(f"SET {schema_setting(database, schema)}")
+
+    def has(self, database: str, schema: str) -> bool:
+        """Whether there is such a schema."""
+        sql = "select 1 from duckdb_schemas() where database_name = ? and schema_name = ?"
+        return bool(self._connection.execute(sql, [database, schema]).fetchone())
+
+    def execute(self, sql: str, parameters: Any = None) -> Connection:
+        """Run a statement; outside of a transaction it runs again when another one wrote to the same table."""
+        if found := _HISTORY.match(sql):
+            sql = f"DELETE FROM {identifier(found[1])}{sql[found.end(1) :]}"
+        deadline = time.monotonic() + self._lock_seconds
+        while True:
+            try:
+                self._execute(sql, parameters)
+                return self
+            except duckdb.TransactionException as error:
+                conflict = "conflict" in str(error).lower() and not self.in_transaction
+                if not conflict or time.monotonic() > deadline:
+                    raise
+                time.sleep(CONFLICT_PAUSE_SECONDS)
+
+    def _execute(self, sql: str, parameters: Any) -> None:
+        if not any(marks(sql)):
+            self._connection.execute(sql, parameters)
+            return
+
+        def run(text: str) -> None:
+            self._connection.execute(text, parameters)
+
+        def probe(text: str) -> None:
+            self._probe(text, parameters)
+
+        resolve(sql, run, probe if self.in_transaction else run)
+
+    def _probe(self, sql: str, parameters: Any) -> None:
+        """Bind a statement beside a transaction, which would be aborted by the errors of a probe."""
+        if self._twin is None:
+            self._twin = self._connection.cursor()
+        found = self._connection.execute("select current_catalog(), current_schema()").fetchone()
+        assert found
+        self._twin.execute("set schema = " + exp.Literal.string(f'"{found[0]}"."{found[1]}"').sql())
+        temporary = self._connection.execute("select sql from duckdb_tables() where temporary").fetchall()
+        for (statement,) in temporary:
+            self._twin.execute(statement.replace("CREATE TEMP TABLE", "CREATE OR REPLACE TEMP TABLE"))
+        self._twin.execute(sql, parameters)
+
+    def to_arrow_table(self) -> pa.Table:
+        """The rows of the last statement; their columns' types are kept in ``columns``."""
+        self.columns = [(column[0], str(column[1])) for column in self._connection.description or []]
+        return self._connection.to_arrow_table()
+
+    def close(self) -> None:
+        """Close the connection, and the one that finds types for it."""
+        if self._twin:
+            self._twin.close()
+        self._connection.close()
+
+
+class Session(FakeSnowflakeConnection):
+    """A session with what it says about itself."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        results: dict[str, Any],
+        database: str | None,
+        schema: str | None,
+        lock_seconds: float = 60,
+        account: Account | None = None,
+        **settings: Any,
+    ) -> None:
+        own: Any = Connection(connection, lock_seconds)
+        super().__init__(own, results, **settings)
+        if database and own.has(database, "main"):
+            self.database, self.database_set = database, True
+            place = schema or HOME
+            if own.has(database, place):
+                own.use(database, place)
+                self._schema, self.schema_set = place, True
+            else:
+                own.use(database, "main")
+        self.about = context.About()
+        self.account = account or Account()
+        self.described: OrderedDict[str, list[tuple[str, str]]] = OrderedDict()
+
+    def leave(self) -> None:
+        """Have no current database, because it was dropped."""
+        connection: Any = self._duck_conn
+        connection.use("memory", "main")
+        self.database, self.database_set, self._schema, self.schema_set = None, False, None, False
+
+    def cursor(self, cursor_class: Any = None) -> Cursor:
+        """A cursor of this session."""
+        return Cursor(conn=self, duck_conn=self._duck_conn)
+
+
+class Cursor(FakeSnowflakeCursor):
+    """Runs statements as Snowflake would."""
+
+    _conn: Session
+    _duck_conn: Any
+    _last_sql: Any
+    _last_params: Any
+    _last_transformed: Any
+    _rowcount: Any
+    _sfqid: Any
+    _arrow_table: Any
+
+    def execute(self, command: str, params: Any = None, *args: Any, **settings: Any) -> Cursor:
+        """Run a statement; ProgrammingError has Snowflake's code where it is known."""
+        self._command = command
+        try:
+            refused.check(command)
+            if not self._about_account(command):
+                super().execute(command, params, *args, **settings)
+        except duckdb.Error as error:
+            raise translated(error) or error from error
+        except ProgrammingError as error:
+            cause = error.__cause__ or error.__context__
+            raise (translated(cause) if isinstance(cause, duckdb.Error) else None) or error from cause
+        finally:
+            self._conn.about.queries.append(self._sfqid or "")
+        return self
+
+    def _about_account(self, command: str) -> bool:
+        """Run a statement about roles, warehouses and users; returns whether it was one."""
+        account, about = self._conn.account, self._conn.about
+        nothing = exp.Command(this="SELECT")
+        if (text := account.run(command)) is not None:
+            self._answer(nothing, text)
+            return True
+        current = about.warehouse if "warehouses" in command.lower() else about.role
+        if (shown := account.shown(command, current)) is None:
+            return False
+        self._last_sql = shown
+        self._arrow_table = self._duck_conn.execute(shown).to_arrow_table()
+        self._rowcount = self._arrow_table.num_rows
+        self._keep(nothing)
+        self._describe()
+        return True
+
+    def _transform_explode(self, expression: exp.Expr) -> list[exp.Expr]:
+        names.name_columns(expression, self._command)
+        if isinstance(expression, exp.Merge):
+            return [expression]
+        found: list[exp.Expr] = super()._transform_explode(expression)
+        return found
+
+    def _transform(self, expression: exp.Expr, params: Any) -> exp.Expr:
+        refused.check_tree(expression)
+        expression = expression.transform(lambda node: transforms.identifier(node, params), copy=False)
+        expression = stages.encoded(expression, self._conn, params)
+        expression = rewrites.apply(context.answer(expression, self._conn))
+        transformed: exp.Expr = super()._transform(expression, params)
+        return merges.native(transformed) if isinstance(transformed, exp.Merge) else transformed
+
+    def _execute(self, transformed: exp.Expr, params: Any = None) -> None:
+        kind = str(transformed.args.get("kind")).upper()
+        if isinstance(transformed, (exp.Transaction, exp.Commit, exp.Rollback)):
+            super()._execute(transformed, params)
+            self._duck_conn.in_transaction = isinstance(transformed, exp.Transaction)
+        elif isinstance(transformed, exp.Merge):
+            self._merge(transformed, params)
+        elif isinstance(transformed, exp.Create) and kind == "SCHEMA":
+            self._create_schema(transformed)
+        elif isinstance(transformed, exp.Drop) and kind == "STAGE":
+            self._drop_stage(transformed)
+        else:
+            super()._execute(transformed, params)
+        if created := transformed.args.get("create_db_name"):
+            self._enter(created, make=True)
+        elif (entered := transformed.args.get("set_database")) and not transformed.args.get("set_schema"):
+            self._enter(entered, make=False)
+        self._describe()
+
+    def _describe(self) -> None:
+        """Remember the types of the result's columns."""
+        if self._sfqid and self._sfqid not in self._conn.described:
+            self._conn.described[self._sfqid] = self._duck_conn.columns
+            while len(self._conn.described) > KEPT:
+                self._conn.described.popitem(last=False)
+
+    def _merge(self, transformed: exp.Merge, params: Any) -> None:
+        """Run a MERGE and answer with the number of rows by what happened to them."""
+        self._duck_conn.execute(transformed.sql(dialect="duckdb"), params)
+        done = merges.count(self._duck_conn.to_arrow_table())
+        counts = {
+            f"number of rows {name}": done[name] for name, whens in operations(transformed).items() if whens
+        }
+        self._last_sql = "select " + ", ".join(f'{number} as "{name}"' for name, number in counts.items())
+        self._duck_conn.execute(self._last_sql)
+        self._arrow_table = self._duck_conn.to_arrow_table()
+        self._rowcount = sum(counts.values())
+        self._keep(transformed)
+
+    def _answer(self, transformed: exp.Expr, text: str) -> None:
+        """Answer with one line, as Snowflake does to statements that return no rows."""
+        self._last_sql = f"select {literal(text)} as status"
+        self._arrow_table = self._duck_conn.execute(self._last_sql).to_arrow_table()
+        self._rowcount = 1
+        self._keep(transformed)
+        self._describe()
+
+    def _keep(self, transformed: exp.Expr) -> None:
+        """Keep the result as the last one."""
+        self._arrow_table_fetch_index = None
+        self._sfqid = str(uuid.uuid4())
+        self._last_params, self._last_transformed = None, transformed
+        result = self._arrow_table, self._rowcount, self._last_sql, None, transformed
+        self._conn.results_cache[self._sfqid] = result
+
+    def _create_schema(self, transformed: exp.Expr) -> None:
+        """Make a schema, which becomes the current one."""
+        table = transformed.this
+        database, schema = table.catalog or self._conn.database, table.db
+        self._duck_conn.execute(transformed.sql(dialect="duckdb"))
+        self._duck_conn.use(database, schema)
+        self._conn.database, self._conn.database_set = database, True
+        self._conn._schema, self._conn.schema_set = schema, True
+        self._answer(transformed, f"Schema {schema} successfully created.")
+
+    def _enter(self, database: str, make: bool) -> None:
+        """Go to a database, and there to the schema that every database has; ``make`` makes that first."""
+        connection = self._duck_conn
+        if make and not connection.has(database, HOME):
+            connection.execute(f"create schema {identifier(database)}.{identifier(HOME)}")
+        self._conn.database, self._conn.database_set = database, True
+        self._conn.schema_set = connection.has(database, HOME)
+        self._conn._schema = HOME if self._conn.schema_set else None
+        connection.use(database, HOME if self._conn.schema_set else "main")
+
+    def _drop_stage(self, transformed: exp.Expr) -> None:
+        for table in transformed.args.get("tables") or [transformed.this]:
+            where = table.catalog or self._conn.database, table.db or self._conn.schema, table.name
+            if not stages.drop(where, self._conn) and not transformed.args.get("exists"):
+                shown = ".".join(map(str, where))
+                message = f"SQL compilation error:\nStage '{shown}' does not exist or not authorized."
+                raise sql_error(2003, "02000", message)
+            self._answer(transformed, f"{table.name} successfully dropped.")
+
+    def _describe_last_sql(self) -> list[tuple[Any, ...]]:
+        """Columns of the last result, which DuckDB named when it ran the statement."""
+        columns = self._conn.described.get(self._sfqid or "") or self._duck_conn.columns
+        return [(name, type_, None, None, None, None) for name, type_ in columns]
+
+
+class Instance(FakeSnow):
+    """An instance whose sessions are ours."""
+
+    lock_seconds: float = 60
+    account: Account | None = None
+
+    def connect(
+        self, database: str | None = None, schema: str | None = None, nop_regexes: Any = None, **settings: Any
+    ) -> Session:
+        """Open a session."""
+        return Session(
+            self.duck_conn.cursor(),
+            self.results_cache,
+            database,
+            schema,
+            create_database=self.create_database_on_connect,
+            create_schema=self.create_schema_on_connect,
+            db_path=self.db_path,
+            nop_regexes=nop_regexes or self.nop_regexes,
+            lock_seconds=self.lock_seconds,
+            account=self.account,
+            **settings,
+        )
