@@ -20,7 +20,7 @@ DOCUMENTATION = r"""
 module: aws_preflight
 short_description: Check an AWS account before anything is made in it
 description:
-  - Looks at credentials, region, the Debian image, instance types, quotas, names that others hold, the operator's network and
+  - Checks credentials, region, the Debian image, instance types, quotas, names that others hold, the operator's network and
     the bucket of Terraform's state. Fails with everything that stands in the way, each with what to do.
   - Says which hosts are still to be made and what the site costs a month.
   - What the credentials may not read (a quota, say) is a note, not a failure.
@@ -229,7 +229,7 @@ class Account:
                 "Quotas (lambda, L-B99A9384), or set retailflow_generator_concurrency to -1"
             )
 
-    def strangers(self) -> None:
+    def untagged(self) -> None:
         """Find things that have the site's names but not its tag: Terraform would stop half-way at them."""
         mine = {"Key": "Project", "Value": self.site}
         pairs = self.clients["ec2"].describe_key_pairs(Filters=[{"Name": "key-name", "Values": [self.site]}])[
@@ -290,7 +290,7 @@ def main() -> None:
         sizes = account.sizes({host["instance_type"] for host in params["hosts"].values()})
         account.quotas(missing, vcpus, sizes)
         account.concurrency(params["concurrency"])
-        account.strangers()
+        account.untagged()
         if params["bucket"]:
             account.bucket(params["bucket"])
     except (BotoCoreError, ClientError) as error:

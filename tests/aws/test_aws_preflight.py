@@ -185,14 +185,14 @@ def test_a_new_account_cannot_reserve_an_invocation(
 
 
 def test_names_that_others_hold_are_found_before_terraform_stops_at_them(account: Any) -> None:
-    account.strangers()
+    account.untagged()
     assert account.problems == []
     account.clients["ec2"].create_key_pair(KeyName="shop")
     account.clients["iam"].create_role(RoleName="shop-web-app", AssumeRolePolicyDocument="{}")
     account.clients["iam"].create_role(
         RoleName="shop-db", AssumeRolePolicyDocument="{}", Tags=[{"Key": "Project", "Value": "shop"}]
     )
-    account.strangers()
+    account.untagged()
     (problem,) = account.problems
     assert "the key pair shop" in problem and "the IAM role shop-web-app" in problem
     assert "shop-db" not in problem
