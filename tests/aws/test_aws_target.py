@@ -183,6 +183,21 @@ def test_hosts_may_do_what_their_role_needs(site: aws_support.Site, made: aws_su
     assert [role for role, found in pulls.items() if found] == ["dagster_dbt"]
 
 
+def test_nothing_is_removed_without_the_name_of_the_site(
+    site: aws_support.Site, made: aws_support.Run
+) -> None:
+    before = leftovers(site)
+    run = site.play("teardown.yml", CONFIRM="yes")
+    assert not run.ok
+    text = " ".join(run.text.split())
+    assert "Nothing was changed. Type the name of the site, or set CONFIRM=retailflow" in text, run.text
+    assert "with these hosts: retailflow-airbyte, retailflow-dagster-dbt" in text, (
+        "what will be lost is said first"
+    )
+    assert "Snowflake keeps everything." in text
+    assert leftovers(site) == before
+
+
 def test_teardown_takes_a_half_made_site_and_lists_what_it_cannot_know(
     site: aws_support.Site, made: aws_support.Run
 ) -> None:
@@ -201,7 +216,7 @@ def test_teardown_takes_a_half_made_site_and_lists_what_it_cannot_know(
     tags = [{"ResourceType": "volume", "Tags": [{"Key": "Project", "Value": "retailflow"}]}]
     lost = ec2.create_volume(AvailabilityZone="us-east-1a", Size=8, TagSpecifications=tags)["VolumeId"]
 
-    run = site.play("teardown.yml")
+    run = site.play("teardown.yml", CONFIRM="retailflow")
     assert not run.ok, "something is left"
     assert f"Still there with the tag Project=retailflow: ec2 volume {lost}." in " ".join(run.text.split()), (
         run.text
@@ -215,7 +230,7 @@ def test_teardown_takes_a_half_made_site_and_lists_what_it_cannot_know(
 
 
 def test_teardown_works_a_second_time(site: aws_support.Site, made: aws_support.Run) -> None:
-    run = site.play("teardown.yml")
+    run = site.play("teardown.yml", CONFIRM="retailflow")
     assert run.ok, run.text
     assert leftovers(site) == []
     assert state_of(site)["resources"] == []
