@@ -136,6 +136,7 @@ def test_the_status_of_a_site_of_which_nothing_answers_comes_in_time(
     roles = ["postgres", "airbyte", "dagster_dbt", "metabase"]
     hosts = "".join(
         f"{role}:\n  hosts:\n    retailflow-{role.replace('_', '-')}:\n      retailflow_role: {role}\n"
+        f"      retailflow_root: '{clone}'\n"
         f"      private_ip_address: 10.86.1.{ip}\n      private_dns_name: ip-{ip}.internal\n      ec2_instance_id: i-{ip}\n"
         for ip, role in enumerate(roles, 11)
     )
