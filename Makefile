@@ -6,6 +6,9 @@ SHELL := tools/clean-env
 .ONESHELL:
 .NOTPARALLEL:
 
+ifneq ($(findstring e,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),)
+$(error make -e lets the environment override this file; leave -e away, also in MAKEFLAGS)
+endif
 # The environment may set these two; the other settings of a target are typed after it.
 TARGET ?= local
 FORMAT ?= text

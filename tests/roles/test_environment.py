@@ -348,6 +348,16 @@ def test_make_refuses_a_setting_that_it_does_not_know(clone: Path, setting: str)
     assert setting.split("=")[0] + " is " in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("flags", "fine"), [("e", False), ("ke", False), ("k", True), ("--no-print-directory", True)]
+)
+def test_make_does_not_let_the_environment_override_it(clone: Path, flags: str, fine: bool) -> None:
+    assert (run("make", "help", cwd=clone, MAKEFLAGS=flags).returncode == 0) == fine
+    arguments = [flags if flags.startswith("-") else f"-{flags}"]
+    done = run("make", "help", *arguments, "STREAM=e", cwd=clone, MAKEFLAGS=None)
+    assert (done.returncode == 0) == fine, done.stderr
+
+
 def test_ansible_typed_by_hand_starts_in_it_too(clone: Path) -> None:
     """Inside a clone the commands of the virtual environment clean up; elsewhere they are Ansible's own."""
     # bash itself obeys SHELLOPTS before the first line of a script.

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 import clone as clones
 
@@ -122,28 +123,59 @@ def silence() -> Iterator[int]:
         yield int(server.getsockname()[1])
 
 
+HOST_ROLES = ["postgres", "airbyte", "dagster_dbt", "metabase"]
+
+
+def write_hosts(clone: Path) -> None:
+    """Write the hosts as provision.yml does once they are made."""
+    hosts = "".join(
+        f"{role}:\n  hosts:\n    retailflow-{role.replace('_', '-')}:\n      retailflow_role: {role}\n"
+        f"      retailflow_root: '{clone}'\n"
+        f"      private_ip_address: 10.86.1.{ip}\n      private_dns_name: ip-{ip}.internal\n      ec2_instance_id: i-{ip}\n"
+        for ip, role in enumerate(HOST_ROLES, 11)
+    )
+    children = "".join(f"    {role}:\n" for role in HOST_ROLES)
+    text = f"{hosts}hosts:\n  children:\n{children}local:\n  children:\n    hosts:\n"
+    (clone / ".state/local").mkdir(parents=True, exist_ok=True)
+    (clone / ".state/local/hosts.yml").write_text(text)
+
+
+def test_the_addresses_are_written_and_can_be_read_back(clone: Path) -> None:
+    write_hosts(clone)
+    before = yaml.safe_load((clone / ".state/local/hosts.yml").read_text())
+    templates = "[env.j2, ssh_config.j2, hosts.yml.j2]"
+    (clone / "playbooks/write.yml").write_text(
+        f"""---
+- hosts: control
+  tasks:
+    - ansible.builtin.template:
+        src: "templates/{{{{ item }}}}"
+        dest: "{{{{ retailflow_state_dir }}}}/{{{{ item }}}}"
+        mode: "0600"
+      loop: {templates}
+"""
+    )
+    done = play(clone, "-i", ".state/local/hosts.yml", "playbooks/write.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    state = clone / ".state/local"
+    assert yaml.safe_load((state / "hosts.yml.j2").read_text()) == before
+    ssh = (state / "ssh_config.j2").read_text()
+    assert ssh.count("\nHost ec2-") == 4 and f'IdentityFile "{clone}/.secrets/local/id_ed25519"' in ssh
+    assert "POSTGRES_PRIVATE_IP=10.86.1.11\n" in (state / "env.j2").read_text()
+
+
 @pytest.mark.parametrize("docker", ["dead", "hung"])
 def test_the_status_of_a_site_of_which_nothing_answers_comes_in_time(
     clone: Path, silence: int, docker: str
 ) -> None:
     """Every host, the warehouse and the API hang, or are dead: each is named, and nothing is waited for without an end."""
     state = clone / ".state/local"
-    state.mkdir(parents=True)
+    state.mkdir(parents=True, exist_ok=True)
     (clone / ".secrets/local").mkdir(parents=True)
     (clone / ".secrets/local/id_ed25519").write_text("x")
     (clone / ".secrets/local/id_ed25519.pub").write_text("ssh-ed25519 AAAA")
     (state / "outputs.json").write_text('{"subnet_id": "s", "security_group_ids": {"lambda": "sg-1"}}')
-    roles = ["postgres", "airbyte", "dagster_dbt", "metabase"]
-    hosts = "".join(
-        f"{role}:\n  hosts:\n    retailflow-{role.replace('_', '-')}:\n      retailflow_role: {role}\n"
-        f"      retailflow_root: '{clone}'\n"
-        f"      private_ip_address: 10.86.1.{ip}\n      private_dns_name: ip-{ip}.internal\n      ec2_instance_id: i-{ip}\n"
-        for ip, role in enumerate(roles, 11)
-    )
-    children = "".join(f"    {role}:\n" for role in roles)
-    (state / "hosts.yml").write_text(
-        f"{hosts}hosts:\n  children:\n{children}local:\n  children:\n    hosts:\n"
-    )
+    write_hosts(clone)
     ps = r"printf 'retailflow-aws\tDead\n'"
     stop = "echo 'the container is not running' >&2; exit 1"
     if docker == "hung":
@@ -166,7 +198,7 @@ def test_the_status_of_a_site_of_which_nothing_answers_comes_in_time(
         if docker == "hung"
         else "emulator retailflow-aws: does not run",
         "AWS API (emulated): does not answer",
-        *(f"host retailflow-{role.replace('_', '-')}: cannot be logged in to" for role in roles),
+        *(f"host retailflow-{role.replace('_', '-')}: cannot be logged in to" for role in HOST_ROLES),
         "warehouse: cannot be read",
     ):
         assert f"  - {part}" in told, told
