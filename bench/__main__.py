@@ -10,8 +10,8 @@ import pkgutil
 import signal
 import sys
 
-from bench import subjects
-from bench.measurement import Measurement
+from . import subjects
+from .measurement import Measurement
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """Tools of others, for comparison: each in a virtual environment of its own that lives as long as the measurement.
 
-They are no dependencies of this project. Where one cannot be installed, Absent says why.
+They are no dependencies of this project. Where one cannot be installed, ToolMissingError says why.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ INSTALL_TIMEOUT_S, TIMEOUT_S = 300, 900
 TAP_SECONDS = 30  # it is read for so long; a whole table takes it minutes
 
 
-class Absent(Exception):
-    """The tool is not to be had here; the message says why."""
+class ToolMissingError(Exception):
+    """The tool cannot be installed here; the message says why."""
 
 
 @contextlib.contextmanager
@@ -47,9 +47,9 @@ def _environment(packages: list[str]) -> Iterator[tuple[Path, Path, dict[str, st
                     check=False,
                 )
             except (OSError, subprocess.TimeoutExpired) as error:
-                raise Absent(f"uv {command[0]}: {error}") from error
+                raise ToolMissingError(f"uv {command[0]}: {error}") from error
             if done.returncode:
-                raise Absent(
+                raise ToolMissingError(
                     f"uv {command[0]}: {(done.stderr.strip().splitlines() or ['no word'])[-1].strip()}"
                 )
         yield folder, programs, variables
@@ -61,7 +61,7 @@ def _uv() -> str:
 
 
 def meltano_tap(url: str, schema: str, table: str, rows: int) -> float:
-    """Rows a second that Meltano's Singer tap prints, its start included. Raises Absent."""
+    """Rows a second that Meltano's Singer tap prints, its start included. Raises ToolMissingError."""
     where = urlsplit(url)
     config = {
         "host": where.hostname,
@@ -77,7 +77,7 @@ def meltano_tap(url: str, schema: str, table: str, rows: int) -> float:
         command = [str(programs / "tap-postgres"), "--config", str(paths["config"])]
         found = subprocess.run([*command, "--discover"], env=variables, capture_output=True, check=False)
         if found.returncode:
-            raise Absent(f"--discover fails: {found.stderr.decode().strip()[-200:]}")
+            raise ToolMissingError(f"--discover fails: {found.stderr.decode().strip()[-200:]}")
         catalog = json.loads(found.stdout)
         catalog["streams"] = [
             one for one in catalog["streams"] if one["tap_stream_id"] == f"{schema}-{table}"
@@ -101,12 +101,12 @@ def meltano_tap(url: str, schema: str, table: str, rows: int) -> float:
         process.kill()
         process.wait()
     if not 0 < count <= rows:
-        raise Absent(f"it printed {count} of {rows} rows")
+        raise ToolMissingError(f"it printed {count} of {rows} rows")
     return count / seconds
 
 
 def dlt_extract(url: str, schema: str, table: str, rows: int) -> float:
-    """Rows a second of dlt's extract step with its arrow backend, its start included. Raises Absent."""
+    """Rows a second of dlt's extract step with its arrow backend, its start included. Raises ToolMissingError."""
     with _environment(DLT) as (folder, programs, variables):
         script = Path(__file__).with_name("dlt_extract.py")
         command = [str(programs / "python"), str(script), url, schema, table, str(folder / "pipelines")]
@@ -116,5 +116,5 @@ def dlt_extract(url: str, schema: str, table: str, rows: int) -> float:
         )
         seconds = time.monotonic() - began
     if done.returncode or done.stdout.split()[-1:] != [str(rows)]:
-        raise Absent(f"it does not run: {(done.stderr or done.stdout).strip()[-200:]}")
+        raise ToolMissingError(f"it does not run: {(done.stderr or done.stdout).strip()[-200:]}")
     return rows / seconds

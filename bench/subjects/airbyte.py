@@ -27,9 +27,9 @@ import snowflake.connector
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from bench.measurement import Measurement
-from bench.others import Absent, dlt_extract, meltano_tap
-from bench.postgres import ADMIN, server
+from ..measurement import Measurement
+from ..others import ToolMissingError, dlt_extract, meltano_tap
+from ..postgres import ADMIN, server
 
 ROOT = Path(__file__).parents[2]
 ROWS, CHANGED_ROWS = 1_000_000, 10_000
@@ -363,7 +363,7 @@ def _measured(measure: Callable[[], float]) -> tuple[float | None, str]:
     """Rows a second of another tool that only reads, or why it is absent."""
     try:
         return measure(), "whole sync beside the other's reading alone"
-    except Absent as error:
+    except ToolMissingError as error:
         return None, f"absent: {error}"
 
 

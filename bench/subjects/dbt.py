@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.measurement import Measurement
-from bench.warehouse import ROOT, Warehouse, server
+from ..measurement import Measurement
+from ..warehouse import ROOT, Warehouse, server
 
 CHANGED, NEWEST, OLD = 10_000, 20_000, 100
 SIZES = (1, 10, 30)  # times the rows that were asked for

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.measurement import Measurement
-from bench.postgres import ADMIN, server
+from ..measurement import Measurement
+from ..postgres import ADMIN, server
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "lambda/schema/sales.sql"

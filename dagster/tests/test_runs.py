@@ -312,7 +312,7 @@ def test_a_failed_run_fails_with_the_innermost_error_of_the_step() -> None:
     }
     failed = {"__typename": "ExecutionStepFailureEvent", "stepKey": "dbt_models", "error": error}
     with pytest.raises(
-        dagster_run.RunProblem, match=r"ended with FAILURE\. Step dbt_models failed: inner$"
+        dagster_run.RunError, match=r"ended with FAILURE\. Step dbt_models failed: inner$"
     ) as caught:
         dagster_run.run_job(webserver("FAILURE", [failed]), PARAMS)
     assert caught.value.run["status"] == "FAILURE"
@@ -326,21 +326,19 @@ def test_a_failed_run_fails_with_the_check_that_did_not_pass() -> None:
         "stepKey": "reconcile",
         "error": {"message": "blocked"},
     }
-    with pytest.raises(dagster_run.RunProblem, match=r"Check MARTS/fct_sales:reconcile: sync: RAW differs$"):
+    with pytest.raises(dagster_run.RunError, match=r"Check MARTS/fct_sales:reconcile: sync: RAW differs$"):
         dagster_run.run_job(webserver("FAILURE", [event, blocked]), PARAMS)
 
 
 def test_a_run_that_never_ends_is_left_and_the_step_named() -> None:
-    with pytest.raises(
-        dagster_run.RunProblem, match=r"had not ended after 0 s \(in step later\); it goes on"
-    ):
+    with pytest.raises(dagster_run.RunError, match=r"had not ended after 0 s \(in step later\); it goes on"):
         dagster_run.run_job(webserver("STARTED", []), PARAMS | {"timeout": 0})
 
 
 def test_a_job_that_is_not_there_is_named() -> None:
     missing = {"launchRun": {"__typename": "PipelineNotFoundError", "message": "Could not find it"}}
     with pytest.raises(
-        dagster_run.RunProblem, match="sales_job cannot be launched: PipelineNotFoundError Could"
+        dagster_run.RunError, match="sales_job cannot be launched: PipelineNotFoundError Could"
     ):
         dagster_run.run_job(lambda query, _: READY if query == dagster_run.READY else missing, PARAMS)
 
@@ -350,7 +348,7 @@ def test_a_webserver_that_restarts_is_asked_again() -> None:
 
     def ask(query: str, variables: dict[str, Any]) -> dict[str, Any]:
         if "stepStats" in query and next(refusals, False):
-            raise dagster_run.RunProblem("connection refused")
+            raise dagster_run.RunError("connection refused")
         return healthy(query, variables)
 
     assert dagster_run.run_job(ask, PARAMS)["status"] == "SUCCESS"
@@ -366,7 +364,7 @@ def test_dead_connections_to_the_storage_are_found_before_the_launch() -> None:
     def ask(query: str, variables: dict[str, Any]) -> dict[str, Any]:
         asked.append("launch" if "launchRun" in query else "ready" if query == dagster_run.READY else "other")
         if asked == ["ready"]:
-            raise dagster_run.RunProblem("HTTP Error 500")
+            raise dagster_run.RunError("HTTP Error 500")
         return lost if asked == ["ready", "ready"] else healthy(query, variables)
 
     assert dagster_run.run_job(ask, PARAMS)["status"] == "SUCCESS"
@@ -375,7 +373,7 @@ def test_dead_connections_to_the_storage_are_found_before_the_launch() -> None:
 
 
 def test_a_webserver_that_is_down_is_named() -> None:
-    with pytest.raises(dagster_run.RunProblem, match=r"at http://127\.0\.0\.1:1 does not answer"):
+    with pytest.raises(dagster_run.RunError, match=r"at http://127\.0\.0\.1:1 does not answer"):
         dagster_run.run_job(dagster_run.graphql("http://127.0.0.1:1"), PARAMS | {"timeout": 0})
 
 

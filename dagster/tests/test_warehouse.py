@@ -151,7 +151,9 @@ def test_a_warehouse_that_fails_ends_the_run_leaves_the_marts_and_the_next_run_r
     monkeypatch.setattr(dbt_lib, "TARGET_DIR", project / "target")
     monkeypatch.setattr(dbt_lib, "GRACE_SECONDS", 2.0)
     path = dbt_support.ROOT / "dagster/src/retailflow_dagster/defs/dbt/assets.py"
-    spec = importlib.util.spec_from_file_location("small_assets", path)
+    spec = importlib.util.spec_from_file_location(  # noqa: TID251 - the module a second time
+        "retailflow_dagster.defs.dbt.small_assets", path
+    )
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setattr(dg, "RetryPolicy", lambda **_: None)  # Dagster's business, and half a minute each

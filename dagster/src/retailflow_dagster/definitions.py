@@ -2,18 +2,18 @@
 
 import dagster as dg
 
-from retailflow_dagster.defs.airbyte.assets import airbyte_sync
-from retailflow_dagster.defs.dashboards.assets import dashboards
-from retailflow_dagster.defs.dbt.assets import dbt_models, manifest, translator
-from retailflow_dagster.defs.orchestration.alerts import alert_sensor
-from retailflow_dagster.defs.orchestration.history import history_job, history_schedule
-from retailflow_dagster.defs.orchestration.jobs import sales_job, transform_job
-from retailflow_dagster.defs.orchestration.retention import prune_runs_job, prune_runs_schedule
-from retailflow_dagster.defs.orchestration.schedules import sales_schedule
-from retailflow_dagster.defs.orchestration.sensors import airbyte_sensor
-from retailflow_dagster.defs.postgres.assets import generator, shop_tables
-from retailflow_dagster.defs.postgres.checks import reconcile
-from retailflow_dagster.resources import resources_from_env
+from .defs.airbyte.assets import airbyte_sync
+from .defs.dashboards.assets import dashboards
+from .defs.dbt.assets import dbt_models, manifest, translator
+from .defs.orchestration.alerts import alert_sensor
+from .defs.orchestration.history import history_job, history_schedule
+from .defs.orchestration.jobs import sales_job, transform_job
+from .defs.orchestration.retention import prune_runs_job, prune_runs_schedule
+from .defs.orchestration.schedules import sales_schedule
+from .defs.orchestration.sensors import airbyte_sensor
+from .defs.postgres.assets import generator, shop_tables
+from .defs.postgres.checks import reconcile
+from .resources import resources_from_env
 
 
 def sales_definitions() -> dg.Definitions:

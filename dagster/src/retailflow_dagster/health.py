@@ -31,7 +31,7 @@ def daemon() -> None:
     """Every daemon of this deployment has beaten lately; the oldest one counts."""
     import psycopg2
 
-    from retailflow_dagster.entrypoint import database
+    from .entrypoint import database
 
     link = psycopg2.connect(**database())
     try:

@@ -7,10 +7,10 @@ from typing import Any
 
 import dagster as dg
 
-from retailflow_dagster.lib.airbyte import AirbyteSync
-from retailflow_dagster.lib.dbt import dbt_resource
-from retailflow_dagster.lib.postgres import Shop
-from retailflow_dagster.lib.snowflake import Warehouse
+from .lib.airbyte import AirbyteSync
+from .lib.dbt import dbt_resource
+from .lib.postgres import Shop
+from .lib.snowflake import Warehouse
 
 
 def resources_from_env() -> dict[str, Any]:

@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """Ansible module: make sources, destinations and connections of Airbyte what they are declared to be."""
 
 from __future__ import annotations

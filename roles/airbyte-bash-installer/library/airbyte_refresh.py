@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """Ansible module: let Airbyte read streams of a connection again from the start."""
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ Json = dict[str, Any]
 Ask = Callable[[str, Json], Json]
 
 
-class RunProblem(Exception):
+class RunError(Exception):
     """What went wrong, for a person; `run` holds what is known of the run."""
 
     def __init__(self, message: str, run: Json | None = None) -> None:
@@ -130,7 +130,7 @@ class RunProblem(Exception):
 
 
 def graphql(url: str) -> Ask:
-    """A function that asks the webserver one GraphQL question. It raises RunProblem where there is no
+    """A function that asks the webserver one GraphQL question. It raises RunError where there is no
     answer.
     """
 
@@ -145,11 +145,11 @@ def graphql(url: str) -> Ask:
                 answer = json.load(response)
         except urllib.error.HTTPError as error:
             body = error.read(2000).decode(errors="replace")
-            raise RunProblem(f"Dagster's webserver at {url} does not answer: {error}: {body}") from error
+            raise RunError(f"Dagster's webserver at {url} does not answer: {error}: {body}") from error
         except (OSError, ValueError) as error:
-            raise RunProblem(f"Dagster's webserver at {url} does not answer: {error}") from error
+            raise RunError(f"Dagster's webserver at {url} does not answer: {error}") from error
         if answer.get("errors"):
-            raise RunProblem(f"Dagster refused the question: {answer['errors'][0]['message']}")
+            raise RunError(f"Dagster refused the question: {answer['errors'][0]['message']}")
         data: Json = answer["data"]
         return data
 
@@ -166,25 +166,25 @@ def patient(ask: Ask, deadline: float, pause: float) -> Ask:
 
 
 def until(deadline: float, pause: float, work: Callable[[], Any]) -> Any:
-    """Does the work again, with pauses, while it raises RunProblem and the deadline has not passed."""
+    """Does the work again, with pauses, while it raises RunError and the deadline has not passed."""
     while True:
         try:
             return work()
-        except RunProblem:
+        except RunError:
             if time.monotonic() >= deadline:
                 raise
             time.sleep(pause)
 
 
 def ready(ask: Ask) -> None:
-    """Reads a little from each storage; raises RunProblem where one fails.
+    """Reads a little from each storage; raises RunError where one fails.
 
     After a restart of PostgreSQL the webserver's pools hold dead connections, and only a question finds that out. A
     question may be asked again, a launch may not: it could be the second.
     """
     for answer in ask(READY, {}).values():
         if answer["__typename"] == "PythonError":
-            raise RunProblem(f"Dagster cannot read its storage: {answer['message']}")
+            raise RunError(f"Dagster cannot read its storage: {answer['message']}")
 
 
 def launch(ask: Ask, params: Json) -> str:
@@ -200,7 +200,7 @@ def launch(ask: Ask, params: Json) -> str:
     )["launchRun"]
     if answer["__typename"] != "LaunchRunSuccess":
         reason = answer.get("message") or "; ".join(e["message"] for e in answer.get("errors", []))
-        raise RunProblem(f"Job {params['job']} cannot be launched: {answer['__typename']} {reason}".strip())
+        raise RunError(f"Job {params['job']} cannot be launched: {answer['__typename']} {reason}".strip())
     return str(answer["run"]["runId"])
 
 
@@ -210,7 +210,7 @@ def wait(ask: Ask, run_id: str, timeout: float, poll: float) -> Json:
     while True:
         answer = ask(STATUS, {"runId": run_id})["runOrError"]
         if answer["__typename"] != "Run":
-            raise RunProblem(f"Run {run_id} is gone.")
+            raise RunError(f"Run {run_id} is gone.")
         steps = {
             step["stepKey"]: round(step["endTime"] - step["startTime"], 1)
             for step in answer["stepStats"]
@@ -221,7 +221,7 @@ def wait(ask: Ask, run_id: str, timeout: float, poll: float) -> Json:
         if time.monotonic() >= deadline:
             running = [s["stepKey"] for s in answer["stepStats"] if s["status"] == "IN_PROGRESS"]
             where = f"in step {', '.join(running)}" if running else f"{answer['status'].lower()}"
-            raise RunProblem(
+            raise RunError(
                 f"Run {run_id} had not ended after {timeout:.0f} s ({where}); it goes on. See it in Dagster.",
                 {"run_id": run_id, "status": answer["status"], "steps": steps},
             )
@@ -280,7 +280,7 @@ def root_cause(error: Json | None) -> str:
 
 
 def run_job(ask: Ask, params: Json) -> Json:
-    """Launches, waits, reads. Raises RunProblem with the reason when the run did not succeed."""
+    """Launches, waits, reads. Raises RunError with the reason when the run did not succeed."""
     began = time.monotonic()
     until(began + min(READY_SECONDS, params["timeout"]), params["poll"], lambda: ready(ask))
     run_id = launch(ask, params)
@@ -291,7 +291,7 @@ def run_job(ask: Ask, params: Json) -> Json:
     if run["status"] != "SUCCESS":
         broken = [f"Check {name}: {c['description']}" for name, c in checks.items() if not c["passed"]]
         reasons = [reason for reason in broken if not reason.endswith(": ")] or errors or broken
-        raise RunProblem(
+        raise RunError(
             f"Run {run_id} of {params['job']} ended with {run['status']}. "
             + (" ".join(reasons) or "No error was recorded; look at the run in Dagster."),
             run,
@@ -317,7 +317,7 @@ def main() -> None:
         module.exit_json(changed=True)
     try:
         run = run_job(graphql(module.params["url"]), module.params)
-    except RunProblem as problem:
+    except RunError as problem:
         module.fail_json(msg=str(problem), run=problem.run)
     else:
         module.exit_json(changed=True, run=run)

@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """The filter metabase_yaml: YAML in which a key that is there twice is an error."""
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """Ansible module: make a Metabase server hold what files of content declare."""
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import dagster as dg
 import psycopg2
 from psycopg2.extensions import cursor
 
-from retailflow_dagster.lib.reconcile import SourceView, Totals
+from .reconcile import SourceView, Totals
 
 # The system column xmin is the low half of the id of the transaction that wrote the row; the high half
 # follows from the ids that are handed out now. Visible in the snapshot means: had committed when the

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from retailflow_dagster.lib.concurrency import TAG
+from .concurrency import TAG
 
 #: What asked for the run: schedule, airbyte (the sensor), verify (`make run`); hand where nobody says.
 SOURCE = "retailflow/source"

@@ -9,7 +9,7 @@ import dagster as dg
 import snowflake.connector
 from cryptography.hazmat.primitives import serialization
 
-from retailflow_dagster.lib.reconcile import Totals
+from .reconcile import Totals
 
 #: Snowflake takes at most 16,384 expressions in a list.
 IN_LIST = 10_000

@@ -34,7 +34,7 @@ from .bodies import (
     ConnectionCreate,
     ConnectionSettings,
     JobCreate,
-    Problem,
+    ProblemError,
     Refresh,
 )
 from .connectors import Kind
@@ -61,7 +61,7 @@ class Tokens:
     def issue(self, client_id: str, client_secret: str) -> JsonObject:
         expected = f"{self._settings.client_id}\n{self._settings.client_secret}"
         if not hmac.compare_digest(f"{client_id}\n{client_secret}".encode(), expected.encode()):
-            raise Problem(401, "unauthorized", "client_id or client_secret is wrong")
+            raise ProblemError(401, "unauthorized", "client_id or client_secret is wrong")
         lifetime = self._settings.token_lifetime
         claims = {"sub": client_id, "iat": int(time.time()), "exp": time.time() + lifetime}
         token = jwt.encode(claims, self._key, algorithm="HS256")
@@ -74,7 +74,7 @@ class Tokens:
                 raise jwt.InvalidTokenError("no bearer token")
             jwt.decode(token, self._key, algorithms=["HS256"], options={"require": ["exp", "sub"]})
         except jwt.InvalidTokenError as error:
-            raise Problem(401, "unauthorized", f"a valid bearer token is required: {error}") from error
+            raise ProblemError(401, "unauthorized", f"a valid bearer token is required: {error}") from error
 
     @property
     def _key(self) -> str:
@@ -86,13 +86,15 @@ async def _body(request: Request, model: type[_Model]) -> _Model:
         return model.model_validate_json(await request.body())
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors()]
-        raise Problem(400, "bad-request", "; ".join(problems)) from error
+        raise ProblemError(400, "bad-request", "; ".join(problems)) from error
 
 
 def _number(request: Request, name: str, default: int, maximum: int) -> int:
     text = request.query_params.get(name, str(default))
     if not text.isdigit() or int(text) > maximum:
-        raise Problem(400, "bad-request", f"{name} must be a whole number from 0 to {maximum}, not {text!r}")
+        raise ProblemError(
+            400, "bad-request", f"{name} must be a whole number from 0 to {maximum}, not {text!r}"
+        )
     return int(text)
 
 
@@ -103,7 +105,7 @@ def _time(request: Request, name: str) -> float | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise Problem(400, "bad-request", f"{name} must be an ISO 8601 time, not {text!r}") from error
+        raise ProblemError(400, "bad-request", f"{name} must be an ISO 8601 time, not {text!r}") from error
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
@@ -172,7 +174,7 @@ def _public_routes(service: Service, issue: Callable[[Request], Awaitable[Respon
     async def streams(request: Request) -> Response:
         source_id = request.query_params.get("sourceId")
         if not source_id:
-            raise Problem(400, "bad-request", "sourceId is required")
+            raise ProblemError(400, "bad-request", "sourceId is required")
         return JSONResponse(await run_in_threadpool(service.streams, source_id))
 
     async def connections(request: Request) -> Response:
@@ -198,11 +200,15 @@ def _public_routes(service: Service, issue: Callable[[Request], Awaitable[Respon
         if request.method == "POST":
             body = await _body(request, JobCreate)
             if body.job_type == "refresh":  # JobsController.kt of airbyte-platform, in its words
-                raise Problem(422, "unprocessable-entity", "Refreshes are not supported in the public API")
+                raise ProblemError(
+                    422, "unprocessable-entity", "Refreshes are not supported in the public API"
+                )
             return JSONResponse(await run_in_threadpool(service.start_job, body))
         order, _, direction = request.query_params.get("orderBy", "createdAt|DESC").partition("|")
         if order not in _ORDER_COLUMNS or direction not in ("ASC", "DESC"):
-            raise Problem(400, "bad-request", "orderBy must be createdAt or updatedAt, then |ASC or |DESC")
+            raise ProblemError(
+                400, "bad-request", "orderBy must be createdAt or updatedAt, then |ASC or |DESC"
+            )
         filters: JsonObject = {
             "connection_id": request.query_params.get("connectionId"),
             "type": request.query_params.get("jobType"),
@@ -248,7 +254,7 @@ def _configuration_routes(service: Service, issue: Callable[[Request], Awaitable
             try:
                 id_ = str((await request.json())[name])
             except (ValueError, KeyError, TypeError) as error:
-                raise Problem(400, "bad-request", f"{name} is required") from error
+                raise ProblemError(400, "bad-request", f"{name} is required") from error
             return JSONResponse(await run_in_threadpool(action, id_))
 
         return answer
@@ -288,13 +294,13 @@ class _Guard:
         if scope["type"] == "http" and scope["path"] not in _OPEN_PATHS:
             try:
                 self._tokens.verify(Request(scope).headers.get("authorization", ""))
-            except Problem as problem:
+            except ProblemError as problem:
                 await _problem_response(problem)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
 
-def _problem_response(problem: Problem) -> JSONResponse:
+def _problem_response(problem: ProblemError) -> JSONResponse:
     headers = {"WWW-Authenticate": "Bearer"} if problem.status == 401 else None
     return JSONResponse(problem.content, problem.status, headers, media_type="application/problem+json")
 
@@ -319,17 +325,17 @@ def create_app(settings: Settings, connectors: Connectors | None = None) -> Star
         return HTMLResponse(template.render(connections=await run_in_threadpool(service.overview)))
 
     async def on_problem(_: Request, error: Exception) -> Response:
-        assert isinstance(error, Problem)
+        assert isinstance(error, ProblemError)
         return _problem_response(error)
 
     async def not_found(request: Request, _: Exception) -> Response:
         return _problem_response(
-            Problem(404, "resource-not-found", f"embedded Airbyte has no {request.url.path}")
+            ProblemError(404, "resource-not-found", f"embedded Airbyte has no {request.url.path}")
         )
 
     async def not_allowed(request: Request, _: Exception) -> Response:
         return _problem_response(
-            Problem(405, "method-not-allowed", f"{request.method} is not allowed on {request.url.path}")
+            ProblemError(405, "method-not-allowed", f"{request.method} is not allowed on {request.url.path}")
         )
 
     @asynccontextmanager
@@ -344,7 +350,7 @@ def create_app(settings: Settings, connectors: Connectors | None = None) -> Star
             Mount(CONFIGURATION, routes=_configuration_routes(service, issue)),
         ],
         middleware=[Middleware(_Guard, tokens=tokens)],
-        exception_handlers={Problem: on_problem, 404: not_found, 405: not_allowed},
+        exception_handlers={ProblemError: on_problem, 404: not_found, 405: not_allowed},
         lifespan=lifespan,
     )
 

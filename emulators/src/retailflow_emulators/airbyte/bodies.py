@@ -13,7 +13,7 @@ from .protocol import JsonObject
 _ERRORS = "https://reference.airbyte.com/reference/errors"
 
 
-class Problem(Exception):
+class ProblemError(Exception):
     """An answer that is an error, in the shape of Airbyte's problem details."""
 
     def __init__(self, status: int, title: str, detail: str, **data: Any) -> None:

@@ -15,7 +15,7 @@ from .bodies import (
     ConnectionCreate,
     ConnectionSettings,
     JobCreate,
-    Problem,
+    ProblemError,
     Refresh,
 )
 from .connectors import Connector, Kind
@@ -27,7 +27,7 @@ from .workers import Connectors, unmasked
 
 
 class Service:
-    """Workspaces, sources, destinations, connections and jobs. Every method raises Problem."""
+    """Workspaces, sources, destinations, connections and jobs. Every method raises ProblemError."""
 
     def __init__(self, settings: Settings, connectors: Connectors) -> None:
         self.store = Store(settings.data_dir, settings.workspace)
@@ -66,7 +66,7 @@ class Service:
         configuration = dict(body.configuration)
         type_ = configuration.pop(f"{kind}Type", None)
         if not type_ and not body.definition_id:
-            raise Problem(400, "bad-request", f"configuration.{kind}Type or definitionId is required")
+            raise ProblemError(400, "bad-request", f"configuration.{kind}Type or definitionId is required")
         connector = self._connector(kind, type_, body.definition_id)
         self._validate(connector, configuration)
         row = self.store.add(
@@ -100,7 +100,7 @@ class Service:
         try:
             self.store.delete_actor(id_)
         except InUseError:
-            raise Problem(
+            raise ProblemError(
                 409, "state-conflict", f"a connection still uses this {kind}", resourceId=id_
             ) from None
 
@@ -138,13 +138,13 @@ class Service:
         try:
             return self.connectors.find(kind, type_=type_, definition_id=definition_id)
         except ConnectorError as error:
-            raise Problem(422, "unprocessable-entity", str(error)) from error
+            raise ProblemError(422, "unprocessable-entity", str(error)) from error
 
     def _validate(self, connector: Connector, configuration: JsonObject) -> None:
         try:
             self.connectors.validate(connector, configuration)
         except ConnectorError as error:
-            raise Problem(422, "unprocessable-entity", f"{connector.type}: {error}") from error
+            raise ProblemError(422, "unprocessable-entity", f"{connector.type}: {error}") from error
 
     def _discover(self, source: Row) -> list[JsonObject]:
         try:
@@ -152,7 +152,7 @@ class Service:
                 self._connector("source", source["type"]), source["configuration"]
             )
         except ConnectorError as error:
-            raise Problem(
+            raise ProblemError(
                 422, "unprocessable-entity", f"discovery of {source['name']} failed: {error}"
             ) from error
 
@@ -226,7 +226,7 @@ class Service:
                 streams = given.get("configurations", {}).get("streams") or []
                 changed["configurations"] = catalogs.configure(discovered, streams)
             except catalogs.CatalogError as error:
-                raise Problem(400, "bad-request", str(error)) from error
+                raise ProblemError(400, "bad-request", str(error)) from error
         return {**current, **changed}
 
     @staticmethod
@@ -252,25 +252,25 @@ class Service:
     def start_job(self, body: JobCreate) -> JsonObject:
         connection = self._row(store.connections, body.connection_id, "connection")
         if connection["settings"]["status"] != "active":
-            raise Problem(409, "state-conflict", f"the connection is {connection['settings']['status']}")
+            raise ProblemError(409, "state-conflict", f"the connection is {connection['settings']['status']}")
         try:
             return job_response(self.runner.start(connection, body.job_type))
         except ActiveJobError:
             detail = "a job of this connection is already running"
-            raise Problem(409, "state-conflict", detail, connectionId=body.connection_id) from None
+            raise ProblemError(409, "state-conflict", detail, connectionId=body.connection_id) from None
 
     def refresh(self, body: Refresh) -> JsonObject:
         """Read streams again from the start; without names every stream (ConnectionApiController.kt)."""
         if body.refresh_mode == "Merge":
             detail = "not emulated: refreshMode Merge, which keeps rows that the source no longer has"
-            raise Problem(422, "unprocessable-entity", detail)
+            raise ProblemError(422, "unprocessable-entity", detail)
         connection = self._row(store.connections, body.connection_id, "connection")
         present = [catalogs.key(stream) for stream in connection["settings"]["configurations"]]
         named = [(one.stream_name, one.stream_namespace or None) for one in body.streams or []]
         for name, namespace in named:
             if (name, namespace) not in present:
                 shown = f"{namespace}.{name}" if namespace else name
-                raise Problem(400, "bad-request", f"the connection has no stream {shown}")
+                raise ProblemError(400, "bad-request", f"the connection has no stream {shown}")
         create = JobCreate(connection_id=body.connection_id, job_type="refresh")
         if not self.store.find_jobs(connection_id=connection["id"], status=list(store.ACTIVE)):
             self.store.begin_refreshes(connection["id"], named or present)
@@ -279,7 +279,7 @@ class Service:
     def cancel_job(self, id_: str) -> JsonObject:
         row = self._job_row(id_)
         if not self.runner.cancel(row["id"]):
-            raise Problem(409, "state-conflict", f"job {id_} has already ended: {row['status']}")
+            raise ProblemError(409, "state-conflict", f"job {id_} has already ended: {row['status']}")
         return job_response(self._job_row(id_))
 
     def job_details(self, id_: str) -> JsonObject:
@@ -349,7 +349,9 @@ class Service:
     @staticmethod
     def _present(row: Row | None, what: str, id_: str) -> Row:
         if row is None:
-            raise Problem(404, "resource-not-found", f"no {what} {id_}", resourceType=what, resourceId=id_)
+            raise ProblemError(
+                404, "resource-not-found", f"no {what} {id_}", resourceType=what, resourceId=id_
+            )
         return row
 
 

@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """Airbyte's two HTTP APIs with one token."""
 
 from __future__ import annotations

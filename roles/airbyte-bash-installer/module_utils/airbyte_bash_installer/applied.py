@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """Which secrets were applied last: Airbyte never shows one again."""
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """What is declared beside what is there."""
 
 from __future__ import annotations

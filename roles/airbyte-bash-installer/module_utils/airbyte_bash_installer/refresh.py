@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """A refresh of a connection's streams: asked for, watched, explained."""
 
 from __future__ import annotations

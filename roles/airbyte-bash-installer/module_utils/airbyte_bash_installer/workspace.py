@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """Reconciliation of one workspace: sources, destinations, connections."""
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """Cards, filters and grids as the API takes them, and what differs from what the server has."""
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """One session with Metabase's HTTP API."""
 
 from __future__ import annotations

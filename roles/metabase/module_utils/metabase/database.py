@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """The Snowflake connection and its first sync."""
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """Why a run stops, in words that a person can act on."""
 
 from __future__ import annotations

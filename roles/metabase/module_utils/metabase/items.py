@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """What every part passes on: JSON objects of the files and of the API."""
 
 from __future__ import annotations

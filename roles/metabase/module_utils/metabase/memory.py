@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """What the host remembers between two runs."""
 
 from __future__ import annotations

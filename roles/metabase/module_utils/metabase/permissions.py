@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """Who reads the declared collections and asks questions of the database."""
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """Makes a server hold what files of content declare, and reads its cards back."""
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """What files of content may say; everything is checked before the first write."""
 
 from __future__ import annotations

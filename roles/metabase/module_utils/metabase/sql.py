@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """SQL as Metabase reads it: ``{{name}}`` is a variable, ``[[…]]`` goes where one of its variables has no value.
 
 By metabase/metabase, src/metabase/driver/common/parameters/parse.clj: comments outside of ``[[ ]]`` are left alone,

@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """The only place that writes: it records every write, and sends it outside check mode."""
 
 from __future__ import annotations

@@ -5,13 +5,13 @@ from typing import Any
 
 import dagster as dg
 
-from retailflow_dagster.defs.postgres.assets import shop_tables
-from retailflow_dagster.lib.airbyte import AirbyteSync
-from retailflow_dagster.lib.concurrency import POOL
-from retailflow_dagster.lib.freshness import FRESHNESS
-from retailflow_dagster.lib.postgres import Shop
-from retailflow_dagster.lib.runs import AIRBYTE_JOB
-from retailflow_dagster.lib.snowflake import Warehouse
+from ...lib.airbyte import AirbyteSync
+from ...lib.concurrency import POOL
+from ...lib.freshness import FRESHNESS
+from ...lib.postgres import Shop
+from ...lib.runs import AIRBYTE_JOB
+from ...lib.snowflake import Warehouse
+from ..postgres.assets import shop_tables
 
 #: Name of the step.
 SYNC = "airbyte_sync"

@@ -11,9 +11,9 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtCliRuntimeError, DagsterDbtTranslator, DbtProject, dbt_assets
 
-from retailflow_dagster.lib.concurrency import POOL
-from retailflow_dagster.lib.dbt import Dbt, dbt_project, deadline, failed_nodes
-from retailflow_dagster.lib.freshness import FRESHNESS
+from ...lib.concurrency import POOL
+from ...lib.dbt import Dbt, dbt_project, deadline, failed_nodes
+from ...lib.freshness import FRESHNESS
 
 PROJECT = dbt_project()
 TIMEOUT_SECONDS = float(os.environ.get("DBT_TIMEOUT_SECONDS", "900"))

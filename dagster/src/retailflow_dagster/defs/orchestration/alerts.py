@@ -5,7 +5,7 @@ import os
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
-from retailflow_dagster.lib import alerts
+from ...lib import alerts
 
 WEBHOOK = os.environ.get(alerts.URL, "")
 

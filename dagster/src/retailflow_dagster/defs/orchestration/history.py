@@ -7,10 +7,10 @@ from typing import Any
 
 import dagster as dg
 
-from retailflow_dagster.defs.dbt.assets import RETRIES, run_dbt
-from retailflow_dagster.lib.concurrency import POOL, TAG
-from retailflow_dagster.lib.dbt import Dbt
-from retailflow_dagster.lib.runs import HISTORY_JOB, tags, unfinished_history
+from ...lib.concurrency import POOL, TAG
+from ...lib.dbt import Dbt
+from ...lib.runs import HISTORY_JOB, tags, unfinished_history
+from ..dbt.assets import RETRIES, run_dbt
 
 TEST = ["test", "--exclude-resource-type", "unit_test", "--vars", "whole_history: true"]
 

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from retailflow_dagster.defs.dbt.assets import dbt_models
-from retailflow_dagster.lib.concurrency import TAG
-from retailflow_dagster.lib.runs import tags
+from ...lib.concurrency import TAG
+from ...lib.runs import tags
+from ..dbt.assets import dbt_models
 
 # In-process: three steps in a row gain nothing from a process each, and every process costs seconds to start.
 sales_job = dg.define_asset_job(

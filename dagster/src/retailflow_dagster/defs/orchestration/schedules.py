@@ -5,8 +5,8 @@ from datetime import UTC
 
 import dagster as dg
 
-from retailflow_dagster.defs.orchestration.jobs import sales_job
-from retailflow_dagster.lib.runs import tags, unfinished_cycle
+from ...lib.runs import tags, unfinished_cycle
+from .jobs import sales_job
 
 
 @dg.schedule(

@@ -2,11 +2,11 @@
 
 import dagster as dg
 
-from retailflow_dagster.defs.airbyte.assets import RAW_SALES
-from retailflow_dagster.defs.dbt.assets import DBT
-from retailflow_dagster.defs.orchestration.jobs import transform_job
-from retailflow_dagster.lib.airbyte import AirbyteSync
-from retailflow_dagster.lib.runs import last_transform_began, run_of_airbyte_job, tags, unfinished_cycle
+from ...lib.airbyte import AirbyteSync
+from ...lib.runs import last_transform_began, run_of_airbyte_job, tags, unfinished_cycle
+from ..airbyte.assets import RAW_SALES
+from ..dbt.assets import DBT
+from .jobs import transform_job
 
 
 @dg.sensor(

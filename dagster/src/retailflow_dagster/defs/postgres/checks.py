@@ -5,12 +5,12 @@ from datetime import datetime
 
 import dagster as dg
 
-from retailflow_dagster.defs.airbyte.assets import RAW_SALES, SNAPSHOT, SYNC
-from retailflow_dagster.defs.dbt.assets import DBT, DBT_RUN, DBT_START, FACTS
-from retailflow_dagster.lib.concurrency import POOL
-from retailflow_dagster.lib.postgres import Shop
-from retailflow_dagster.lib.reconcile import Level, totals_by_place, verdict
-from retailflow_dagster.lib.snowflake import Session, Warehouse
+from ...lib.concurrency import POOL
+from ...lib.postgres import Shop
+from ...lib.reconcile import Level, totals_by_place, verdict
+from ...lib.snowflake import Session, Warehouse
+from ..airbyte.assets import RAW_SALES, SNAPSHOT, SYNC
+from ..dbt.assets import DBT, DBT_RUN, DBT_START, FACTS
 
 MARTS = (
     "daily_revenue_by_category",
