@@ -7,10 +7,11 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
-import aws_support
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+
+from . import aws_support
 
 
 @pytest.fixture(scope="module")
