@@ -9,8 +9,9 @@ from typing import Any
 import psycopg2
 import psycopg2.extras
 import pytest
+from ansible.module_utils.postgres import scram
+from ansible.module_utils.postgres.setup import Setup, without_transaction
 
-import postgres_setup
 from bench import postgres
 
 SALT = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
@@ -19,7 +20,7 @@ SALT = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
 def test_the_verifier_proves_the_server_of_rfc_7677() -> None:
     nonce = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
     message = f"n=user,r=rOprNGfwEbeRWgbNEkqO,r={nonce},s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,c=biws,r={nonce}"
-    verifier = postgres_setup.scram_verifier("pencil", SALT)
+    verifier = scram.scram_verifier("pencil", SALT)
     server_key = base64.b64decode(verifier.rsplit(":", 1)[1])
     signature = base64.b64encode(hmac.digest(server_key, message.encode(), "sha256")).decode()
     assert signature == "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
@@ -28,9 +29,9 @@ def test_the_verifier_proves_the_server_of_rfc_7677() -> None:
 @pytest.mark.parametrize(
     ("password", "verifier", "matches"),
     [
-        ("pencil", postgres_setup.scram_verifier("pencil", SALT), True),
-        ("pencil", postgres_setup.scram_verifier("pencil", b"another salt", 1000), True),
-        ("Pencil", postgres_setup.scram_verifier("pencil", SALT), False),
+        ("pencil", scram.scram_verifier("pencil", SALT), True),
+        ("pencil", scram.scram_verifier("pencil", b"another salt", 1000), True),
+        ("Pencil", scram.scram_verifier("pencil", SALT), False),
         ("pencil", "md5a1b2", False),
         ("pencil", None, False),
     ],
@@ -38,23 +39,20 @@ def test_the_verifier_proves_the_server_of_rfc_7677() -> None:
 def test_a_stored_verifier_belongs_to_one_password(
     password: str, verifier: str | None, matches: bool
 ) -> None:
-    assert postgres_setup.password_matches(password, verifier) is matches
+    assert scram.password_matches(password, verifier) is matches
 
 
-def test_only_the_transaction_around_a_schema_file_is_taken_out() -> None:
+def test_only_the_transaction_around_a_schema_file_is_removed() -> None:
     body = "create function f() returns int as $$\nbegin\n  return 1; -- commit;\nend\n$$ language plpgsql;\n"
-    assert postgres_setup.without_transaction(f"begin;\n{body}COMMIT ;\n").strip() == body.strip()
+    assert without_transaction(f"begin;\n{body}COMMIT ;\n").strip() == body.strip()
 
 
-def test_slots_and_publications_are_dropped_and_their_reader_is_thrown_out(
+def test_slots_and_publications_are_dropped_and_their_reader_is_disconnected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if not (postgres.BINARIES / "initdb").exists():
-        pytest.skip(f"there is no PostgreSQL in {postgres.BINARIES}")
-
     def released(**lists: list[dict[str, str]]) -> list[str]:
         params = {"socket_dir": "127.0.0.1", "admin_user": postgres.ADMIN, "slots": [], "publications": []}
-        setup = postgres_setup.Setup(params | lists, check_mode=False)
+        setup = Setup(params | lists, check_mode=False)
         setup.release()
         return list(setup.actions)
 
