@@ -39,7 +39,7 @@ else
     exit 1
   fi
   # Everything happens beside the final place; only a complete cluster is moved there, so that a start that was
-  # killed half-way begins anew.
+  # killed half-way begins again.
   new=$PGDATA/.new
   rm -rf "$new"
   # The arguments are a list of words on purpose.

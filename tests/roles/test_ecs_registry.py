@@ -65,7 +65,7 @@ def test_an_instance_is_registered_once_with_its_attributes(ecs: Any) -> None:
     ]
 
 
-def test_removal_works_twice_and_takes_instances_along(ecs: Any) -> None:
+def test_removal_works_twice_and_removes_instances_too(ecs: Any) -> None:
     run(ecs, "ensure_cluster", {"Project": "shop"})
     first, second = instance_id(), instance_id()
     for host in (first, second):

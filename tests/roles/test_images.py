@@ -65,4 +65,4 @@ def test_every_image_is_needed_by_a_target() -> None:
     local = with_bases([*emulated["__local_cloud_image_names"], *FACTS["images_pulled"]["local"]])
     assert local == set(IMAGES)
     aws = with_bases(FACTS["images_pulled"]["aws"])
-    assert aws == {"base", "python", "dagster-dbt"}, "nothing of the emulated cloud is built for AWS"
+    assert aws == {"base", "python", "dagster-dbt"}, "AWS needs no image of the emulated cloud"

@@ -27,7 +27,7 @@ def machine(tmp_path: Path) -> Path:
     for folder in ("state", "cgroup/cpu", "cgroup/memory/docker", "tables"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "forwarding").write_text("0\n")
-    # Says what a removal would take along, and never removes anything.
+    # Prints what a removal would remove, and never removes anything.
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/apt-get").write_text('#!/bin/sh\ncat "$0.would"\n')
     (tmp_path / "bin/apt-get").chmod(0o755)

@@ -21,7 +21,7 @@ short_description: Make or remove image repositories in ECR, and log in
 description:
   - A repository scans what is pushed, lets no tag be moved, and keeps the newest images only.
   - Returns the registry and a login that is good for twelve hours, so hide the result.
-  - Removing takes the images along; a repository that lacks O(tags) is refused.
+  - Removing a repository removes its images too; a repository that lacks O(tags) is refused.
 options:
   names: {description: Names of the repositories., type: list, elements: str, required: true}
   state: {description: Whether they are there., type: str, choices: [present, absent], default: present}

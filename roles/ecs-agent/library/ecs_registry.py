@@ -256,7 +256,7 @@ def main() -> None:
             registry.remove_cluster()
     except ForeignError as error:
         module.fail_json(
-            msg=f"{error}. Whoever made it removes it, or tags it so that it is removed with the site."
+            msg=f"{error}. Remove it by hand, or give it the tag so that it is removed with the site."
         )
     except (BotoCoreError, ClientError) as error:
         module.fail_json_aws(error, msg=f"The ECS API refused work on the cluster {params['cluster']}")

@@ -407,8 +407,8 @@ class Operation(AwsWork):
         untagged = self.untagged()
         if untagged:
             raise ForeignError(
-                f"nothing was removed: {', '.join(untagged)} lack the tag {self.mark}. Whoever made them removes them, "
-                "or tags them so that they are removed with the site."
+                f"nothing was removed: {', '.join(untagged)} lack the tag {self.mark}. Remove them by hand, "
+                "or give them the tag so that they are removed with the site."
             )
         events = self.clients["events"]
         rule = self.rule()

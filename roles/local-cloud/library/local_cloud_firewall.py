@@ -193,7 +193,7 @@ def main() -> None:
         for host in given["hosts"]:
             if host["private_ip"] not in groups:
                 module.fail_json(
-                    msg=f"The EC2 API knows no interface {host['private_ip']} of {host['name']}."
+                    msg=f"The EC2 API has no interface {host['private_ip']} for {host['name']}. Nothing was changed on this host."
                 )
             rules = allowed(host["private_ip"], groups, permissions, given["members"])
             wanted = render(rules, given["gateway"], given["published"].get(host["name"], ()))
@@ -204,7 +204,7 @@ def main() -> None:
                 before.append(f"# {host['name']}\n{was}")
                 after.append(f"# {host['name']}\n{wanted}")
     except (BotoCoreError, ClientError) as error:
-        module.fail_json_aws(error, msg="The AWS API does not tell the security groups")
+        module.fail_json_aws(error, msg="The AWS API did not return the security groups. Nothing was changed")
     except APIError as error:
         module.fail_json(msg=f"A host is down or missing: {error.explanation}. `make up` starts it.")
     except (DockerException, RuntimeError) as error:

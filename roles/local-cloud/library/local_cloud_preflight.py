@@ -38,7 +38,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Look before anything changes
+- name: Check this machine before anything changes
   local_cloud_preflight:
     labels: {retailflow.site: retailflow}
     ports: {aws: 14566}
