@@ -154,7 +154,7 @@ requirements: ## write the pinned requirements again from the .in files (UPGRADE
 	  --no-emit-package greenlet requirements.in -o requirements.txt)
 
 .PHONY: down
-down: ## leaves nothing of the target; caches inside the clone stay (make clean removes those)
+down: ## removes everything of the target; caches inside the clone stay (make clean removes those)
 	@tools/take-down $(TARGET) "$(INVENTORY)"
 
 # Environments and caches serve both targets and are made again by the next one; state and secrets do not.

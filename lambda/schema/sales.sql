@@ -84,7 +84,7 @@ begin
 end
 $$;
 
-comment on table public.sales is 'One row an order line. Written by the generator, read by Airbyte.';
+comment on table public.sales is 'One row per order line. Written by the generator, read by Airbyte.';
 comment on column public.sales.order_id is 'Unique for ever: drawn from the identity sequence, never restarted';
 comment on column public.sales.price is 'Price of one unit';
 comment on column public.sales.discount is 'Money off one unit';

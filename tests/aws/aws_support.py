@@ -78,7 +78,7 @@ class Site:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of an operator who confirms; nothing of the caller's own AWS settings gets in."""
+        """The environment of an operator who confirms; none of the caller's own AWS settings reaches it."""
         own = {
             key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "TF_", "ANSIBLE_"))
         }

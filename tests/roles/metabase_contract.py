@@ -1,7 +1,7 @@
 """Metabase's side of the contract: what its API takes, as far as the module metabase_content calls it.
 
 Written from what Metabase publishes about v0.5x to v0.6x: the reference of its API and the schemas of its endpoints
-(``defendpoint``). Where Metabase refuses an unknown key ("closed"), so does this. It knows nothing of the embedded
+(``defendpoint``). Where Metabase refuses an unknown key ("closed"), so does this. It does not know the embedded
 server, so that a mistake shared by the module and that server still shows.
 """
 

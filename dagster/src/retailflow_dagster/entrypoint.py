@@ -8,7 +8,7 @@ processor time at every restart. Before a code server starts,
 - runs that its predecessor left unfinished are marked as failed: their processes ended with it, and the
   queue would otherwise wait for them;
 - dbt parses its project once with the environment of this host. The image's own parse does not fit a
-  profile that points elsewhere, so that every cycle would parse anew.
+  profile that points elsewhere, so that every cycle would parse again.
 """
 
 import os

@@ -252,7 +252,7 @@ def test_a_connection_gains_two_tables_later(shop: Shop) -> None:
     assert (ended["status"], ended["failures"]) == ("succeeded", []), ended
     shop.assert_equal()
     versions = shop.warehouse.query(f'select distinct "_AIRBYTE_GENERATION_ID" from {shop.table}')
-    assert len(versions) == 1, "what was there goes on from the slot; it is not read anew"
+    assert len(versions) == 1, "what was there goes on from the slot; it is not read again"
     assert ended["rowsSynced"] < 500 + 400 + 400, ended
     shop.postgres.execute("update sales set city = 'all three' where order_id = 30")
     shop.postgres.execute("delete from customers where customer_id = 1001")
@@ -290,7 +290,7 @@ def lose(shop: Shop, how: str) -> None:
     execute = shop.postgres.execute
     if how == "dropped":
         execute(f"select pg_drop_replication_slot('{shop.slot}')")
-    elif how == "dropped and made anew":
+    elif how == "dropped and made again":
         execute(f"select pg_drop_replication_slot('{shop.slot}')")
         execute(f"select pg_create_logical_replication_slot('{shop.slot}', 'pgoutput')")
     else:
@@ -306,7 +306,7 @@ def lose(shop: Shop, how: str) -> None:
         assert status == [("lost",)]
 
 
-@pytest.mark.parametrize("how", ["dropped", "dropped and made anew", "overrun"])
+@pytest.mark.parametrize("how", ["dropped", "dropped and made again", "overrun"])
 def test_a_lost_slot_is_answered_with_a_refresh(shop: Shop, how: str) -> None:
     shop.insert(1, 100)
     shop.sync()
@@ -318,7 +318,7 @@ def test_a_lost_slot_is_answered_with_a_refresh(shop: Shop, how: str) -> None:
         shop.postgres.execute("update sales set city = 'unseen' where order_id = 11")
         lose(shop, how)
     job = shop.sync()
-    assert len(job["failures"]) == 1 and "is read anew" in job["failures"][0]
+    assert len(job["failures"]) == 1 and "is read again" in job["failures"][0]
     shop.assert_equal()
     assert shop.sync()["rowsSynced"] == 0, "the slot works again"
 
@@ -328,7 +328,7 @@ def test_a_lost_slot_can_be_made_to_fail(client: Client, postgres: Postgres, war
     shop = Shop(client, postgres, warehouse, "LOST_FAILS", **more)
     shop.insert(1, 10)
     shop.sync()
-    lose(shop, "dropped and made anew")
+    lose(shop, "dropped and made again")
     shop.postgres.execute("delete from sales where order_id = 1")
     job = client.sync(shop.connection)
     assert job["status"] == "failed" and "changes are lost. Refresh the connection" in job["failures"][0]

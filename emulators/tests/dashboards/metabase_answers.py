@@ -1,7 +1,7 @@
 """What Metabase's API answers: a JSON schema for each path that the embedded server has.
 
 Written from what Metabase publishes: the schemas by which its own client checks every answer (npm ``@metabase/cli``
-0.3.1), and its API changelog (graphs since 0.56.13, MBQL 5 since 0.57, template tags since 0.63). It knows nothing of
+0.3.1), and its API changelog (graphs since 0.56.13, MBQL 5 since 0.57, template tags since 0.63). It does not know
 the embedded server.
 """
 

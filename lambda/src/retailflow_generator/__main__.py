@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--output",
         choices=("json", "csv"),
-        help="json: the result, or one row a line in a dry run (default); csv: rows, in a dry run",
+        help="json: the result, or one row per line in a dry run (default); csv: rows, in a dry run",
     )
     for action in options._actions:
         parser._add_action(action)
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         "backfill",
         parents=[options],
         help="write a history: rows spread over days, with seasons; goes on where it stopped",
-        description="Write a history, one batch a day. The same batch id goes on where it stopped.",
+        description="Write a history, one batch per day. The same batch id goes on where it stopped.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""Writes what a request asks for: one batch, or a history of one batch a day."""
+"""Writes what a request asks for: one batch, or a history of one batch per day."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def one_line(text: str) -> str:
 
 
 def last_runs(ask: Ask, params: Json) -> Json:
-    """What Dagster tells within `timeout` seconds; never raises."""
+    """What Dagster answers within `timeout` seconds; never raises."""
     timeout = float(params["timeout"])
     found: Json = {"answers": False, "problem": "", "runs": [], "last_success": None}
 

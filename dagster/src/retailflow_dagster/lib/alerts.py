@@ -1,4 +1,4 @@
-"""Tell a web address that a run failed. Off while no address is set; never a reason for anything to fail."""
+"""Report to a web address that a run failed. Off while no address is set; never a reason for anything to fail."""
 
 import os
 import threading

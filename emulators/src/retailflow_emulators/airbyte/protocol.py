@@ -40,7 +40,7 @@ class ConnectorError(Exception):
 
 
 class RefreshRequiredError(ConnectorError):
-    """These streams cannot be continued from their states and must be read anew.
+    """These streams cannot be continued from their states and must be read again.
 
     Told as an error of each stream whose `internal_message` is REFRESH_REQUIRED: the embedded platform then
     begins a new generation of the stream, so that rows that are gone from the source go from the destination

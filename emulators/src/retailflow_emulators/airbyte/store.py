@@ -183,7 +183,7 @@ class Store:
             connection.execute(states.insert().prefix_with("or replace").values(values))
 
     def new_generations(self, connection_id: str, streams: Iterable[tuple[str, str | None]]) -> None:
-        """Forget the states of these streams and count their generations up: they will be written anew."""
+        """Forget the states of these streams and count their generations up: they will be written again."""
         with self._engine.begin() as connection:
             for stream, namespace in streams:
                 key = {"connection_id": connection_id, "stream": stream, "namespace": namespace or ""}
@@ -216,7 +216,7 @@ class Store:
         return {(row["stream"], row["namespace"] or None) for row in rows}
 
     def end_refreshes(self, connection_id: str) -> None:
-        """What was being written anew is complete."""
+        """What was being written again is complete."""
         with self._engine.begin() as connection:
             connection.execute(refreshes.delete().where(refreshes.c.connection_id == connection_id))
 

@@ -111,7 +111,7 @@ class Snowflake:
             (database,) = cursor.execute(
                 "select current_database()", timeout=self._connection_seconds
             ).fetchone()
-        if not database:  # Snowflake lets a session begin without the database it named
+        if not database:  # Snowflake begins a session without the database it named
             reason = f"there is no database {details['db']} that {details['user']} may use; the case of its name matters"
             raise WarehouseError(reason, "db")
 

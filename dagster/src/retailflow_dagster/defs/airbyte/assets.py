@@ -1,4 +1,4 @@
-"""RAW.RETAIL: one table a stream of the Airbyte connection, all replicated by one sync."""
+"""RAW.RETAIL: one table per stream of the Airbyte connection, all replicated by one sync."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +25,7 @@ streams = [
         deps=[table],
         group_name="raw",
         kinds={"airbyte", "snowflake"},
-        description=f"The stream {table.key.path[-1]} as Airbyte's Snowflake destination writes it: one row a key.",
+        description=f"The stream {table.key.path[-1]} as Airbyte's Snowflake destination writes it: one row per key.",
         freshness_policy=FRESHNESS,
     )
     for table in shop_tables
@@ -48,7 +48,7 @@ def airbyte_sync(
     """Runs the sync, all streams at once. Notes what was committed before it began, by which `reconcile` judges."""
 
     def started(job_id: int) -> None:
-        # At the start: the sensor must know our jobs from others' even when this run does not live to tell.
+        # At the start: the sensor must know our jobs from others' even when this run dies before it can report.
         context.instance.add_run_tags(context.run_id, {AIRBYTE_JOB: str(job_id)})
 
     snapshot = shop.snapshot()

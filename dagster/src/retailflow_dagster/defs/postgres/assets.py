@@ -13,7 +13,7 @@ generator = dg.AssetSpec(
 
 #: The shop's tables, by name, in the order of Airbyte's streams.
 TABLES = {
-    "sales": "One row an order line.",
+    "sales": "One row per order line.",
     "customers": "One row a person who ever bought.",
     "products": "One row an article that was ever sold.",
 }

@@ -59,7 +59,7 @@ class Position:
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any], cursor_field: str, keys: Sequence[str]) -> Self | None:
-        """The position of a state; None where it is of another cursor or key (then all is read anew)."""
+        """The position of a state; None where it is of another cursor or key (then all is read again)."""
         if state.get("version") != 1 or state.get("cursor_field") != cursor_field:
             return None
         if state["key"] is not None and set(state["key"]) != set(keys):
@@ -131,7 +131,7 @@ class Reading:
     def copy(self, select: sql.Composable, header: str) -> sql.Composed:
         """Binary COPY of one column: `header`, the row as JSON, the closing braces and a newline.
 
-        The row is put together a field at a time: `row_to_json` looks up the type of every value anew, and takes a
+        The row is put together a field at a time: `row_to_json` looks up the type of every value again, and takes a
         sixth longer for the whole line.
         """
         pieces: list[sql.Composable] = []

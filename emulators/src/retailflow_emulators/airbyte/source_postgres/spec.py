@@ -38,7 +38,7 @@ _CDC: JsonObject = {
             "enum": [FAIL, RESYNC],
             "default": FAIL,
             "description": "What to do when the slot no longer has the changes since the last sync: fail, or "
-            "make the slot anew if need be and refresh every table",
+            "make the slot again if need be and refresh every table",
         },
     },
 }

@@ -50,7 +50,7 @@ class Beginning:
                 positions[stream_id(stream)] = position
         if foreign:
             raise RefreshRequiredError(
-                f"{stream_names(foreign)} was read by another method, or from another server or table before: it is read anew",
+                f"{stream_names(foreign)} was read by another method, or from another server or table before: it is read again",
                 foreign,
             )
         if lost:
@@ -67,7 +67,7 @@ class Beginning:
         return positions
 
     def _usable_slot(self, known: Sequence[Stream]) -> Slot:
-        """The slot; one that is gone is made anew if the user wants that."""
+        """The slot; one that is gone is made again if the user wants that."""
         slot = self._replication.find_slot(self._control)
         if slot and not slot.lost:
             if slot.active:
@@ -82,7 +82,7 @@ class Beginning:
         if slot:
             self._ask("select pg_drop_replication_slot(%s)::text", name)
         self._ask("select pg_create_logical_replication_slot(%s, 'pgoutput')::text", name)
-        log(f"made slot {name} anew", "WARN")
+        log(f"made slot {name} again", "WARN")
         if known:
             self._refresh(known, why)
         made = self._replication.find_slot(self._control)
@@ -91,7 +91,7 @@ class Beginning:
 
     def _refresh(self, streams: Sequence[Stream], why: str) -> NoReturn:
         if self._replication.resync:
-            raise RefreshRequiredError(f"{why}; {stream_names(streams)} is read anew", streams)
+            raise RefreshRequiredError(f"{why}; {stream_names(streams)} is read again", streams)
         raise ConnectorError(
             f"{why}: changes are lost. Refresh the connection, or set invalid_cdc_cursor_position_behavior "
             "to “Re-sync data”",

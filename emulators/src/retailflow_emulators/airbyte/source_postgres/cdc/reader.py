@@ -189,6 +189,6 @@ class CdcReader:
         self._checkpoint(stream, replace(position, lsn=max(lsn, position.lsn)))
 
     def truncated(self, stream: Stream, lsn: int) -> None:
-        """The log does not name the rows that a TRUNCATE removed, so the table must be read anew."""
+        """The log does not name the rows that a TRUNCATE removed, so the table must be read again."""
         if lsn >= max(self.position(stream).horizon, self.position(stream).lsn):
-            raise RefreshRequiredError(f"{stream_names([stream])} was truncated: it is read anew", [stream])
+            raise RefreshRequiredError(f"{stream_names([stream])} was truncated: it is read again", [stream])

@@ -90,7 +90,7 @@ class Replication:
     def lost_slot(self) -> str:
         return (
             f"replication slot {self.slot} is lost: PostgreSQL has removed the log that it needed "
-            "(max_slot_wal_keep_size); drop it, make it anew and refresh the connection"
+            "(max_slot_wal_keep_size); drop it, make it again and refresh the connection"
         )
 
     def published(
