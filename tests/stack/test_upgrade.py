@@ -23,7 +23,7 @@ def test_an_upgrade_that_fails_goes_back_to_image_and_database(
     after = metabase.check_output("docker inspect --format '{{.Config.Image}} {{.State.StartedAt}}' metabase")
     assert after.split()[0] == before.split()[0]
     assert after != before, "it was not even stopped"
-    assert "Restore | Make it again" in run.stdout
+    assert "Restore | Restore it with its owner, rights and content" in run.stdout
     assert (
         metabase.run(
             "python3 -c 'import urllib.request as u; u.urlopen(\"http://localhost:3000/api/health\")'"
