@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlparse
 
 import pytest
 from ansible.module_utils.airbyte_bash_installer import api
+from ansible.module_utils.airbyte_bash_installer.applied import Applied
 from ansible.module_utils.airbyte_bash_installer.errors import AirbyteError, UnreachableError
 
 import airbyte_connections as module
@@ -227,6 +228,27 @@ def test_writes_only_what_differs(
     assert result["actions"] == predicted["actions"] and words in result["actions"][0]
     assert result["diff"] == predicted["diff"] and result["diff"]["before"] != result["diff"]["after"]
     assert module.run(changed, False)["changed"] is False
+
+
+def test_a_connection_that_was_made_again_is_named_until_it_is_refreshed(
+    airbyte: Airbyte, parameters: dict[str, Any]
+) -> None:
+    assert module.run(parameters, False)["made_again"] == [], "the first time there is nothing of before"
+    assert module.run(parameters, False)["made_again"] == []
+    del airbyte.objects["connections"]["connection-0"]
+    airbyte.objects["connections"]["unrelated"] = {"name": "other", "connectionId": "unrelated"}
+    assert module.run(parameters, True)["made_again"] == [], "check mode makes none"
+    assert module.run(parameters, False)["made_again"] == ["shop to lake"]
+    assert module.run(parameters, False)["made_again"] == ["shop to lake"], (
+        "a run that was cut short is made up for"
+    )
+    Applied(parameters["state_file"]).remember_connection("shop to lake", "connection-1")
+    assert module.run(parameters, False)["made_again"] == []
+    airbyte.objects["connections"]["by hand"] = {
+        **airbyte.objects["connections"].pop("connection-1"),
+        "connectionId": "by hand",
+    }
+    assert module.run(parameters, False)["made_again"] == ["shop to lake"], "whoever made it"
 
 
 def test_check_mode_on_an_empty_airbyte(airbyte: Airbyte, parameters: dict[str, Any]) -> None:

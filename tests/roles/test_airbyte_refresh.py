@@ -6,11 +6,13 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.airbyte_bash_installer import refresh
 from ansible.module_utils.airbyte_bash_installer.api import Api
+from ansible.module_utils.airbyte_bash_installer.applied import Applied
 from ansible.module_utils.airbyte_bash_installer.errors import AirbyteError
 
 import airbyte_refresh as module
@@ -146,6 +148,19 @@ def test_a_connection_that_is_not_clear_is_refused(airbyte: Airbyte, api: Api) -
         begin(api)
     assert airbyte.asked == []
     assert begin(api, connection="shop to lake")["job_id"] == 7
+
+
+def test_a_refresh_that_was_started_is_remembered(airbyte: Airbyte, api: Api, tmp_path: Path) -> None:
+    file = tmp_path / "applied.json"
+    params = {"workspace": "", "connection": "", "streams": [], "state_file": str(file)}
+    airbyte.busy = True
+    module.begin(api, params, False)
+    airbyte.busy = False
+    module.begin(api, params, True)
+    assert not file.exists(), "neither where another job runs nor in check mode"
+    module.begin(api, params, False)
+    assert Applied(str(file)).connection("shop to lake") == "c1"
+    assert file.stat().st_mode & 0o077 == 0
 
 
 def test_a_running_job_is_data_and_nothing_is_started(airbyte: Airbyte, api: Api) -> None:

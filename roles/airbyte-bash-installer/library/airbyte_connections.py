@@ -16,7 +16,8 @@ short_description: Reconcile sources, destinations and connections of an Airbyte
 description:
   - Works over Airbyte's public API. Everything is found again by its name; two of one name are an error.
     Only fields that differ are written, objects that are not declared are left alone.
-  - Airbyte never shows a secret again, so O(state_file) keeps a salted hash of those that were applied last.
+  - Airbyte never shows a secret again, so O(state_file) keeps a salted hash of those that were applied last. It keeps the ids
+    of connections too, so that one which was deleted and made again is noticed, whoever made it.
 author: RetailFlow
 attributes:
   check_mode: {support: full, description: Writes nothing; an Airbyte that does not answer is taken as empty.}
@@ -70,7 +71,7 @@ options:
         required: true
       options: {description: Other fields of the connection in the API's words., type: dict, default: {}}
   state_file:
-    description: File that keeps the hashes of the secrets applied last.
+    description: File that keeps the hashes of the secrets applied last and the ids of connections.
     type: path
     required: true
   timeout:
@@ -113,6 +114,11 @@ workspace_id: {description: Id of the workspace., type: str, returned: always}
 sources: {description: Name to id., type: dict, returned: always}
 destinations: {description: Name to id., type: dict, returned: always}
 connections: {description: Name to id., type: dict, returned: always}
+made_again:
+  description: Connections whose id is another one than when they were read; they need a refresh, which drops rows of before.
+  type: list
+  elements: str
+  returned: always
 """
 
 
@@ -139,6 +145,7 @@ def run(parameters: Item, check_mode: bool) -> Item:
         "sources": sources,
         "destinations": destinations,
         "connections": connections,
+        "made_again": workspace.made_again,
         "diff": {"before": workspace.before, "after": workspace.after},
     }
 

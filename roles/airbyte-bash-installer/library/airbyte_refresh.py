@@ -6,6 +6,7 @@ from typing import Any
 
 from ansible.module_utils.airbyte_bash_installer import refresh
 from ansible.module_utils.airbyte_bash_installer.api import Api
+from ansible.module_utils.airbyte_bash_installer.applied import Applied
 from ansible.module_utils.airbyte_bash_installer.errors import AirbyteError
 from ansible.module_utils.basic import AnsibleModule
 
@@ -30,6 +31,7 @@ options:
     type: list
     elements: str
     default: []
+  state_file: {description: File of M(airbyte_connections) that learns that the connection was read again., type: path}
   job_id: {description: The job to look at., type: int}
   wait: {description: Seconds to wait for the end of that job., type: int, default: 0}
   timeout: {description: Seconds to wait for one answer., type: int, default: 60}
@@ -78,6 +80,8 @@ def begin(api: Api, params: Item, check_mode: bool) -> Item:
     connection = refresh.find_connection(api, params["workspace"], params["connection"])
     streams = refresh.choose(params["streams"], refresh.streams_of(api, connection))
     job_id = None if check_mode else refresh.start(api, connection, streams)
+    if job_id is not None and params.get("state_file"):
+        Applied(params["state_file"]).remember_connection(connection["name"], connection["connectionId"])
     busy = job_id is None and not check_mode
     return {
         "changed": not busy,
@@ -115,6 +119,7 @@ def main() -> None:
             "workspace": text,
             "connection": text,
             "streams": {"type": "list", "elements": "str", "default": []},
+            "state_file": {"type": "path"},
             "job_id": {"type": "int"},
             "wait": {"type": "int", "default": 0},
             "timeout": {"type": "int", "default": 60},

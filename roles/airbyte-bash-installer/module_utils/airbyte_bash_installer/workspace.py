@@ -21,6 +21,8 @@ class Workspace:
         self._applied = applied
         self._check_mode = check_mode
         self.actions: list[str] = []
+        #: Connections that were made again since they were read: the destination still has the rows of the old ones.
+        self.made_again: list[str] = []
         self.before: Item = {}
         self.after: Item = {}
         try:
@@ -52,7 +54,14 @@ class Workspace:
                 if one[kind] not in known:
                     raise AirbyteError(f"connection {one['name']}: the {kind} {one[kind]} is not declared")
             ends = {"sourceId": sources[one["source"]], "destinationId": destinations[one["destination"]]}
-            ids[one["name"]] = self._connection(one, ends, existing.get(one["name"]))
+            id_ = ids[one["name"]] = self._connection(one, ends, existing.get(one["name"]))
+            known = self._applied.connection(one["name"])
+            if self._check_mode:
+                continue
+            if known is None:
+                self._applied.remember_connection(one["name"], id_)
+            elif known != id_:
+                self.made_again.append(one["name"])
         return ids
 
     def _by_name(self, path: str, what: str, declared: list[Item]) -> dict[str, Item]:
