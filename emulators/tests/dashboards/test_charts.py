@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
+import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from retailflow_emulators.dashboards.charts import NOTHING, draw, format_value
+from retailflow_emulators.dashboards.plots import Series, plot
 from retailflow_emulators.dashboards.warehouse import Column, Result
+
+MONEY = {"number_style": "currency", "currency": "USD", "decimals": 2}
 
 
 @pytest.mark.parametrize(
@@ -34,13 +42,14 @@ def test_a_line_is_plotted_without_style_or_script_and_told_as_a_table() -> None
     settings = {"graph.dimensions": ["DAY"], "graph.metrics": ["NET"]}
     drawing = draw({"display": "line", "visualization_settings": settings}, days)
     assert (drawing.kind, [row[1].text for row in drawing.rows]) == ("line", ["10.50", NOTHING, "30.00"])
-    assert drawing.plot
-    assert drawing.plot.startswith("<svg")
-    assert "<title>Net by day</title>" in drawing.plot
+    assert drawing.series
+    drawn = plot(drawing.series, 600, 300)
+    assert drawn.startswith("<svg")
+    assert "<title>Net by day</title>" in drawn
     for unwanted in ("<style", "<script", "<b>"):
-        assert unwanted not in drawing.plot
+        assert unwanted not in drawn
     fallback = draw({"display": "line", "visualization_settings": {}}, days)
-    assert (fallback.kind, fallback.plot) == ("table", None)
+    assert (fallback.kind, fallback.series) == ("table", None)
 
 
 def test_bars_are_shares_of_the_largest_and_a_missing_column_falls_back_to_a_table() -> None:
@@ -56,3 +65,74 @@ def test_bars_are_shares_of_the_largest_and_a_missing_column_falls_back_to_a_tab
     ]
     settings = {"graph.dimensions": ["C"], "graph.metrics": ["GONE"]}
     assert draw({"display": "row", "visualization_settings": settings}, result).kind == "table"
+
+
+def numbers(svg: str, pattern: str) -> list[float]:
+    return [float(number) for number in re.findall(pattern, svg)]
+
+
+def series(names: list[str], values: list[float | None]) -> Series:
+    return Series("Net by day", names, values, "{:,.2f}".format, "{:,.0f}".format)
+
+
+def test_a_missing_day_leaves_its_room_and_the_area_ends_where_the_line_does() -> None:
+    days = series(["2026-11-01", "2026-11-02", "2026-11-05"], [10.0, 30.0, 20.0])
+    drawn = plot(days, 500, 200)
+    line = re.search(r'<path d="M([^"]*)" class="line"', drawn)
+    assert line
+    points = [[float(one) for one in point.split(",")] for point in line[1].split(" L")]
+    gaps = [after[0] - before[0] for before, after in pairwise(points)]
+    assert gaps[1] == pytest.approx(3 * gaps[0], rel=0.01)
+    area = re.search(r'<path d="M([^"]*) Z" class="area"', drawn)
+    assert area
+    assert area[1].split(" L")[-1].split(",")[0] == str(points[-1][0])
+    top_rule = min(numbers(drawn, r'y1="([\d.]+)"'))
+    assert min(point[1] for point in points) >= top_rule
+    assert "1 Nov" in drawn
+
+
+def test_a_day_that_is_not_over_is_marked_and_one_point_is_a_dot() -> None:
+    days = series(["2026-11-01", "2026-11-02", "2026-11-03"], [10.0, 30.0, 2.0])
+    drawn = plot(days, 500, 200, datetime.date(2026, 11, 3))
+    assert 'class="line open"' in drawn
+    assert "2026-11-03 so far: 2.00" in drawn
+    alone = plot(series(["2026-11-01"], [5.0]), 500, 200)
+    assert ('class="dot"' in alone, 'class="area"' in alone) == (True, False)
+    gap = plot(series(["a", "b", "c", "d"], [1.0, None, 2.0, 3.0]), 340, 220)
+    assert (gap.count('class="dot"'), gap.count('class="line"')) == (1, 1)
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(max_size=12), st.floats(allow_nan=False, allow_infinity=False) | st.none()),
+        max_size=6,
+    ),
+    st.integers(1, 2_000),
+)
+def test_any_series_is_plotted_within_its_frame(rows: list[tuple[str, float | None]], width: int) -> None:
+    drawn = plot(series([name for name, _ in rows], [value for _, value in rows]), width, 200)
+    assert all(0 <= y <= 200 for y in numbers(drawn, r'cy="(-?[\d.]+)"'))
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "text"),
+    [
+        (2_733_355.93, MONEY, "$2.73M"),
+        (1_109.25, MONEY, "$1,109.25"),
+        (27_301.5, MONEY, "$27,302"),
+        (-4_200_000_000.0, MONEY, "-$4.20B"),
+        (999_999.6, MONEY, "$1.00M"),
+        (0.256, {"number_style": "percent", "decimals": 1}, "25.6%"),
+        ("Well", {}, "Well"),
+    ],
+)
+def test_a_tile_shows_a_short_figure_and_hints_at_the_exact_one(value: Any, options: Any, text: str) -> None:
+    kind = "type/Text" if isinstance(value, str) else "type/Decimal"
+    settings = {"column_settings": {'["name","N"]': options}}
+    drawn = draw(
+        {"display": "scalar", "visualization_settings": settings}, Result([Column("N", kind)], [[value]])
+    )
+    cell = drawn.rows[0][0]
+    assert cell.text == text
+    assert cell.hint in ("", format_value(value, Column("N", kind), options))
+    assert bool(cell.hint) is (text != format_value(value, Column("N", kind), options))

@@ -134,3 +134,63 @@ def test_a_page_shows_a_person_what_the_api_shows(
         client.post(f"/api{path}/dashcard/{place['id']}/card/{place['card_id']}/query", headers=person),
     ):
         assert refused.status_code == 403
+
+
+def test_an_empty_result_says_why_and_filters_can_be_reset(
+    client: TestClient, warehouse: FakeWarehouse
+) -> None:
+    made = filtered(client)
+    path = f"/dashboard/{made['id']}"
+    assert "Reset" not in client.get(path).text
+    warehouse.result = Result(warehouse.result.columns, [])
+    chosen = client.get(f"{path}?country=India").text
+    assert "Nothing matches these filters." in chosen
+    assert 'class="reset" href="?tab="' in chosen
+    assert "No rows yet." in client.get(f"{path}?country=").text
+
+
+def test_a_filter_offers_what_goes_with_the_others(client: TestClient, warehouse: FakeWarehouse) -> None:
+    made = filtered(client)
+    parameter = made["parameters"][0]
+    state = {**parameter, "id": "f2", "name": "State", "slug": "state"}
+    client.put(
+        f"/api/dashboard/{made['id']}",
+        json={"parameters": [{**parameter, "values_source_type": None}, state]},
+    )
+    warehouse.queries.clear()
+    client.get(f"/dashboard/{made['id']}?country=India")
+    # The card that the offer of State comes from has the variable country too.
+    assert warehouse.queries == [("select 1 where c = %(country)s", {"country": "India"})] * 2
+
+
+def test_a_filter_called_tab_and_the_tabs_work_side_by_side(
+    client: TestClient, warehouse: FakeWarehouse
+) -> None:
+    made = filtered(client)
+    place = {key: made["dashcards"][0][key] for key in ("id", "card_id", "row", "col", "size_x", "size_y")}
+    mappings = made["dashcards"][0]["parameter_mappings"]
+    body = {
+        "parameters": [{**made["parameters"][0], "slug": "tab"}],
+        "tabs": [{"id": -1, "name": "One"}, {"id": -2, "name": "Two"}],
+        "dashcards": [{**place, "dashboard_tab_id": -2, "parameter_mappings": mappings}],
+    }
+    second = client.put(f"/api/dashboard/{made['id']}", json=body).json()["tabs"][1]["id"]
+    page = client.get(f"/dashboard/{made['id']}?tab={second}&tab_f1=India").text
+    assert (page.count("<section"), '<select name="tab_f1">' in page) == (1, True)
+    assert ("select 1 where c = %(country)s", {"country": "India"}) in warehouse.queries
+
+
+def test_a_text_on_a_dashboard_is_shown_and_escaped(client: TestClient) -> None:
+    made = add_dashboard(client, add_card(client, add_database(client)["id"])["id"])
+    text = {"virtual_card": {"display": "text"}, "text": "Read <b>this</b>"}
+    place = {
+        "id": -1,
+        "card_id": None,
+        "row": 0,
+        "col": 0,
+        "size_x": 4,
+        "size_y": 2,
+        "visualization_settings": text,
+    }
+    assert client.put(f"/api/dashboard/{made['id']}", json={"dashcards": [place]}).status_code == 200
+    assert "Read &lt;b&gt;this&lt;/b&gt;" in client.get(f"/dashboard/{made['id']}").text

@@ -8,6 +8,7 @@ from .content import Cards
 from .errors import ApiError
 from .grid import replace_grid
 from .permissions import Permissions
+from .queries import Values
 from .records import Records, changes
 from .store import Document
 from .warehouse import Value, WarehouseError
@@ -52,9 +53,12 @@ class Dashboards:
         raise ApiError(404, "Not found.")
 
     def filter_values(
-        self, user: Document | None, dashboard: Document, parameter_id: str
+        self, user: Document | None, dashboard: Document, parameter_id: str, values: Values | None = None
     ) -> tuple[list[Value], bool]:
-        """What a filter offers a user, and whether there is more; WarehouseError where its card does not run."""
+        """What a filter offers a user, and whether there is more; WarehouseError where its card does not run.
+
+        ``values`` of the variables of the card that the offer comes from narrow it.
+        """
         found = next((one for one in dashboard["parameters"] if one["id"] == parameter_id), None)
         if found is None:
             raise ApiError(404, "Not found.")
@@ -69,12 +73,12 @@ class Dashboards:
             case _:
                 raise WarehouseError("the filter's value_field names no column")
         card = self._permissions.seen(user, self._cards.get(config["card_id"]))
-        result = self._cards.run(card, {}, FILTER_LIMIT)
+        result = self._cards.run(card, values or {}, FILTER_LIMIT)
         names = [one.name for one in result.columns]
         if column not in names:
             raise WarehouseError(f"the card of the filter's values has no column {column}")
-        values = {row[names.index(column)] for row in result.rows} - {None}
-        return sorted(values, key=str), result.truncated
+        found = {row[names.index(column)] for row in result.rows} - {None}
+        return sorted(found, key=str), result.truncated
 
     def add(self, body: models.NewDashboard, creator_id: int) -> Document:
         """A new, empty dashboard."""

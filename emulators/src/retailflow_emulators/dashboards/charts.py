@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-import pygal
-from markupsafe import Markup
-
+from .plots import Series
 from .warehouse import Column, Result, Value
 
 Document = dict[str, Any]
@@ -27,6 +24,7 @@ class Cell:
     text: str
     bar: float | None = None
     negative: bool = False
+    hint: str = ""  # the exact figure, where the text is shorter
 
 
 @dataclass(frozen=True)
@@ -39,12 +37,12 @@ class Heading:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What a template draws: ``kind`` is table, bars, scalar or line, which also has a ``plot``."""
+    """What a template draws: ``kind`` is table, bars, scalar or line, which also has a ``series`` to plot."""
 
     kind: str
     headings: list[Heading]
     rows: list[list[Cell]]
-    plot: Markup | None = None
+    series: Series | None = None
 
 
 def draw(card: Document, result: Result) -> Drawing:
@@ -70,6 +68,24 @@ def format_value(value: Value, column: Column, options: Document) -> str:
         code = code if isinstance(code, str) and code else "USD"
         text = f"{SYMBOLS[code]}{text}" if code in SYMBOLS else f"{code} {text}"
     return sign + text
+
+
+def compact(value: Value, column: Column, options: Document) -> str:
+    """A number short enough for a tile or an axis: ``$2.73M``; from 10,000 on without decimals, below as it is."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or options.get("number_style") == "percent"
+    ):
+        return format_value(value, column, options)
+    size = abs(value)
+    for letter, unit in (("T", 1e12), ("B", 1e9), ("M", 1e6)):
+        if size >= unit * 0.999995:
+            digits = 2 if size < 100 * unit else 0
+            return format_value(value / unit, column, {**options, "decimals": digits}) + letter
+    if size >= 10_000 or (value == int(value) and column.base_type == "type/Integer"):
+        return format_value(value, column, {**options, "decimals": 0})
+    return format_value(value, column, options)
 
 
 def _fixed(value: Decimal, places: int) -> str:
@@ -155,39 +171,26 @@ def _line(settings: Document, result: Result) -> Drawing:
         return _table(settings, result)
     drawing = _table(settings, slim)
     dimension, metric = drawing.headings
-    options = dict(_options(settings, slim.columns[1]), decimals=0)
-    chart = pygal.Line(
-        width=960,
-        height=330,
-        margin=12,
-        margin_right=60,
-        js=[],
-        disable_xml_declaration=True,
-        fill=True,
-        show_dots=len(slim.rows) == 1,
-        show_legend=False,
-        truncate_label=-1,
-        x_labels_major_count=6,
-        show_minor_x_labels=False,
-        max_scale=6,
-        include_x_axis=True,
-        value_formatter=lambda value: format_value(value, slim.columns[1], options),
+    options = _options(settings, slim.columns[1])
+    series = Series(
+        f"{metric.title} by {dimension.title.lower()}",
+        [format_value(row[0], slim.columns[0], {}) for row in slim.rows],
+        [None if row[1] is None else _number(row[1]) for row in slim.rows],
+        lambda value: format_value(value, slim.columns[1], options),
+        lambda value: compact(value, slim.columns[1], options),
     )
-    chart.x_labels = [format_value(row[0], slim.columns[0], {}) for row in slim.rows]
-    chart.add(metric.title, [None if row[1] is None else _number(row[1]) for row in slim.rows])
-    svg = chart.render_tree()
-    # Its own style sheet and script are not wanted: the page's style sheet draws it, and pages have no scripts.
-    for definitions in svg.iter("defs"):
-        definitions.clear()
-    svg.find("title").text = f"{metric.title} by {dimension.title.lower()}"
-    svg.set("role", "img")
-    plot = Markup(ElementTree.tostring(svg, encoding="unicode"))  # escaped by ElementTree
-    return Drawing("line", drawing.headings, drawing.rows, plot)
+    return Drawing("line", drawing.headings, drawing.rows, series)
 
 
 def _scalar(settings: Document, result: Result) -> Drawing:
+    """The first cell of the first row; a large number shortened, and exact as a hint."""
     drawing = _table(settings, Result(result.columns[:1], [row[:1] for row in result.rows[:1]]))
-    return Drawing("scalar", drawing.headings, drawing.rows)
+    if not drawing.rows or not drawing.rows[0]:
+        return Drawing("scalar", drawing.headings, [])
+    column, value = result.columns[0], result.rows[0][0]
+    cell = drawing.rows[0][0]
+    short = compact(value, column, _options(settings, column)) if column.is_number else cell.text
+    return Drawing("scalar", drawing.headings, [[Cell(short, hint=cell.text if short != cell.text else "")]])
 
 
 _DISPLAYS: dict[str, Callable[[Document, Result], Drawing]] = {

@@ -9,9 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from markupsafe import Markup
+
 from .charts import Drawing, draw
 from .errors import ApiError
 from .permissions import FORBIDDEN
+from .plots import plot
 from .queries import Values, by_mapping
 from .service import Service
 from .store import Document
@@ -22,6 +25,8 @@ log = logging.getLogger("retailflow.dashboards")
 _queries = ThreadPoolExecutor(max_workers=4, thread_name_prefix="card")
 
 
+SCREEN_WIDTH, ROW_HEIGHT = 1_296, 58  # pixels of the grid's 24 columns, and of a row
+PHONE = (340, 220)
 TAB = "tab"  # names the open tab in the page's address
 
 
@@ -34,6 +39,7 @@ class Tile:
     rows: int = 0
     truncated: bool = False
     error: str = ""
+    plots: tuple[Markup, Markup] | None = None  # for a screen, and for a phone
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class View:
     tab: str
     tiles: list[Tile]
     at: datetime.datetime
+    reset: str  # the query string without filters, empty where none is set
 
 
 def slug_of(parameter: Document) -> str:
@@ -86,7 +93,11 @@ def view(service: Service, user: Document, dashboard: Document, asked: Mapping[s
     )
 
     def offer(one: Document) -> Filter:
-        return _filter(service, user, dashboard, one, chosen.get(one["id"], str(one.get("default") or "")))
+        others: Values = {
+            slug_of(other): chosen.get(other["id"], "") for other in parameters if other is not one
+        }
+        mine = chosen.get(one["id"], str(one.get("default") or ""))
+        return _filter(service, user, dashboard, one, mine, others)
 
     def run(place: Document) -> Tile:
         return _tile(service, user, place, by_mapping(sent, parameters, place["parameter_mappings"]))
@@ -100,6 +111,7 @@ def view(service: Service, user: Document, dashboard: Document, asked: Mapping[s
         tab,
         list(tiles),
         datetime.datetime.now(datetime.UTC),
+        urlencode({TAB: tab}) if any(chosen.values()) else "",
     )
 
 
@@ -112,7 +124,9 @@ def _tile(service: Service, user: Document, place: Document, values: Values) -> 
             return Tile(place, error=FORBIDDEN)
         card = service.cards.get(place["card_id"])
         result = service.cards.run(card, values)
-        return Tile(place, draw(card, result), len(result.rows), result.truncated)
+        drawing = draw(card, result)
+        plots = _plots(drawing, place) if drawing.series else None
+        return Tile(place, drawing, len(result.rows), result.truncated, plots=plots)
     except (WarehouseError, ApiError) as error:
         return Tile(place, error=str(error))
     except Exception:  # one card must not take the others along
@@ -120,11 +134,21 @@ def _tile(service: Service, user: Document, place: Document, values: Values) -> 
         return Tile(place, error="This card cannot be drawn. The server's log says why.")
 
 
+def _plots(drawing: Drawing, place: Document) -> tuple[Markup, Markup]:
+    """Drawn for the room that the card has on a screen, and for a phone."""
+    assert drawing.series is not None
+    today = datetime.datetime.now(datetime.UTC).date()
+    width = round(place["size_x"] / 24 * SCREEN_WIDTH) - 34
+    height = max(place["size_y"] * ROW_HEIGHT - 110, 120)
+    return plot(drawing.series, width, height, today), plot(drawing.series, *PHONE, today)
+
+
 def _filter(
-    service: Service, user: Document, dashboard: Document, parameter: Document, chosen: str
+    service: Service, user: Document, dashboard: Document, parameter: Document, chosen: str, others: Values
 ) -> Filter:
+    """A filter with the values that go with what the other filters say, where its card has their variables."""
     try:
-        values, _ = service.dashboards.filter_values(user, dashboard, parameter["id"])
+        values, _ = service.dashboards.filter_values(user, dashboard, parameter["id"], others)
         offered = [str(value) for value in values]
     except (WarehouseError, ApiError):
         offered = []  # the cards say what is wrong

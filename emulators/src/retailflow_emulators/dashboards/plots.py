@@ -1,0 +1,144 @@
+"""A line over time or over places in a row, as SVG for one width. Styled by the page; no script."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from markupsafe import Markup
+
+TOP, BOTTOM, RIGHT = 12, 30, 14  # pixels around the plot
+CHARACTER = 7.2  # pixels, at the font size of the style sheet
+LABEL_ROOM = 84  # pixels between two labels of the x axis
+MOST_POINTS_WITH_HINT = 400
+
+
+@dataclass(frozen=True)
+class Series:
+    """What is plotted: ``names`` of the points, ``values`` with None for gaps, and how both are written."""
+
+    title: str
+    names: Sequence[str]
+    values: Sequence[float | None]
+    write: Callable[[float], str]
+    write_short: Callable[[float], str]
+
+
+def plot(series: Series, width: int, height: int, today: datetime.date | None = None) -> Markup:
+    """The drawing; a last point of ``today`` is marked as not over."""
+    numbers = [value for value in series.values if value is not None]
+    ticks = _ticks(min(numbers, default=0.0), max(numbers, default=0.0))
+    left = round(max(len(series.write_short(tick)) for tick in ticks) * CHARACTER) + 12
+    inner_width, inner_height = max(width - left - RIGHT, 1), max(height - TOP - BOTTOM, 1)
+    low, high = ticks[0], ticks[-1]
+    moments = _moments(series.names)
+    places = _places(moments, len(series.names))
+
+    def x(index: int) -> float:
+        return round(left + places[index] * inner_width, 1)
+
+    def y(value: float) -> float:
+        return round(TOP + inner_height * (1 - (value / 2 - low / 2) / (high / 2 - low / 2)), 1)
+
+    svg = ElementTree.Element("svg", {"viewBox": f"0 0 {width} {height}", "class": "plot", "role": "img"})
+    ElementTree.SubElement(svg, "title").text = series.title
+    for tick in ticks:
+        line = {"x1": str(left), "x2": str(width - RIGHT), "y1": str(y(tick)), "y2": str(y(tick))}
+        ElementTree.SubElement(svg, "line", {**line, "class": "rule"})
+        label = {"x": str(left - 8), "y": str(y(tick) + 4), "class": "tick y"}
+        ElementTree.SubElement(svg, "text", label).text = series.write_short(tick)
+    for index, text in _labels(series.names, moments, places, inner_width):
+        anchor = "start" if places[index] < 0.04 else "end" if places[index] > 0.96 else "middle"
+        label = {"x": str(x(index)), "y": str(height - 8), "class": "tick", "text-anchor": anchor}
+        ElementTree.SubElement(svg, "text", label).text = text
+    floor = y(min(max(0.0, low), high))
+    for run in _runs(series.values):
+        points = [f"{x(index)},{y(value)}" for index, value in run]
+        if len(run) > 1:
+            area = f"M{x(run[0][0])},{floor} L{' L'.join(points)} L{x(run[-1][0])},{floor} Z"
+            ElementTree.SubElement(svg, "path", {"d": area, "class": "area"})
+        is_open = bool(moments) and run[-1][0] == len(series.names) - 1 and moments[-1].date() == today
+        whole = points[:-1] if is_open else points
+        if len(whole) > 1:
+            ElementTree.SubElement(svg, "path", {"d": "M" + " L".join(whole), "class": "line"})
+        if is_open and len(points) > 1:
+            ElementTree.SubElement(svg, "path", {"d": f"M{points[-2]} L{points[-1]}", "class": "line open"})
+        if len(run) == 1:
+            at = {"cx": str(x(run[0][0])), "cy": str(y(run[0][1])), "r": "4", "class": "dot"}
+            ElementTree.SubElement(svg, "circle", at)
+    for index, value in enumerate(series.values):
+        if value is not None and len(numbers) <= MOST_POINTS_WITH_HINT:
+            at = {"cx": str(x(index)), "cy": str(y(value)), "r": "7", "class": "hint"}
+            hint = ElementTree.SubElement(ElementTree.SubElement(svg, "circle", at), "title")
+            so_far = " so far" if moments and moments[index].date() == today else ""
+            hint.text = f"{series.names[index]}{so_far}: {series.write(value)}"
+    return Markup(ElementTree.tostring(svg, encoding="unicode"))  # escaped by ElementTree
+
+
+def _ticks(lowest: float, highest: float) -> list[float]:
+    """Round numbers from at most the lowest value, or 0, to at least the highest."""
+    low, high = min(lowest, 0.0), max(highest, 0.0)
+    span = high / 4 - low / 4  # a quarter: the difference of two floats may be too large for one
+    if span <= 0 or not math.isfinite(span):
+        return [0.0, 1.0] if span <= 0 else [low, high]
+    power = 10.0 ** math.floor(math.log10(span))
+    step = next((one * power for one in (1, 2, 2.5, 5) if one * power >= span), 10 * power)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    ticks = [number * step for number in range(first, last + 1)]
+    return ticks if len(set(ticks)) > 1 and all(map(math.isfinite, ticks)) else [low, high]
+
+
+def _moments(names: Sequence[str]) -> list[datetime.datetime]:
+    """The names as moments in order, empty where one of them is none."""
+    try:
+        moments = [datetime.datetime.fromisoformat(name).replace(tzinfo=None) for name in names]
+    except ValueError:
+        return []
+    return moments if moments == sorted(moments) else []
+
+
+def _places(moments: list[datetime.datetime], count: int) -> list[float]:
+    """0 to 1 for each point: by time where the names are moments, so that a missing day leaves its room."""
+    if count < 2:
+        return [0.5] * count
+    if moments and moments[-1] > moments[0]:
+        whole = (moments[-1] - moments[0]).total_seconds()
+        return [(moment - moments[0]).total_seconds() / whole for moment in moments]
+    return [index / (count - 1) for index in range(count)]
+
+
+def _labels(
+    names: Sequence[str], moments: list[datetime.datetime], places: list[float], width: float
+) -> list[tuple[int, str]]:
+    """Index and text of the points that the x axis names, with room between them."""
+    chosen: list[tuple[int, str]] = []
+    last = -math.inf
+    for index, name in enumerate(names):
+        text = _short(moments, index) if moments else name[:14]
+        if places[index] * width - last >= LABEL_ROOM:
+            chosen.append((index, text))
+            last = places[index] * width
+    return chosen
+
+
+def _short(moments: list[datetime.datetime], index: int) -> str:
+    moment = moments[index]
+    if all(one.time() == datetime.time() for one in moments):
+        years = moments[0].year != moments[-1].year
+        return f"{moment.day} {moment:%b %Y}" if years else f"{moment.day} {moment:%b}"
+    days = moments[0].date() != moments[-1].date()
+    return f"{moment.day} {moment:%b %H:%M}" if days else f"{moment:%H:%M}"
+
+
+def _runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:
+    """Index and value of points without a gap between them."""
+    runs: list[list[tuple[int, float]]] = [[]]
+    for index, value in enumerate(values):
+        if value is None:
+            runs.append([])
+        else:
+            runs[-1].append((index, value))
+    return [run for run in runs if run]
