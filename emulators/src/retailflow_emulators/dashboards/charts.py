@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -24,7 +24,7 @@ class Cell:
     text: str
     bar: float | None = None
     negative: bool = False
-    hint: str = ""  # the exact figure, where the text is shorter
+    short: str = ""  # what a tile shows instead, where the text is long
 
 
 @dataclass(frozen=True)
@@ -172,25 +172,27 @@ def _line(settings: Document, result: Result) -> Drawing:
     drawing = _table(settings, slim)
     dimension, metric = drawing.headings
     options = _options(settings, slim.columns[1])
+    large = max((abs(_number(row[1])) for row in slim.rows), default=0) >= 10
+    of_the_axis = {**options, "decimals": 0} if large else options
     series = Series(
         f"{metric.title} by {dimension.title.lower()}",
         [format_value(row[0], slim.columns[0], {}) for row in slim.rows],
         [None if row[1] is None else _number(row[1]) for row in slim.rows],
         lambda value: format_value(value, slim.columns[1], options),
-        lambda value: compact(value, slim.columns[1], options),
+        lambda value: compact(value, slim.columns[1], of_the_axis),
     )
     return Drawing("line", drawing.headings, drawing.rows, series)
 
 
 def _scalar(settings: Document, result: Result) -> Drawing:
-    """The first cell of the first row; a large number shortened, and exact as a hint."""
+    """The first cell of the first row; of a large number also a short form."""
     drawing = _table(settings, Result(result.columns[:1], [row[:1] for row in result.rows[:1]]))
     if not drawing.rows or not drawing.rows[0]:
         return Drawing("scalar", drawing.headings, [])
     column, value = result.columns[0], result.rows[0][0]
     cell = drawing.rows[0][0]
     short = compact(value, column, _options(settings, column)) if column.is_number else cell.text
-    return Drawing("scalar", drawing.headings, [[Cell(short, hint=cell.text if short != cell.text else "")]])
+    return Drawing("scalar", drawing.headings, [[replace(cell, short=short if short != cell.text else "")]])
 
 
 _DISPLAYS: dict[str, Callable[[Document, Result], Drawing]] = {

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 TOP, BOTTOM, RIGHT = 12, 30, 14  # pixels around the plot
 CHARACTER = 7.2  # pixels, at the font size of the style sheet
-LABEL_ROOM = 84  # pixels between two labels of the x axis
+LABEL_GAP = 14  # pixels between two labels of the x axis
 MOST_POINTS_WITH_HINT = 400
 
 
@@ -35,6 +35,7 @@ def plot(series: Series, width: int, height: int, today: datetime.date | None = 
     inner_width, inner_height = max(width - left - RIGHT, 1), max(height - TOP - BOTTOM, 1)
     low, high = ticks[0], ticks[-1]
     moments = _moments(series.names)
+    days = bool(moments) and all(len(name) == len("2026-01-01") for name in series.names)
     places = _places(moments, len(series.names))
 
     def x(index: int) -> float:
@@ -50,8 +51,7 @@ def plot(series: Series, width: int, height: int, today: datetime.date | None = 
         ElementTree.SubElement(svg, "line", {**line, "class": "rule"})
         label = {"x": str(left - 8), "y": str(y(tick) + 4), "class": "tick y"}
         ElementTree.SubElement(svg, "text", label).text = series.write_short(tick)
-    for index, text in _labels(series.names, moments, places, inner_width):
-        anchor = "start" if places[index] < 0.04 else "end" if places[index] > 0.96 else "middle"
+    for index, text, anchor in _labels(series.names, moments, places, inner_width):
         label = {"x": str(x(index)), "y": str(height - 8), "class": "tick", "text-anchor": anchor}
         ElementTree.SubElement(svg, "text", label).text = text
     floor = y(min(max(0.0, low), high))
@@ -60,7 +60,7 @@ def plot(series: Series, width: int, height: int, today: datetime.date | None = 
         if len(run) > 1:
             area = f"M{x(run[0][0])},{floor} L{' L'.join(points)} L{x(run[-1][0])},{floor} Z"
             ElementTree.SubElement(svg, "path", {"d": area, "class": "area"})
-        is_open = bool(moments) and run[-1][0] == len(series.names) - 1 and moments[-1].date() == today
+        is_open = days and run[-1][0] == len(series.names) - 1 and moments[-1].date() == today
         whole = points[:-1] if is_open else points
         if len(whole) > 1:
             ElementTree.SubElement(svg, "path", {"d": "M" + " L".join(whole), "class": "line"})
@@ -73,7 +73,7 @@ def plot(series: Series, width: int, height: int, today: datetime.date | None = 
         if value is not None and len(numbers) <= MOST_POINTS_WITH_HINT:
             at = {"cx": str(x(index)), "cy": str(y(value)), "r": "7", "class": "hint"}
             hint = ElementTree.SubElement(ElementTree.SubElement(svg, "circle", at), "title")
-            so_far = " so far" if moments and moments[index].date() == today else ""
+            so_far = " so far" if days and moments[index].date() == today else ""
             hint.text = f"{series.names[index]}{so_far}: {series.write(value)}"
     return Markup(ElementTree.tostring(svg, encoding="unicode"))  # escaped by ElementTree
 
@@ -112,15 +112,18 @@ def _places(moments: list[datetime.datetime], count: int) -> list[float]:
 
 def _labels(
     names: Sequence[str], moments: list[datetime.datetime], places: list[float], width: float
-) -> list[tuple[int, str]]:
-    """Index and text of the points that the x axis names, with room between them."""
-    chosen: list[tuple[int, str]] = []
-    last = -math.inf
+) -> list[tuple[int, str, str]]:
+    """Index, text and anchor of the points that the x axis names, with room between them."""
+    chosen: list[tuple[int, str, str]] = []
+    end = -math.inf
     for index, name in enumerate(names):
         text = _short(moments, index) if moments else name[:14]
-        if places[index] * width - last >= LABEL_ROOM:
-            chosen.append((index, text))
-            last = places[index] * width
+        room, place = len(text) * CHARACTER, places[index] * width
+        anchor = "start" if place < room / 2 else "end" if place > width - room / 2 else "middle"
+        begin = place - {"start": 0.0, "middle": room / 2, "end": room}[anchor]
+        if begin - end >= LABEL_GAP:
+            chosen.append((index, text, anchor))
+            end = begin + room
     return chosen
 
 
