@@ -254,7 +254,7 @@ def test_the_history_is_tested_once_a_day_and_waits_its_turn_behind_a_cycle(
     assert request.tags["retailflow/source"] == "schedule"
 
 
-def test_tests_of_the_history_that_are_unfinished_put_off_their_like_and_let_one_cycle_queue(
+def test_unfinished_tests_of_the_history_postpone_others_and_allow_one_cycle_to_queue(
     defs: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:
     job = defs.resolve_job_def("history_job")

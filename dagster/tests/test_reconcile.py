@@ -180,7 +180,7 @@ def test_all_marts_are_compared() -> None:
     assert all(level == replace(level, found=NOTHING, expected=NOTHING) for level in levels)
 
 
-def test_the_seconds_of_a_cycle_are_told_apart() -> None:
+def test_the_seconds_of_a_cycle_are_reported_per_step() -> None:
     instance = dg.DagsterInstance.ephemeral()
 
     @dg.op(name=SYNC)

@@ -152,7 +152,7 @@ def test_a_foreign_job_that_hangs_ends_the_wait_and_is_left_alone(
     assert fake.jobs[5]["status"] == "running"
 
 
-def test_a_name_that_is_missing_or_borne_twice_is_refused(airbyte: tuple[Airbyte, AirbyteSync]) -> None:
+def test_a_name_that_is_missing_or_used_twice_is_refused(airbyte: tuple[Airbyte, AirbyteSync]) -> None:
     fake, sync = airbyte
     fake.names = ["other"]
     with pytest.raises(
@@ -164,7 +164,7 @@ def test_a_name_that_is_missing_or_borne_twice_is_refused(airbyte: tuple[Airbyte
         sync.run()
 
 
-def test_the_latest_syncs_are_told_newest_first(airbyte: tuple[Airbyte, AirbyteSync]) -> None:
+def test_the_latest_syncs_are_listed_newest_first(airbyte: tuple[Airbyte, AirbyteSync]) -> None:
     fake, sync = airbyte
     for job_id, status in {5: "succeeded", 7: "running", 6: "failed"}.items():
         fake.add(job_id, "succeeded", 10**9)

@@ -212,7 +212,7 @@ def failed(instance: dg.DagsterInstance) -> tuple[str, dg.RunFailureSensorContex
     return result.run_id, context
 
 
-def test_a_failed_run_is_told_with_step_and_reason_and_without_secrets(
+def test_a_failed_run_is_reported_with_step_and_reason_and_without_secrets(
     instance: dg.DagsterInstance, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOP_PG_PASSWORD", "hunter2-secret")

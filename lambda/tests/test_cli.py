@@ -54,7 +54,7 @@ def test_rows_are_equal_in_another_process_and_elsewhere(capsys: Output) -> None
     assert there.stdout == here
 
 
-def test_a_dry_run_of_a_history_is_one_object_a_line(capsys: Output) -> None:
+def test_a_dry_run_of_a_history_is_one_object_per_line(capsys: Output) -> None:
     options = ["--days", "5", "--rows", "300", "--as-of", "2026-11-22", "--seed", "5", "--dry-run"]
     assert cli.main(["backfill", *options]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -112,7 +112,7 @@ def test_a_database_that_is_down_has_code_1(monkeypatch: pytest.MonkeyPatch, cap
     assert "127.0.0.1:9/n as u" in capsys.readouterr().err
 
 
-def test_on_a_terminal_a_bar_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+def test_on_a_terminal_a_bar_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert cli.main(["--rows", "7", "--dry-run"]) == 0
     assert "7/7" in capsys.readouterr().err

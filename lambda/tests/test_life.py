@@ -38,7 +38,7 @@ def states(sql: Sql) -> dict[int, tuple[Any, ...]]:
     return {row[0]: row[1:] for row in sql(STATUS)}
 
 
-def test_orders_live_on_by_legal_steps_and_their_time_tells(database: Sql) -> None:
+def test_orders_advance_by_legal_steps_and_their_time_changes(database: Sql) -> None:
     handler({"rows": 1500, "batch_id": "first"})
     steps: Counter[tuple[str, str]] = Counter()
     for number in range(40):

@@ -188,7 +188,7 @@ def test_discounts_are_rounded_down_to_the_cent() -> None:
 HISTORY = BatchRequest("h", 365_000, 3, dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC), days=365)
 
 
-def test_a_history_is_a_batch_a_day_with_seasons() -> None:
+def test_a_history_is_one_batch_per_day_with_seasons() -> None:
     days = list(history(SHOP, HISTORY))
     assert sum(day.rows for day in days) == 365_000
     assert [day.age_days for day in days] == list(range(364, -1, -1))
@@ -212,7 +212,7 @@ def test_a_history_ages() -> None:
     assert set(today.status) == {0}
 
 
-def test_a_history_takes_no_more_a_day_than_a_batch() -> None:
+def test_a_history_has_no_more_rows_per_day_than_a_batch() -> None:
     request = BatchRequest("h", 3_000_000, 3, NOON, days=2)
     with pytest.raises(InvalidRequestError, match="at most 1000000 for a day, got 3000000 for 2"):
         list(history(SHOP, request))

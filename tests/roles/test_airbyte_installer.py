@@ -301,7 +301,7 @@ def test_a_failed_install_collects_events_and_the_next_one_completes(run: Run, t
     assert len(list((tmp_path / "state").iterdir())) == 1
 
 
-def test_it_tells_how_far_it_is(run: Run, tmp_path: Path) -> None:
+def test_it_shows_how_far_it_is(run: Run, tmp_path: Path) -> None:
     script = tmp_path / "opt/install.sh"
     script.write_text(script.read_text(encoding="utf-8").replace("progress_every=30", "progress_every=0.2"))
     result = run("install", STUB_ABCTL_SECONDS="1")
@@ -325,7 +325,7 @@ def test_credentials_come_from_the_cluster_s_secret(run: Run) -> None:
     assert json.loads(result.stdout) == {"client_id": "the-id", "client_secret": "the-secret"}
 
 
-def test_credentials_of_nothing_are_an_error(run: Run, tmp_path: Path) -> None:
+def test_empty_credentials_are_an_error(run: Run, tmp_path: Path) -> None:
     executable(tmp_path / "stubs/docker", "#!/usr/bin/env bash\nexit 1\n")
     result = run("credentials")
     assert (result.returncode, result.stdout) == (1, "")

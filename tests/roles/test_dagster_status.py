@@ -61,7 +61,7 @@ def test_every_question_is_one_that_dagster_knows() -> None:
         assert validate(schema, parse(question)) == []
 
 
-def test_the_last_runs_are_told_with_their_times_and_the_last_cycle_that_succeeded() -> None:
+def test_the_last_runs_are_listed_with_their_times_and_the_last_cycle_that_succeeded() -> None:
     cycle, history = run("r2", "SUCCESS"), run("r3", "SUCCESS", job="history_job")
     waiting = run("r4", "QUEUED", start=None, end=None)
     told = dagster_runs.last_runs(dagster([waiting, history, cycle], [history, cycle], {}), PARAMS)

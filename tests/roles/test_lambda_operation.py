@@ -137,7 +137,7 @@ def test_what_was_damaged_is_repaired(clients: dict[str, Any]) -> None:
     assert ensure(clients) == []
 
 
-def test_a_pause_lets_the_rule_rest_and_the_next_run_goes_on(clients: dict[str, Any]) -> None:
+def test_a_pause_disables_the_rule_and_the_next_run_enables_it(clients: dict[str, Any]) -> None:
     deploy(clients, TAGS)
     ensure(clients)
     paused = operation(clients)

@@ -319,7 +319,9 @@ def test_what_a_person_puts_into_the_bin_or_elsewhere_comes_back_as_it_was(run: 
     assert run()["changed"] is False
 
 
-def test_what_no_file_names_any_more_is_archived_and_nothing_of_a_person(run: Run, server: Server) -> None:
+def test_what_no_file_names_any_more_is_archived_and_what_a_person_made_stays(
+    run: Run, server: Server
+) -> None:
     content: dict[str, Any] = deepcopy(CONTENT)
     content["b.yml"]["collections"] = {"old": {"name": "Old"}, "kept": {"name": "Kept"}}
     for key, entity in (("gone", "g" * 21), ("left", "l" * 21)):

@@ -95,7 +95,7 @@ def test_a_run_that_fails_ends_with_the_reason(clone: Path) -> None:
     assert "expected" not in done.stderr.split("FAILED on")[1]
 
 
-def test_a_run_that_succeeds_says_nothing_of_failures(clone: Path) -> None:
+def test_a_run_that_succeeds_prints_no_failure(clone: Path) -> None:
     (clone / "ok.yml").write_text(
         "- hosts: localhost\n  tasks:\n    - block: [{ansible.builtin.fail: {msg: x}}]\n"
         "      rescue: [{ansible.builtin.debug: {msg: y}}]\n"

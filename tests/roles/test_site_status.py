@@ -224,7 +224,7 @@ def test_failing_runs_are_a_problem_since_the_first_of_them() -> None:
         ({"answers": True, "runs": [], "last_success": run(end="2026-11-28T11:00:00Z")}, "for long"),
     ],
 )
-def test_runs_that_are_not_told_or_do_not_come_are_a_problem(runs: dict[str, Any], what: str) -> None:
+def test_runs_that_are_not_reported_or_do_not_come_are_a_problem(runs: dict[str, Any], what: str) -> None:
     (problem,) = judged(runs=runs)["problems"]
     assert what in problem["what"]
 
@@ -261,7 +261,7 @@ def test_docker_and_the_emulated_api_are_parts_too() -> None:
     assert judged(ingress={"differing": ["shop-airbyte"]})["problems"][0]["part"] == "host shop-airbyte"
 
 
-def test_rules_that_cannot_be_compared_are_told_where_nothing_else_is_the_reason() -> None:
+def test_rules_that_cannot_be_compared_are_reported_where_nothing_else_is_the_reason() -> None:
     ingress = {"differing": [], "error": "permission denied"}
     (problem,) = judged(ingress=ingress)["problems"]
     assert problem["part"] == "ingress rules" and "permission denied" in problem["what"]

@@ -91,7 +91,7 @@ def quiet(sql: Callable[[str], str], playbook: Playbook) -> Iterator[dict[str, A
             playbook("site.yml")
 
 
-def test_a_pause_lets_runs_end_and_loses_no_row(
+def test_a_pause_waits_for_runs_and_loses_no_row(
     quiet: dict[str, Any], sql: Callable[[str], str], playbook: Playbook
 ) -> None:
     everything = "select count(*), sum(hashtextextended(sales::text, 0)::numeric), max(order_id) from sales where order_id <= {}"

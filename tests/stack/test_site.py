@@ -101,7 +101,7 @@ def test_the_job_runs_as_typed_in_the_container(dagster: Host) -> None:
     assert "RUN_SUCCESS" in result.stdout + result.stderr
 
 
-def test_status_tells_every_part(playbook: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_status_names_every_part(playbook: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     assert playbook("playbooks/status.yml").returncode == 0
     status = json.loads((STATE / "status.json").read_text())
     assert {host for host, found in status["hosts"].items() if found["reachable"]} == {

@@ -100,7 +100,7 @@ def test_late_commits_are_found(journey: Journey) -> None:
     assert journey.client.sync(journey.connection)["rowsSynced"] == 0
 
 
-def test_cursor_of_nothing_and_of_equal_values(journey: Journey) -> None:
+def test_a_null_cursor_and_equal_cursors(journey: Journey) -> None:
     assert journey.client.sync(journey.connection)["rowsSynced"] == 0  # an empty table
     journey.postgres.execute("alter table sales alter updated_at drop not null")
     journey.postgres.execute(

@@ -45,7 +45,7 @@ def test_a_weak_first_user_is_refused_by_field(fresh: TestClient, user: dict[str
 @pytest.mark.parametrize(
     "path", ["/api/user/current", "/api/database", "/api/card", "/api/collection", "/api/dashboard/1"]
 )
-def test_nothing_is_told_without_a_session(client: TestClient, path: str) -> None:
+def test_nothing_is_shown_without_a_session(client: TestClient, path: str) -> None:
     del client.headers["X-Metabase-Session"]
     assert client.get(path).status_code == 401
     client.headers["X-Metabase-Session"] = "guess"

@@ -31,7 +31,9 @@ def test_a_database_that_does_not_connect_is_not_kept(client: TestClient, wareho
     assert client.get("/api/database").json() == {"data": [], "total": 0}
 
 
-def test_a_sync_tells_when_it_is_done_or_that_it_failed(client: TestClient, warehouse: FakeWarehouse) -> None:
+def test_a_sync_reports_when_it_is_done_or_that_it_failed(
+    client: TestClient, warehouse: FakeWarehouse
+) -> None:
     def status() -> str:
         deadline = time.monotonic() + 10
         while (

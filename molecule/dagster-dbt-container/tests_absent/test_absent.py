@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def test_nothing_of_it_is_left(host: Any) -> None:
+def test_no_part_of_it_is_left(host: Any) -> None:
     assert not [
         name for name in host.check_output("docker ps -a --format '{{.Names}}'").split() if "dagster" in name
     ]
