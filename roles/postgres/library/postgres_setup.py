@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """Ansible module: reconcile the logins, databases and schema of a PostgreSQL server."""
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """Everything that is defined in a database, as lines of text that can be compared before and after a schema file.
 
 Every system catalog is read, whichever it is, so that no kind of definition is left out: a catalog that a later

@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """How the module postgres_setup fails."""
 
 from __future__ import annotations

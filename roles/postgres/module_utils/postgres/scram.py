@@ -1,5 +1,3 @@
-# Copyright the RetailFlow authors
-# SPDX-License-Identifier: Apache-2.0
 """Passwords as PostgreSQL keeps them: a password itself never leaves this machine."""
 
 from __future__ import annotations
