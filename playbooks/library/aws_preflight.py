@@ -54,6 +54,7 @@ image: {description: Name of the newest Debian image., type: str, returned: succ
 missing: {description: Roles whose host is still to be made., type: list, returned: success}
 costs: {description: Lines of the monthly cost., type: list, returned: success}
 notes: {description: What could not be checked., type: list, returned: success}
+plan: {description: "The above as lines of text, for the person who is asked.", type: list, returned: success}
 """
 
 DEBIAN = "136693071363"  # Debian's account, https://wiki.debian.org/Cloud/AmazonEC2Image/Bookworm
@@ -105,6 +106,19 @@ def cost_lines(hosts: dict[str, Any], prices: dict[str, Any], region: str) -> li
     return [f"{amount:>10.2f}  {what}" for what, amount in rows] + [
         f"{prices['currency']} a month, prices of {where}, as of {prices['as_of']}"
     ]
+
+
+def plan_lines(
+    account: str, caller: str, region: str, image: str, missing: list[str], notes: list[str], costs: list[str]
+) -> list[str]:
+    """Return what a person should know before saying yes, as lines of text."""
+    made = "Every host is there"
+    if missing:
+        made = f"To be made: the hosts {', '.join(missing)}, their network, the generator with its schedule, the ECS cluster"
+    lines = [f"Account {account}, region {region}, as {caller}", f"Image {image}", made]
+    if notes:
+        lines.append(f"But {'; '.join(notes)}")
+    return [*lines, "The whole costs", *costs]
 
 
 @dataclass
@@ -303,14 +317,16 @@ def main() -> None:
         module.fail_json(
             msg="Nothing was changed. " + "; ".join(account.problems) + ".", problems=account.problems
         )
+    costs = cost_lines(params["hosts"], params["prices"], account.region)
     module.exit_json(
         changed=False,
         account=who["Account"],
         caller=who["Arn"],
         image=image,
         missing=missing,
-        costs=cost_lines(params["hosts"], params["prices"], account.region),
+        costs=costs,
         notes=account.notes,
+        plan=plan_lines(who["Account"], who["Arn"], account.region, image, missing, account.notes, costs),
     )
 
 

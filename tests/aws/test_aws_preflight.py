@@ -204,3 +204,21 @@ def test_the_bucket_of_terraforms_state_must_be_there(account: Any) -> None:
     account.clients["s3"].create_bucket(Bucket="shop-state")
     account.bucket("shop-state")
     assert len(account.problems) == 1 and "keeps no old versions" in account.notes[0]
+
+
+def test_the_plan_says_who_pays_for_what() -> None:
+    plan = preflight.plan_lines(
+        "123456789012", "arn:someone", "eu-central-1", "debian-12", ["db"], ["x", "y"], ["1.00  db"]
+    )
+    assert plan == [
+        "Account 123456789012, region eu-central-1, as arn:someone",
+        "Image debian-12",
+        "To be made: the hosts db, their network, the generator with its schedule, the ECS cluster",
+        "But x; y",
+        "The whole costs",
+        "1.00  db",
+    ]
+    assert preflight.plan_lines("1", "a", "r", "i", [], [], [])[2:] == [
+        "Every host is there",
+        "The whole costs",
+    ]
