@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.site_report import lines
 
 DOCUMENTATION = r"""
 ---
@@ -64,8 +66,8 @@ EXAMPLES = r"""
 RETURN = r"""
 status:
   description: >-
-    C(well), C(headline), C(problems) (each with C(part), C(what), C(since), C(todo)), C(target), C(hosts), C(emulators),
-    C(source), C(warehouse), C(dagster_answers), C(runs), C(last_success) and C(ingress_differs).
+    C(well), C(headline), C(problems) (each with C(part), C(what), C(since), C(todo)), C(overload), C(target), C(hosts),
+    C(emulators), C(source), C(warehouse), C(dagster_answers), C(runs), C(last_success) and C(ingress_differs).
   type: dict
   returned: always
 """
@@ -80,6 +82,7 @@ UNITS = {
     "year": 31556952,
 }
 UNFINISHED = {"QUEUED", "NOT_STARTED", "MANAGED", "STARTING", "STARTED", "CANCELING"}
+BUSY = 4  # processes for each processor
 SLOT_LIMIT_BYTES = 1 << 30  # half of max_slot_wal_keep_size: PostgreSQL drops what a slot needs beyond that
 MAKE_UP = "run make up"
 
@@ -173,7 +176,7 @@ def of_host(name: str, host: dict[str, Any], cloud: dict[str, Service]) -> Probl
     service = cloud.get(name)
     if service and not service.well:
         return Problem(f"host {name}", f"does not run ({service.words})", service.since, MAKE_UP)
-    words = (host.get("problem") or "no answer").rpartition("over ssh: ")[2].strip()
+    words = plain(host.get("problem") or "no answer").rpartition("over ssh: ")[2].strip()
     return Problem(f"host {name}", f"cannot be logged in to: {words}", "", MAKE_UP)
 
 
@@ -295,7 +298,7 @@ def judged(params: dict[str, Any], now: datetime.datetime) -> dict[str, Any]:
         problems += of_source(params["source"], now, params["quiet_minutes"])
     warehouse = params["warehouse"].get("answer")
     if not isinstance(warehouse, dict):
-        error = params["warehouse"].get("error") or "no reason given"
+        error = plain(params["warehouse"].get("error") or "no reason given")
         problems.append(Problem("warehouse", f"cannot be read: {error}", "", MAKE_UP))
     if "dagster_dbt" in up:
         problems += of_runs(params["runs"], now, params["stale_minutes"])
@@ -304,6 +307,7 @@ def judged(params: dict[str, Any], now: datetime.datetime) -> dict[str, Any]:
         "well": not problems,
         "headline": headline(problems, params, now),
         "problems": [asdict(one) for one in problems],
+        "overload": overload(os.getloadavg()[0], os.cpu_count() or 1),
         "target": params["target"],
         "hosts": hosts,
         "emulators": {name: one.words for name, one in sorted(emulators.items())},
@@ -324,7 +328,7 @@ def part(found: dict[str, Any]) -> dict[str, Any]:
     answer = found.get("answer")
     if isinstance(answer, dict):
         return {"answers": True, "problem": "", **answer}
-    return {"answers": False, "problem": found.get("error") or "no reason given"}
+    return {"answers": False, "problem": plain(found.get("error") or "no reason given")}
 
 
 def headline(problems: list[Problem], params: dict[str, Any], now: datetime.datetime) -> str:
@@ -339,53 +343,20 @@ def headline(problems: list[Problem], params: dict[str, Any], now: datetime.date
     return f"NOT WELL: {first.part}: {first.what}{since}; {first.todo}{more}"
 
 
-STATES = {
-    "up": "up",
-    "paused": "PAUSED: make resume starts it again",
-    "down": "DOWN: make up starts it again",
-}
+def plain(reason: str) -> str:
+    """A reason without what Ansible puts around it."""
+    words = " ".join(reason.split()).removeprefix("Task failed: ").removeprefix("Module failed: ")
+    return re.sub(r"^Timed out after (\d+) second\(s\)\.?$", r"no answer within \1 s", words)
 
 
-def lines(status: dict[str, Any], pages: dict[str, str]) -> Iterator[str]:
-    """The status as people read it."""
-    yield status["headline"]
-    for one in status["problems"]:
-        yield f"  - {one['part']}: {one['what']}" + (f", since {one['since']}" if one["since"] else "")
-        yield f"      {one['todo']}"
-    yield from ("", "Hosts and containers")
-    for name, host in status["hosts"].items():
-        yield f"  {name:24} {STATES[host['state']]}"
-        for service, words in host["services"].items():
-            yield f"    {service:22} {words}"
-    if status["emulators"]:
-        yield from ("", "Emulators")
-        for name, words in sorted(status["emulators"].items()):
-            yield f"  {name:24} {words}"
-    yield from ("", "Rows")
-    source, warehouse = status["source"], status["warehouse"]
-    if source["answers"]:
-        yield f"  PostgreSQL   {source['orders']:>10}   newest {source.get('age_seconds')} s ago"
-        for slot, found in sorted((source.get("slots") or {}).items()):
-            yield f"  slot {slot}: {found['bytes']} bytes behind, {found['status']}"
-    else:
-        yield f"  PostgreSQL         DOWN   {source['problem']}"
-    if warehouse["answers"]:
-        yield f"  RAW          {warehouse['raw_orders']:>10}   (as far as the marts go)"
-        yield f"  mart         {warehouse['mart_orders']:>10}   last change {warehouse.get('last_change') or '-'}"
-    else:
-        yield f"  warehouse          DOWN   {warehouse['problem']}"
-    yield from ("", "Last runs")
-    for run in status["runs"]:
-        when = run.get("end") or run.get("start") or run.get("created") or ""
-        took = f"{run['seconds']:5.0f} s" if run.get("seconds") is not None else ""
-        yield f"  {run['run_id'][:8]}  {run['status']:9} {when:20} {took:7} {run['job']}"
-        if run.get("failure"):
-            yield f"            {run['failure']}"
-    if not status["runs"]:
-        yield "  none" if status["dagster_answers"] else "  Dagster does not answer"
-    yield from ("", "Pages")
-    for name, address in pages.items():
-        yield f"  {name:12} {address}"
+def overload(load: float, processors: int) -> str:
+    """A sentence where this machine is so busy that answers may only be late; empty where it is not."""
+    if load <= BUSY * processors:
+        return ""
+    return (
+        f"This machine is overloaded: {load:.0f} processes share {processors} processors, so answers may only be late. "
+        "Run make status again when it has time."
+    )
 
 
 def main() -> None:

@@ -270,6 +270,17 @@ def test_rules_that_cannot_be_compared_are_reported_where_nothing_else_is_the_re
     assert [one["part"] for one in judged(hosts=hosts, ingress=ingress)["problems"]] == ["host shop-airbyte"]
 
 
+def test_a_late_answer_is_told_apart_on_a_machine_that_is_too_busy() -> None:
+    hosts = site()["hosts"]
+    hosts["shop-airbyte"] |= {"reachable": False, "problem": "Task failed: Timed out after 10 second(s)."}
+    status = judged(hosts=hosts)
+    assert status["problems"][0]["what"] == "cannot be logged in to: no answer within 10 s"
+    busy = site_status.overload(47.4, 2)
+    assert "47 processes share 2 processors" in busy and site_status.overload(7.9, 2) == ""
+    assert f"  {busy}\n" in text(status | {"overload": busy})
+    assert busy not in text(judged() | {"overload": busy}), "who is well was not late"
+
+
 def test_on_aws_there_are_no_emulators() -> None:
     status = judged(target="aws", cloud={"services": [], "expected": [], "problem": ""})
     assert status["well"] and "Emulators" not in text(status)
