@@ -144,7 +144,7 @@ def _copy(rows: int) -> dict[str, float]:
 
 
 def _original(rows: int) -> dict[str, float]:
-    """The algorithm of the original: Faker for every value, one DataFrame a row, concat, then to_sql."""
+    """The algorithm of the original: Faker for every value, one DataFrame per row, concat, then to_sql."""
     import pandas as pd
     from faker import Faker
     from sqlalchemy import create_engine, text

@@ -12,7 +12,7 @@ create table if not exists public.customers (
     updated_at timestamptz not null default now()
 );
 
-comment on table public.customers is 'One row a person who ever bought. Written by the generator, read by Airbyte.';
+comment on table public.customers is 'One row per customer. Written by the generator, read by Airbyte.';
 
 create table if not exists public.products (
     product_id bigint primary key,
@@ -24,7 +24,7 @@ create table if not exists public.products (
     constraint products_price_not_negative check (price >= 0)
 );
 
-comment on table public.products is 'One row an article that was ever sold. Written by the generator, read by Airbyte.';
+comment on table public.products is 'One row per product. Written by the generator, read by Airbyte.';
 comment on column public.products.price is 'Price of one unit today; a sale keeps the price of its day';
 
 create table if not exists public.sales (
@@ -85,7 +85,7 @@ end
 $$;
 
 comment on table public.sales is 'One row per order line. Written by the generator, read by Airbyte.';
-comment on column public.sales.order_id is 'Unique for ever: drawn from the identity sequence, never restarted';
+comment on column public.sales.order_id is 'Never reused: drawn from the identity sequence, which is never restarted';
 comment on column public.sales.price is 'Price of one unit';
 comment on column public.sales.discount is 'Money off one unit';
 comment on column public.sales.shipping_cost is 'Shipping of the whole order line';

@@ -52,7 +52,7 @@ def test_the_table_holds_the_rows_that_were_drawn(database: Sql) -> None:
 def test_order_ids_go_on_and_content_follows_the_seed(database: Sql) -> None:
     first, second = (handler({"rows": 50, "seed": 9, "as_of": "2026-01-01"}) for _ in range(2))
     assert second["first_order_id"] > first["last_order_id"]
-    # The first batch's orders have begun to live on when the second is written.
+    # The second batch advances orders of the first.
     rest = ", ".join(name for name in COLUMNS if name not in ("order_id", "order_status"))
     rows = f"select {rest} from sales where order_id between %s and %s order by order_id"
     one, two = (database(rows, r["first_order_id"], r["last_order_id"]) for r in (first, second))

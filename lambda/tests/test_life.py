@@ -17,7 +17,7 @@ from sqlalchemy import event
 from retailflow_generator import batch
 from retailflow_generator.binary import Encoder
 from retailflow_generator.config import Settings
-from retailflow_generator.database import engine_for, live_on
+from retailflow_generator.database import advance_orders, engine_for
 from retailflow_generator.handler import handler
 from retailflow_generator.shop import default_shop
 
@@ -136,7 +136,7 @@ def test_a_sync_that_begins_waits_for_what_is_being_deleted(database: Sql, login
     sync = login("airbyte")
     sync.autocommit = True
     with sync.cursor() as cursor, engine_for(Settings.from_env(os.environ)).begin() as connection:
-        live_on(connection, life, 1, 1)
+        advance_orders(connection, life, 1, 1)
         cursor.execute("set lock_timeout = '200ms'")
         with pytest.raises(psycopg2.errors.LockNotAvailable):
             cursor.execute(BEAT, (0,))

@@ -233,15 +233,13 @@ def test_writes_only_what_differs(
 def test_a_connection_that_was_made_again_is_named_until_it_is_refreshed(
     airbyte: Airbyte, parameters: dict[str, Any]
 ) -> None:
-    assert module.run(parameters, False)["made_again"] == [], "the first time there is nothing of before"
+    assert module.run(parameters, False)["made_again"] == [], "the first time there are no older rows"
     assert module.run(parameters, False)["made_again"] == []
     del airbyte.objects["connections"]["connection-0"]
     airbyte.objects["connections"]["unrelated"] = {"name": "other", "connectionId": "unrelated"}
     assert module.run(parameters, True)["made_again"] == [], "check mode makes none"
     assert module.run(parameters, False)["made_again"] == ["shop to lake"]
-    assert module.run(parameters, False)["made_again"] == ["shop to lake"], (
-        "a run that was cut short is made up for"
-    )
+    assert module.run(parameters, False)["made_again"] == ["shop to lake"], "an interrupted run is repeated"
     Applied(parameters["state_file"]).remember_connection("shop to lake", "connection-1")
     assert module.run(parameters, False)["made_again"] == []
     airbyte.objects["connections"]["by hand"] = {

@@ -16,10 +16,10 @@ from .binary import default_encoder
 from .config import Settings
 from .database import (
     Stock,
+    advance_orders,
     copy_rows,
     draw_order_ids,
     engine_for,
-    live_on,
     stock,
     write_once,
 )
@@ -68,7 +68,7 @@ def in_season(shop: Shop, request: BatchRequest) -> BatchRequest:
 def _write_batch(
     settings: Settings, request: BatchRequest, known: Stock, *, alive: bool
 ) -> tuple[Result, bool]:
-    """Write one batch; ``alive`` lets earlier orders live on. Returns its result, and whether it is an old one."""
+    """Write one batch; ``alive`` advances earlier orders. Returns its result, and whether the batch was written before."""
     shop = default_shop()
     life = shop.life
     minutes = shop.schedule_minutes if request.scheduled else None
@@ -85,7 +85,7 @@ def _write_batch(
             draws = drawing.result()
         stock(connection, shop, draws, known)
         copy_rows(connection, default_encoder().chunks(draws, ids))
-        updated, deleted = live_on(connection, life, request.seed, int(ids[0])) if alive else (0, 0)
+        updated, deleted = advance_orders(connection, life, request.seed, int(ids[0])) if alive else (0, 0)
         return {
             "batch_id": request.batch_id,
             "rows": request.rows,

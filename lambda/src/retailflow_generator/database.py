@@ -249,8 +249,8 @@ def _may_delete(connection: Connection, life: Life) -> bool:
     return all(connection.execute(_LAST_SYNC, {"seconds": life.delete_after}).scalars())
 
 
-def live_on(connection: Connection, life: Life, seed: int, first_order_id: int) -> tuple[int, int]:
-    """Let earlier orders live on: move some one step, delete some cancelled ones; returns how many of each.
+def advance_orders(connection: Connection, life: Life, seed: int, first_order_id: int) -> tuple[int, int]:
+    """Advance earlier orders: move some by one step, delete some cancelled ones; returns how many of each.
 
     Only the ``life.window`` order ids before ``first_order_id`` are read, by the primary key, and at most
     ``life.limit`` of them change in each way. Rows that another batch holds are left to it. Nothing is deleted

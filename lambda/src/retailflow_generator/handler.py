@@ -36,7 +36,7 @@ def handler(event: object, context: Any = None) -> dict[str, Any]:
     """Write the batch, or the batches, that ``event`` asks for; see ``request.parse_events`` for its shape.
 
     Returns batch_id, rows, first_order_id, last_order_id, total_revenue and net_revenue (decimal text; discounts
-    are taken off the second), updated and deleted (earlier orders that lived on), as_of, seed, ``repeated`` (an
+    are taken off the second), updated and deleted (earlier orders that advanced), as_of, seed, ``repeated`` (an
     earlier delivery wrote it: nothing was written now) and seconds; for a history also days and batches_written.
     Of several messages ``{"batches": […]}`` with such an object for each.
 

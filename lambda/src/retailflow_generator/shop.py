@@ -1,7 +1,7 @@
 """The shop: customers who come back, products with stable prices, places that exist, seasons and promotions.
 
 ``shop.toml`` holds every parameter; Faker makes the people. The pools are equal in every invocation, so
-that a customer or a product keeps its id, name, place and price for ever.
+that a customer or a product always keeps its id, name, place and price.
 """
 
 from __future__ import annotations

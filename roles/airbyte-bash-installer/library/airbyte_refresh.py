@@ -12,11 +12,11 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: airbyte_refresh
-short_description: Start a refresh of a connection's streams, or look how far one is
+short_description: Start a refresh of a connection's streams, or read its progress
 description:
   - Without O(job_id) it checks the names of the streams and starts a refresh, which removes rows that the source no
     longer has. While another job of the connection runs, nothing is started and RV(busy) is true.
-  - With O(job_id) it waits for O(wait) seconds at most and tells how the job is. A job that failed fails the module.
+  - With O(job_id) it waits for O(wait) seconds at most and returns the state of the job. A job that failed fails the module.
 author: RetailFlow
 attributes:
   check_mode: {support: full, description: Checks the names and starts nothing.}

@@ -21,7 +21,7 @@ short_description: Schedule, limit and watch a Lambda function
 description:
   - The EventBridge rule that invokes the function, its reserved concurrency, the retries of an event, the queue for events
     that failed for good, and the alarm on errors. All of it is tagged when it is made, and looked up before it is changed.
-  - O(state=paused) disables the rule, O(state=described) reads how everything is, O(state=absent) removes rule, queue and
+  - O(state=paused) disables the rule, O(state=described) reads the present state, O(state=absent) removes rule, queue and
     alarm, and refuses to where anything of the function's lacks the tags.
 options:
   function: {description: Name of the function., type: str, required: true}

@@ -5,8 +5,8 @@ The API is that of the usual AWS variables (``AWS_ENDPOINT_URL``, credentials, r
 
 Emulated: ``rate(…)`` schedules, Lambda targets, and a target's constant ``Input``. A rule is due at whole
 multiples of its period since 1970, so a restart shifts nothing, and the id of an event follows from rule and due
-time, so that a delivery after a restart is the same event. What was missed while the API was down is not made up
-for: the latest due time is delivered once. A delivery is an asynchronous invocation, as EventBridge's is: the emulated
+time, so that a delivery after a restart is the same event. What came due while the API was down is delivered
+once, for the latest due time. A delivery is an asynchronous invocation, as EventBridge's is: the emulated
 Lambda tries an event again whose function failed, keeps it in the queue of failed events and sets the alarm
 (``images/moto/asynchronous.py``).
 """

@@ -166,7 +166,9 @@ class Operation(Parts):
         if others:
             self.act("remove other targets of the rule", events.remove_targets, Rule=name, Ids=others)
         if target not in targets:
-            self.act("aim the rule at the function", events.put_targets, Rule=name, Targets=[target])
+            self.act(
+                "set the function as the target of the rule", events.put_targets, Rule=name, Targets=[target]
+            )
         return arn
 
     def ensure_permission(self, rule_arn: str, function_arn: str) -> None:
@@ -204,7 +206,7 @@ class Operation(Parts):
             self.act("disable the rule", self.clients["events"].disable_rule, Name=self.params["rule"])
 
     def describe(self) -> dict[str, Any]:
-        """Return how everything is; raise OperationError where there is no function."""
+        """Return the present state; raise OperationError where there is no function."""
         found = self.function()
         if found is None:
             raise OperationError(f"there is no function {self.name}")
@@ -277,7 +279,7 @@ class Operation(Parts):
             name = self.params["rule"]
             targets = [one["Id"] for one in events.list_targets_by_rule(Rule=name)["Targets"]]
             if targets:
-                self.act("stop aiming the rule", events.remove_targets, Rule=name, Ids=targets)
+                self.act("remove the target of the rule", events.remove_targets, Rule=name, Ids=targets)
             self.act(f"remove the rule {name}", events.delete_rule, Name=name)
         if self.alarm() is not None:
             self.act(
