@@ -20,8 +20,10 @@ from typing import Any
 
 import pytest
 import yaml
-
-import metabase_content as module
+from ansible.module_utils.metabase.client import Api
+from ansible.module_utils.metabase.errors import MetabaseError
+from ansible.module_utils.metabase.reconciler import Reconciler
+from ansible.module_utils.metabase.rules import load
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,12 +79,12 @@ def url() -> Iterator[str]:
     command = ["docker", "run", "--detach", "--rm", f"--publish=127.0.0.1:{PORT}:3000", image]
     container = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     try:
-        api, deadline = module.Api(f"http://127.0.0.1:{PORT}", 10), time.monotonic() + START_S
+        api, deadline = Api(f"http://127.0.0.1:{PORT}", 10), time.monotonic() + START_S
         while True:
             try:
                 api("GET", "/api/health")
                 break
-            except module.Failure:
+            except MetabaseError:
                 assert time.monotonic() < deadline, "Metabase does not answer"
                 time.sleep(2)
         yield f"http://127.0.0.1:{PORT}"
@@ -94,7 +96,7 @@ class Run:
     """The parts of the module that need no Snowflake, on the server's first database."""
 
     def __init__(self, url: str, folder: Path) -> None:
-        self.api = module.Api(url, 60)
+        self.api = Api(url, 60)
         self.params = {
             "admin": ADMIN,
             "site_name": "RetailFlow",
@@ -105,16 +107,12 @@ class Run:
 
     def __call__(self, content: dict[str, Any], check: bool = False) -> list[str]:
         """What was, or in check mode would be, written."""
-        work = module.Reconciler(self.api, self.params, module.load(content), check)
-        work.log_in()
+        work = Reconciler(self.api, self.params, load(content), check)
+        work.writer.log_in(self.params["admin"], self.params["site_name"])
         database = self.api("GET", "/api/database")["data"][0]
         work.database_id, self.params["database"]["name"] = database["id"], database["name"]
-        work.apply_collections(True)
-        work.apply_group(True)
-        work.apply_cards(True)
-        work.apply_dashboards(True)
-        work.archive_leftovers(True)
-        return [action for action in work.actions if not action.startswith("do the first-run set-up")]
+        work.apply_content(True)
+        return [action for action in work.writer.actions if not action.startswith("do the first-run set-up")]
 
 
 def test_the_set_up_and_the_content_are_what_metabase_takes(url: str, tmp_path: Path) -> None:
@@ -125,7 +123,7 @@ def test_the_set_up_and_the_content_are_what_metabase_takes(url: str, tmp_path: 
     assert not planned or planned == made  # before the set-up there is nothing to compare with
     assert run(CONTENT) == []
     body = {"token": "guess", "user": ADMIN, "prefs": {"site_name": "Mine"}}
-    with pytest.raises(module.Failure) as refused:
+    with pytest.raises(MetabaseError) as refused:
         run.api("POST", "/api/setup", body)
     assert refused.value.status == 403
 
@@ -160,5 +158,5 @@ def test_the_set_up_and_the_content_are_what_metabase_takes(url: str, tmp_path: 
 def test_a_wrong_password_is_explained(url: str, tmp_path: Path) -> None:
     run = Run(url, tmp_path)
     run.params["admin"] = {**ADMIN, "password": "other1-vendor"}
-    with pytest.raises(module.Failure, match="refuses the given password"):
+    with pytest.raises(MetabaseError, match="refuses the given password"):
         run({})

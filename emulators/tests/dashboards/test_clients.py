@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 
@@ -23,6 +24,7 @@ from retailflow_emulators.dashboards.app import build_app
 from retailflow_emulators.dashboards.settings import Settings
 from retailflow_emulators.dashboards.store import Store
 
+from . import operations
 from .conftest import ADMIN, DETAILS, FakeWarehouse
 
 CACHE = Path(__file__).parents[3] / ".cache" / "clients"
@@ -117,8 +119,6 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
 
 def _fill(url: str) -> str:
     """Set the server up; an administrator's API key."""
-    import httpx
-
     with httpx.Client(base_url=url, trust_env=False) as client:
         token = client.get("/api/session/properties").json()["setup-token"]
         prefs = {"site_name": "Shop"}
@@ -177,6 +177,7 @@ def test_metabases_own_command_line_reads_and_writes(served: Served, command_lin
     assert whole["dataset_query"]["stages"][0]["template-tags"][0]["name"] == "country"
     assert mb("card", "query", "1")["data"]["rows"][1] == ["India", -10.0]
     assert "COUNTRY,NET_REVENUE" in served.run(command_line, "card", "query", "1", "--export-format", "csv")
+    assert '"COUNTRY":' in served.run(command_line, "card", "query", "1", "--export-format", "json")
     query = {
         "lib/type": "mbql/query",
         "database": 1,
@@ -218,7 +219,11 @@ def test_metabases_own_command_line_reads_and_writes(served: Served, command_lin
     assert [one["name"] for one in mb("db", "list")["data"]] == ["Snowflake"]
     assert mb("db", "schemas", "1")["data"] == [{"name": "MARTS"}]
     assert mb("db", "schema-tables", "1", "MARTS")["data"][0]["name"] == "NET_REVENUE_BY_COUNTRY"
+    assert mb("db", "get", "1")["engine"] == "snowflake"
     assert mb("db", "sync-schema", "1")["status"] == "ok"
+    assert [one["id"] for one in mb("table", "list")["data"]] == [1]
+    assert mb("table", "get", "1")["schema"] == "MARTS"
+    assert mb("field", "get", "2")["base_type"] == "type/Number"
     assert [one["name"] for one in mb("table", "fields", "1")["data"]] == ["COUNTRY", "NET_REVENUE"]
     assert (
         mb("table", "update", "1", "--body", '{"description": "By country"}')["description"] == "By country"
@@ -229,16 +234,16 @@ def test_metabases_own_command_line_reads_and_writes(served: Served, command_lin
     )
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("search", "revenue"),
-        ("snippet", "list"),
-        ("field", "values", "1"),
-        ("db", "rescan-values", "1"),
-        ("setting", "list"),
-    ],
+NOT_HERE = (
+    ("search", "revenue"),
+    ("snippet", "list"),
+    ("field", "values", "1"),
+    ("db", "rescan-values", "1"),
+    ("setting", "list"),
 )
+
+
+@pytest.mark.parametrize("arguments", NOT_HERE)
 def test_what_is_not_here_is_refused_with_a_sentence(
     served: Served, command_line: Path, arguments: tuple[str, ...]
 ) -> None:
@@ -279,8 +284,6 @@ def test_dbt_metabase_describes_tables_and_finds_exposures(
     common += ("--metabase-api-key", served.key)
     for _ in range(2):
         served.run(dbt_metabase, "models", *common, "--metabase-database", "Snowflake", "--order-fields")
-    import httpx
-
     with httpx.Client(base_url=served.url, headers={"X-API-Key": served.key}, trust_env=False) as client:
         table = client.get("/api/table/1/query_metadata").json()
     assert (table["description"], table["field_order"]) == ("One row per country.", "custom")
@@ -289,3 +292,12 @@ def test_dbt_metabase_describes_tables_and_finds_exposures(
     exposures = (tmp_path / "exposures.yml").read_text()
     assert exposures.count("ref('net_revenue_by_country')") == 2
     assert "name: Ada Min" in exposures
+
+
+def test_the_table_of_operations_in_the_readme_is_fresh() -> None:
+    text = operations.README.read_text()
+    assert text == operations.written(text)
+    assert operations.table() in text
+    assert {version for (_, version), _, _ in operations.OPERATIONS} == {CLI_VERSION, DBT_METABASE_VERSION}
+    refused = {what for _, what, verdict in operations.OPERATIONS if verdict == operations.NOT_HERE}
+    assert refused == {" ".join(arguments[:2]).removesuffix(" revenue") for arguments in NOT_HERE}

@@ -177,18 +177,20 @@ class Reconciler:
             self.database_id = apply_database(
                 self.writer, self.memory, self.params["database"], self.params["sync_timeout"], server
             )
-            self.apply_collections(server)
-            if group := self.params["group"]:
-                collections = list(self.collections.values())
-                apply_group(
-                    self.writer, group, self.params["database"], self.database_id, collections, server
-                )
-            self.apply_cards(server)
-            self.apply_dashboards(server)
-            self.archive_leftovers(server)
+            self.apply_content(server)
             self.assert_role()
         finally:
             self.writer.log_out()
+
+    def apply_content(self, server: bool) -> None:
+        """Collections, who reads them, cards and dashboards; then what no file names any more goes."""
+        self.apply_collections(server)
+        if group := self.params["group"]:
+            collections = list(self.collections.values())
+            apply_group(self.writer, group, self.params["database"], self.database_id, collections, server)
+        self.apply_cards(server)
+        self.apply_dashboards(server)
+        self.archive_leftovers(server)
 
     def query(self) -> dict[str, Item]:
         """Key -> id, columns and rows of every declared card; MetabaseError names the card that does not run."""
