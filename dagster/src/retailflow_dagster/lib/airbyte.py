@@ -16,6 +16,8 @@ from dagster_airbyte.resources import AirbyteClient
 from dagster_airbyte.translator import AirbyteJobStatusType
 from dagster_airbyte.types import AirbyteOutput
 
+#: Types of jobs after which there is something to transform; `reset` and `clear` only remove.
+BRING_ROWS = {"sync", "refresh"}
 UNDER_WAY = {AirbyteJobStatusType.PENDING, AirbyteJobStatusType.RUNNING, AirbyteJobStatusType.INCOMPLETE}
 
 
@@ -32,12 +34,17 @@ class SyncResult:
 
 @dataclass(frozen=True)
 class Job:
-    """A sync that Airbyte knows of; `ended` in seconds since 1970, where it has ended."""
+    """A job that Airbyte knows of; `started` and `ended` in seconds since 1970, 0 where that is not known.
+
+    Ids begin at 1 again when Airbyte is installed again: only together with its times is an id that of one job.
+    """
 
     id: int
     succeeded: bool
     under_way: bool
     ended: float
+    started: float = 0.0
+    brings_rows: bool = True
 
 
 def ignore(job_id: int) -> None:
@@ -45,7 +52,7 @@ def ignore(job_id: int) -> None:
 
 
 class Client(AirbyteClient):
-    """AirbyteClient with two more questions, and word of the job that it started."""
+    """AirbyteClient with a few more questions; it reports the id of the job that it started."""
 
     started: Callable[[int], None] = ignore
 
@@ -66,19 +73,23 @@ class Client(AirbyteClient):
             )
         return str(found[0]["workspaceId"])
 
-    def latest_syncs(self, connection_id: str) -> list[Job]:
-        """The connection's latest syncs, newest first."""
+    def latest_jobs(self, connection_id: str) -> list[Job]:
+        """The connection's latest jobs of every type, newest first."""
         latest = self._single_request(
             method="GET",
             url=f"{self.rest_api_base_url}/jobs",
             params={"connectionId": connection_id, "orderBy": "createdAt|DESC", "limit": 20},
         )
-        jobs = [_job(job) for job in latest["data"] if job.get("jobType", "sync") == "sync"]
-        return sorted(jobs, key=lambda job: job.id, reverse=True)
+        jobs = map(_job, latest["data"])
+        return sorted(jobs, key=lambda job: (job.under_way, job.ended, job.id), reverse=True)
+
+    def latest_syncs(self, connection_id: str) -> list[Job]:
+        """Of the latest jobs those that bring rows, newest first."""
+        return [job for job in self.latest_jobs(connection_id) if job.brings_rows]
 
     def jobs_under_way(self, connection_id: str) -> list[int]:
-        """Ids of the connection's unfinished jobs, which are among its latest ones."""
-        return [job.id for job in self.latest_syncs(connection_id) if job.under_way]
+        """Ids of the connection's unfinished jobs of every type, which are among its latest ones."""
+        return [job.id for job in self.latest_jobs(connection_id) if job.under_way]
 
 
 class AirbyteSync(dg.ConfigurableResource[Any]):
@@ -176,10 +187,15 @@ def _result(output: AirbyteOutput, seconds: float, waited: float) -> SyncResult:
 
 
 def _job(found: Mapping[str, Any]) -> Job:
-    ended = datetime.fromisoformat(found["lastUpdatedAt"]).timestamp() if found.get("lastUpdatedAt") else 0.0
     return Job(
         id=int(found["jobId"]),
         succeeded=found["status"] == AirbyteJobStatusType.SUCCEEDED,
         under_way=found["status"] in UNDER_WAY,
-        ended=ended,
+        ended=_seconds(found.get("lastUpdatedAt")),
+        started=_seconds(found.get("startTime")),
+        brings_rows=found.get("jobType", "sync") in BRING_ROWS,
     )
+
+
+def _seconds(moment: str | None) -> float:
+    return datetime.fromisoformat(moment).timestamp() if moment else 0.0

@@ -4,8 +4,11 @@ import os
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
+
+from .secrets import masked
 
 URL = "ALERT_WEBHOOK_URL"
 #: Variables whose values must not leave, should an error message quote one.
@@ -20,20 +23,25 @@ SECRETS = (
 PATIENCE = 10.0
 #: Characters of an error that a message quotes.
 ENOUGH = 1000
+#: Characters of an address's path below which it holds no token.
+LONG_PATH = 8
 
 
 def without_secrets(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The text with the values of the secret variables replaced, line by line of those."""
-    for name in SECRETS:
-        for line in environment.get(name, "").splitlines():
-            if len(line) >= 4:
-                text = text.replace(line, "***")
-    return text
+    """The text with the values of the secret variables masked, in every encoding. Of an address also its path, which
+    error messages quote alone.
+    """
+    secrets = [environment.get(name, "") for name in SECRETS]
+    address = urlsplit(environment.get(URL, ""))
+    if len(address.path) >= LONG_PATH:
+        secrets += [address.path, f"{address.path}?{address.query}"]
+    return masked(text, secrets)
 
 
 def message(job: str, run_id: str, tags: Mapping[str, str], errors: Iterable[str]) -> dict[str, Any]:
     """What is sent: `text` for chat rooms (Slack, Mattermost and others show it), the rest for machines."""
-    error = without_secrets(" | ".join(errors))[:ENOUGH]
+    # Cut before, for speed, and after: the first cut may leave half a secret at the end.
+    error = without_secrets(" | ".join(errors)[: 20 * ENOUGH])[:ENOUGH]
     return {
         "text": f"RetailFlow: run {run_id} of {job} failed. {error}",
         "event": "run_failed",

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from .airbyte import Job
 from .concurrency import TAG
 
 #: What asked for the run: schedule, airbyte (the sensor), verify (`make run`); hand where nobody says.
@@ -11,7 +12,7 @@ CYCLE = "retailflow/cycle"
 #: The Airbyte job that the run started, or whose rows it transforms.
 AIRBYTE_JOB = "retailflow/airbyte_job_id"
 
-#: The job that takes a cycle's turn and is none: it reads the marts and writes nothing.
+#: The job that has the tag of a cycle without being one: it reads the marts and writes nothing.
 HISTORY_JOB = "history_job"
 
 UNFINISHED = [
@@ -41,10 +42,17 @@ def unfinished_history(instance: dg.DagsterInstance) -> str | None:
     return runs[0].run_id if runs else None
 
 
-def run_of_airbyte_job(instance: dg.DagsterInstance, job_id: int) -> str | None:
-    """Id of the run that started the Airbyte job or was requested for it; None where there is none."""
-    runs = instance.get_runs(dg.RunsFilter(tags={AIRBYTE_JOB: str(job_id)}), limit=1)
-    return runs[0].run_id if runs else None
+def run_of_airbyte_job(instance: dg.DagsterInstance, job: Job) -> str | None:
+    """Id of the run that started the Airbyte job or was requested for it; None where there is none.
+
+    A run that had ended when the job started belongs to another job of the same id, of an Airbyte that was installed
+    before this one.
+    """
+    records = instance.get_run_records(dg.RunsFilter(tags={AIRBYTE_JOB: str(job.id)}), limit=10)
+    for record in records:
+        if record.end_time is None or record.end_time >= job.started:
+            return record.dagster_run.run_id
+    return None
 
 
 def last_transform_began(instance: dg.DagsterInstance, step: str) -> float:
