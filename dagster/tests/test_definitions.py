@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,25 @@ def test_lineage_runs_from_the_generator_to_the_countries(defs: dg.Definitions) 
         assert node.parent_keys == {dg.AssetKey(["shop", stream])}
         assert graph.get(dg.AssetKey(["shop", stream])).parent_keys == {dg.AssetKey("generator")}
         assert node.execution_set_asset_keys >= {dg.AssetKey(["retail", "sales"])}, "one sync brings all"
+
+
+def test_groups_of_assets_read_from_left_to_right(defs: dg.Definitions) -> None:
+    """No group feeds another one that feeds it in turn: Dagster's drawing of the groups has no loop."""
+    graph = defs.resolve_asset_graph()
+    nodes = [graph.get(key) for key in graph.get_all_asset_keys()]
+    feeds = {
+        (graph.get(parent).group_name, node.group_name)
+        for node in nodes
+        for parent in node.parent_keys
+        if graph.get(parent).group_name != node.group_name
+    }
+    order = TopologicalSorter({})
+    for before, after in feeds:
+        order.add(after, before)
+    groups = list(order.static_order())  # raises CycleError where there is a loop
+    assert (
+        groups.index("staging") < groups.index("facts") < groups.index("intermediate") < groups.index("marts")
+    )
 
 
 def test_exposures_are_the_end_of_the_lineage(defs: dg.Definitions) -> None:
@@ -353,6 +373,11 @@ def test_the_rendered_configuration_is_one_that_dagster_accepts(tmp_path: Path) 
     limits = dict(ref.settings)["concurrency"]["runs"]["tag_concurrency_limits"]  # type: ignore[index]
     assert limits == [{"key": "retailflow/pipeline", "value": "sales", "limit": 1}]
     assert type(ref.run_launcher).__name__ == "DefaultRunLauncher"
+    monitoring = dict(ref.settings)["run_monitoring"]
+    assert (
+        monitoring["enabled"]
+        and max(monitoring["start_timeout_seconds"], monitoring["cancel_timeout_seconds"]) <= 120
+    )
     (server,) = yaml.safe_load((tmp_path / "workspace.yaml").read_text())["load_from"]
     assert server["grpc_server"] == {"host": "dagster-dbt", "port": 4000, "location_name": "retailflow"}
 

@@ -20,6 +20,13 @@ import psycopg2
 
 WAIT_SECONDS = 600
 GRPC_INFO_TAG = ".dagster/grpc_info"
+#: A host that vanishes closes no connection: the kernel asks for it, and gives up after half a minute.
+ALIVE = {
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "4",
+    "tcp_user_timeout": "30000",  # milliseconds
+}
 
 
 def database() -> dict[str, str]:
@@ -32,6 +39,7 @@ def database() -> dict[str, str]:
         "user": env["DAGSTER_PG_USER"],
         "password": env["DAGSTER_PG_PASSWORD"],
         "connect_timeout": "5",
+        **ALIVE,
     }
 
 
@@ -81,7 +89,7 @@ def main(command: list[str]) -> None:
     """Replaces this process by the command."""
     if os.environ.get("DAGSTER_PG_HOST"):
         wait_for_database()
-        if command[:3] == ["dagster", "api", "grpc"]:
+        if command[1:3] == ["-m", "retailflow_dagster.code_server"]:
             parse_project()
             if orphans := fail_orphans():
                 print(f"Marked {orphans} interrupted runs as failed.", flush=True)

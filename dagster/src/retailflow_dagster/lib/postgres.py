@@ -1,5 +1,9 @@
 """The shop's PostgreSQL, read as the auditor: read-only, bounded."""
 
+import contextlib
+import os
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -48,8 +52,17 @@ from judged
 """
 
 
+def _hang_up(link: psycopg2.extensions.connection) -> None:
+    """Ends a connection from another thread than the one that waits for it."""
+    with (
+        contextlib.suppress(OSError, psycopg2.InterfaceError),
+        socket.socket(fileno=os.dup(link.fileno())) as wire,
+    ):
+        wire.shutdown(socket.SHUT_RDWR)
+
+
 class Shop(dg.ConfigurableResource[Any]):
-    """Connection parameters; `statement_timeout` in seconds."""
+    """Connection parameters; `statement_timeout` in seconds, and `grace` for a server that does not keep to it."""
 
     host: str
     port: int = 5432
@@ -57,6 +70,7 @@ class Shop(dg.ConfigurableResource[Any]):
     user: str
     password: str
     statement_timeout: int = 120
+    grace: float = 10
 
     @contextmanager
     def _cursor(self) -> Iterator[cursor]:
@@ -67,14 +81,23 @@ class Shop(dg.ConfigurableResource[Any]):
             user=self.user,
             password=self.password,
             connect_timeout=10,
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=4,
+            tcp_user_timeout=30_000,
             application_name="retailflow-reconcile",
             options=f"-c statement_timeout={self.statement_timeout * 1000}",
         )
+        # The server keeps to its own time limit only while it works: one that hangs is left after a little more.
+        left = threading.Timer(self.statement_timeout + self.grace, _hang_up, [link])
+        left.daemon = True
+        left.start()
         try:
             link.set_session(readonly=True)
             with link.cursor() as cur:
                 yield cur
         finally:
+            left.cancel()
             link.close()
 
     def snapshot(self) -> str:

@@ -18,8 +18,8 @@ TEST = ["test", "--exclude-resource-type", "unit_test", "--vars", "whole_history
 @dg.op(out=dg.Out(dg.Nothing), pool=POOL, retry_policy=RETRIES)
 def dbt_history(context: dg.OpExecutionContext, dbt: Dbt) -> Iterator[Any]:
     """Runs every data test on every row. Each result is an evaluation of the same asset check as in a cycle."""
-    # What took too long takes as long again, and a cycle waits: the next day is soon enough.
-    results = yield from run_dbt(dbt, TEST, context, late_again=False)
+    # A second try would take as long, and a cycle waits for it: the next day is soon enough.
+    results = yield from run_dbt(dbt, TEST, context, retry_on_timeout=False)
     context.log.info("%d tests in %.1f s.", len(results["results"]), results["elapsed_time"])
 
 
@@ -43,7 +43,7 @@ def history_job() -> None:
     description="Once a day, between two ticks of the cycle. Waits its turn behind a cycle that is unfinished.",
 )
 def history_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """One run a tick, unless one is still waiting or running."""
+    """One run per tick, unless one is still waiting or running."""
     if run_id := unfinished_history(context.instance):
         return dg.SkipReason(f"Run {run_id} has not finished yet.")
     return dg.RunRequest(tags=tags("schedule"))
