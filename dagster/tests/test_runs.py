@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import runpy
 import subprocess
 import sys
 import threading
@@ -10,12 +12,15 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
 import pytest
+from ansible.module_utils.dagster_graphql import DagsterError
 
 import dagster_run
+import dbt_support
 from retailflow_dagster.lib import dbt as dbt_lib
 from retailflow_dagster.lib.airbyte import AirbyteSync
 
@@ -119,6 +124,13 @@ def test_a_job_under_way_is_waited_for_and_ours_is_started_then(airbyte: tuple[A
     assert fake.jobs[5]["status"] == "succeeded"
 
 
+def test_a_refresh_under_way_is_waited_for_too(airbyte: tuple[Airbyte, AirbyteSync]) -> None:
+    fake, sync = airbyte
+    fake.add(5, "succeeded", 4)["jobType"] = "refresh"
+    assert sync.run().job_id == 101
+    assert fake.jobs[5]["status"] == "succeeded"
+
+
 @pytest.mark.timeout(60)
 def test_a_job_that_comes_in_between_is_waited_for(airbyte: tuple[Airbyte, AirbyteSync]) -> None:
     fake, sync = airbyte
@@ -168,11 +180,14 @@ def test_the_latest_syncs_are_listed_newest_first(airbyte: tuple[Airbyte, Airbyt
     fake, sync = airbyte
     for job_id, status in {5: "succeeded", 7: "running", 6: "failed"}.items():
         fake.add(job_id, "succeeded", 10**9)
-        fake.jobs[job_id] |= {"status": status, "lastUpdatedAt": "2026-01-01T00:00:05Z"}
-    fake.add(8, "succeeded", 10**9)["jobType"] = "refresh"
+        times = {"startTime": "2026-01-01T00:00:01Z", "lastUpdatedAt": f"2026-01-01T00:00:0{job_id}Z"}
+        fake.jobs[job_id] |= {"status": status} | times
+    fake.jobs[6]["jobType"] = "refresh"
+    fake.add(8, "succeeded", 10**9)["jobType"] = "clear"
     found = [(job.id, job.succeeded, job.under_way) for job in sync.latest_syncs()]
     assert found == [(7, False, True), (6, False, False), (5, True, False)]
-    assert sync.latest_syncs()[0].ended == 1767225605
+    last = sync.latest_syncs()[2]
+    assert (last.started, last.ended) == (1767225601, 1767225605)
 
 
 def test_whoever_asks_for_the_latest_syncs_need_not_be_patient() -> None:
@@ -249,7 +264,7 @@ PARAMS: dict[str, Any] = {
     "job": "sales_job",
     "tags": {"why": "test"},
 }
-PARAMS |= {"timeout": 5, "poll": 0.01}
+PARAMS |= {"timeout": 5, "poll": 0.01, "run_id": "", "partial": False}
 READY = {"runsOrError": {"__typename": "Runs"}, "assetsOrError": {"__typename": "AssetConnection"}}
 RECONCILED: dict[str, Any] = {
     "__typename": "AssetCheckEvaluationEvent",
@@ -268,7 +283,7 @@ RECONCILED: dict[str, Any] = {
 
 
 def webserver(status: str, events: list[dict[str, Any]]) -> Callable[[str, dict[str, Any]], dict[str, Any]]:
-    """Dagster's GraphQL for one run: queued, started, then ended; its events come one a page."""
+    """Dagster's GraphQL for one run: queued, started, then ended; its events come one per page."""
     states = iter(["QUEUED", "STARTED", status, *[status] * 1000])
 
     def ask(query: str, variables: dict[str, Any]) -> dict[str, Any]:
@@ -281,7 +296,9 @@ def webserver(status: str, events: list[dict[str, Any]]) -> Callable[[str, dict[
         if "stepStats" in query:
             step = {"stepKey": "dbt_models", "status": "SUCCESS", "startTime": 10.0, "endTime": 12.5}
             waiting = {"stepKey": "later", "status": "IN_PROGRESS", "startTime": 13.0, "endTime": None}
-            return {"runOrError": {"__typename": "Run", "status": next(states), "stepStats": [step, waiting]}}
+            other = {"runId": "r0", "jobName": "history_job", "startTime": time.time() - 90}
+            run = {"__typename": "Run", "status": next(states), "stepStats": [step, waiting]}
+            return {"runOrError": run, "ahead": {"results": [other]}}
         at = int(variables["cursor"] or 0)
         page = {"events": events[at : at + 1], "cursor": str(at + 1), "hasMore": at + 1 < len(events)}
         return {"runOrError": {"eventConnection": page}}
@@ -311,9 +328,7 @@ def test_a_failed_run_fails_with_the_innermost_error_of_the_step() -> None:
         "errorChain": [{"error": {"message": "middle"}}, {"error": {"message": "inner\n"}}],
     }
     failed = {"__typename": "ExecutionStepFailureEvent", "stepKey": "dbt_models", "error": error}
-    with pytest.raises(
-        dagster_run.RunError, match=r"ended with FAILURE\. Step dbt_models failed: inner$"
-    ) as caught:
+    with pytest.raises(DagsterError, match=r"ended with FAILURE\. Step dbt_models failed: inner$") as caught:
         dagster_run.run_job(webserver("FAILURE", [failed]), PARAMS)
     assert caught.value.run["status"] == "FAILURE"
 
@@ -326,20 +341,131 @@ def test_a_failed_run_fails_with_the_check_that_did_not_pass() -> None:
         "stepKey": "reconcile",
         "error": {"message": "blocked"},
     }
-    with pytest.raises(dagster_run.RunError, match=r"Check MARTS/fct_sales:reconcile: sync: RAW differs$"):
+    with pytest.raises(DagsterError, match=r"Check MARTS/fct_sales:reconcile: sync: RAW differs$"):
         dagster_run.run_job(webserver("FAILURE", [event, blocked]), PARAMS)
 
 
 def test_a_run_that_never_ends_is_left_and_the_step_named() -> None:
-    with pytest.raises(dagster_run.RunError, match=r"had not ended after 0 s \(in step later\); it goes on"):
-        dagster_run.run_job(webserver("STARTED", []), PARAMS | {"timeout": 0})
+    with pytest.raises(
+        DagsterError, match=r"had not ended after 0 s \(in step later for \d+ s\)\. It goes on\."
+    ):
+        dagster_run.run_job(webserver("STARTED", []), PARAMS | {"timeout": 0.1})
+
+
+def test_a_failure_is_one_short_message_and_brings_no_pages_along() -> None:
+    """What Ansible prints of a failed task: the reason, not hundreds of lines of what went well before it."""
+    evaluations = [
+        {
+            **RECONCILED["evaluation"],
+            "success": False,
+            "checkName": f"c{number}",
+            "description": "one\n two " * 300,
+        }
+        for number in range(9)
+    ]
+    events = [
+        RECONCILED,
+        *({"__typename": "AssetCheckEvaluationEvent", "evaluation": one} for one in evaluations),
+    ]
+    with pytest.raises(DagsterError) as caught:
+        dagster_run.run_job(webserver("FAILURE", events), PARAMS)
+    message = str(caught.value)
+    assert message.startswith("Run r1 of sales_job ended with FAILURE. Check MARTS/fct_sales:c0: one two one")
+    assert len(message) < 1600 and "\n" not in message
+    assert message.endswith("And 7 more, see the run in Dagster.")
+    assert caught.value.run == {"run_id": "r1", "status": "FAILURE"}
+
+
+def test_a_part_of_the_wait_tells_how_far_the_run_is() -> None:
+    ask = webserver("STARTED", [])
+    part = PARAMS | {"partial": True, "timeout": 0}
+    assert dagster_run.run_job(ask, part)["progress"] == "launched"
+    part["run_id"] = "r1"
+    queued = dagster_run.run_job(ask, part)
+    assert re.fullmatch(r"queued behind run r0 of history_job, which started 9\d s ago", queued["progress"])
+    started = dagster_run.run_job(ask, part)
+    assert re.fullmatch(r"in step later for \d+ s", started["progress"])
+    assert started["status"] == "STARTED"
+
+
+class Display:
+    """Keeps what a person would read."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def display(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def play(
+    answers: list[dict[str, Any]], timeout: int = 60
+) -> tuple[dict[str, Any], list[str], list[dict[str, Any]]]:
+    """The action plugin with a module that answers so: the task's result, what was printed, what was asked."""
+    path = dbt_support.ROOT / "roles/dagster-dbt-container/action_plugins/dagster_run.py"
+    plugin = runpy.run_path(str(path))["ActionModule"]
+    asked: list[dict[str, Any]] = []
+
+    class Plugin(plugin):  # type: ignore[misc, valid-type]
+        def __init__(self) -> None:
+            self._task = SimpleNamespace(
+                args={"job": "sales_job", "timeout": timeout}, async_val=0, check_mode=False
+            )
+            self._display, self._connection = Display(), SimpleNamespace(has_pipelining=True)
+
+        def _execute_module(self, **call: Any) -> dict[str, Any]:
+            asked.append(call["module_args"])
+            return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    made = Plugin()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ansible.plugins.action.ActionBase.run", lambda *_: {})
+        result = made.run(None, {})
+    return result, made._display.lines, asked
+
+
+LAUNCHED = {"changed": True, "run": {"run_id": "r1", "status": "QUEUED"}, "progress": "launched"}
+
+
+def test_a_person_reads_how_far_the_run_is() -> None:
+    going = {"changed": True, "run": {"run_id": "r1"}, "progress": "in step dbt_models for 9 s"}
+    ended = {"changed": True, "run": {"run_id": "r1", "status": "SUCCESS", "seconds": 0.1}, "progress": ""}
+    result, lines, asked = play([LAUNCHED, going, ended])
+    assert result["run"]["status"] == "SUCCESS" and not result.get("failed")
+    assert lines[0] == "dagster_run: run r1 of sales_job is launched."
+    assert re.fullmatch(r"dagster_run: \d+ s: in step dbt_models for 9 s", lines[1]) and len(lines) == 2
+    assert [one.get("run_id", "") for one in asked] == ["", "r1", "r1"]
+    assert all(one["partial"] for one in asked)
+
+
+def test_a_wait_that_is_over_says_what_the_run_waits_for() -> None:
+    behind = {
+        "changed": True,
+        "run": {"run_id": "r1", "status": "QUEUED"},
+        "progress": "queued behind run r0",
+    }
+    result, _, asked = play([LAUNCHED, behind], timeout=0)
+    assert result["failed"]
+    assert result["msg"].startswith(
+        "Run r1 of sales_job had not ended after 0 s (queued behind run r0). It goes on."
+    )
+    assert asked[1]["timeout"] == 0
+
+
+def test_a_failure_of_the_module_is_the_task_s() -> None:
+    refused = {"failed": True, "msg": "Job sales_job cannot be launched"}
+    assert play([refused])[0] == refused
+    failed = {
+        "failed": True,
+        "msg": "Run r1 ended with FAILURE.",
+        "run": {"run_id": "r1", "status": "FAILURE"},
+    }
+    assert play([LAUNCHED, failed])[0] == failed
 
 
 def test_a_job_that_is_not_there_is_named() -> None:
     missing = {"launchRun": {"__typename": "PipelineNotFoundError", "message": "Could not find it"}}
-    with pytest.raises(
-        dagster_run.RunError, match="sales_job cannot be launched: PipelineNotFoundError Could"
-    ):
+    with pytest.raises(DagsterError, match="sales_job cannot be launched: PipelineNotFoundError Could"):
         dagster_run.run_job(lambda query, _: READY if query == dagster_run.READY else missing, PARAMS)
 
 
@@ -348,7 +474,7 @@ def test_a_webserver_that_restarts_is_asked_again() -> None:
 
     def ask(query: str, variables: dict[str, Any]) -> dict[str, Any]:
         if "stepStats" in query and next(refusals, False):
-            raise dagster_run.RunError("connection refused")
+            raise DagsterError("connection refused")
         return healthy(query, variables)
 
     assert dagster_run.run_job(ask, PARAMS)["status"] == "SUCCESS"
@@ -364,7 +490,7 @@ def test_dead_connections_to_the_storage_are_found_before_the_launch() -> None:
     def ask(query: str, variables: dict[str, Any]) -> dict[str, Any]:
         asked.append("launch" if "launchRun" in query else "ready" if query == dagster_run.READY else "other")
         if asked == ["ready"]:
-            raise dagster_run.RunError("HTTP Error 500")
+            raise DagsterError("HTTP Error 500")
         return lost if asked == ["ready", "ready"] else healthy(query, variables)
 
     assert dagster_run.run_job(ask, PARAMS)["status"] == "SUCCESS"
@@ -373,7 +499,7 @@ def test_dead_connections_to_the_storage_are_found_before_the_launch() -> None:
 
 
 def test_a_webserver_that_is_down_is_named() -> None:
-    with pytest.raises(dagster_run.RunError, match=r"at http://127\.0\.0\.1:1 does not answer"):
+    with pytest.raises(DagsterError, match=r"at http://127\.0\.0\.1:1 does not answer"):
         dagster_run.run_job(dagster_run.graphql("http://127.0.0.1:1"), PARAMS | {"timeout": 0})
 
 

@@ -16,6 +16,7 @@ import pytest
 from dagster_graphql.schema import create_schema
 from graphql import parse, validate
 
+import dagster_run
 import dagster_runs
 
 PARAMS = {"url": "http://dagster:3000", "pipeline": "sales", "limit": 5, "timeout": 5}
@@ -57,7 +58,13 @@ def dagster(
 
 def test_every_question_is_one_that_dagster_knows() -> None:
     schema = create_schema().graphql_schema
-    for question in (dagster_runs.LAST, questions.EVENTS):
+    for question in (
+        dagster_runs.LAST,
+        dagster_run.READY,
+        dagster_run.LAUNCH,
+        dagster_run.STATUS,
+        questions.EVENTS,
+    ):
         assert validate(schema, parse(question)) == []
 
 

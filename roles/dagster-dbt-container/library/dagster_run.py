@@ -1,15 +1,13 @@
-"""Ansible module: launch a Dagster job through GraphQL, wait for it, and bring back what it found."""
+"""Ansible module: launch a Dagster job through GraphQL, wait for it, and return its results."""
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dagster_graphql import ENDED, Ask, DagsterError, Json, graphql, outcome, reasons
 
 DOCUMENTATION = r"""
 ---
@@ -18,7 +16,8 @@ short_description: Launch a Dagster job and wait until it has ended
 description:
   - Launches a job over the webserver's GraphQL API, waits, and returns the durations of its steps, the
     metadata of its assets and the outcome of its asset checks.
-  - Fails with the error of the step that failed, or with the check that did not pass.
+  - Fails with the error of the step that failed, or with the check that did not pass, in one short message.
+  - Within its role an action plugin of the same name calls it again and again, and prints how far the run is.
 options:
   url: {description: Address of the webserver., type: str, required: true}
   location: {description: Code location of the job., type: str, required: true}
@@ -27,6 +26,11 @@ options:
   timeout: {description: Seconds until the run must have ended., type: int, default: 1200}
   poll: {description: Seconds between two questions., type: float, default: 2}
   tags: {description: More tags of the run., type: dict, default: {}}
+  run_id: {description: Wait for this run instead of launching one., type: str, default: ""}
+  partial:
+    description: Return a run that has not ended after O(timeout) as it is, instead of failing.
+    type: bool
+    default: false
 author: RetailFlow
 attributes:
   check_mode: {support: full, description: Launches nothing.}
@@ -43,16 +47,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 run:
-  description: The run that ended.
+  description: The run that ended; of one that did not succeed only C(run_id) and C(status).
   type: dict
   returned: when a run was launched
   contains:
     run_id: {description: Its id., type: str}
     status: {description: How it ended., type: str}
-    seconds: {description: From launch to end, the queue included., type: float}
+    seconds: {description: "From launch to end, the queue included.", type: float}
     steps: {description: Step to seconds., type: dict}
     assets: {description: Asset to metadata of its materialization., type: dict}
     checks: {description: "Asset check to passed, description and metadata.", type: dict}
+progress: {description: "How far a run is that has not ended.", type: str, returned: "with O(partial)"}
 """
 
 READY = """
@@ -82,78 +87,15 @@ query Status($runId: ID!) {
     __typename
     ... on Run { status stepStats { stepKey status startTime endTime } }
   }
-}
-"""
-_METADATA = """
-metadataEntries {
-  label
-  ... on IntMetadataEntry { intRepr }
-  ... on FloatMetadataEntry { floatValue }
-  ... on TextMetadataEntry { text }
-  ... on JsonMetadataEntry { jsonString }
-}
-"""
-_ERROR = "error { message cause { message } errorChain { error { message } } }"
-EVENTS = """
-query Events($runId: ID!, $cursor: String) {
-  runOrError(runId: $runId) {
-    ... on Run {
-      eventConnection(afterCursor: $cursor) {
-        cursor
-        hasMore
-        events {
-          __typename
-          ... on MaterializationEvent { assetKey { path } METADATA }
-          ... on AssetCheckEvaluationEvent {
-            evaluation { checkName assetKey { path } success description METADATA }
-          }
-          ... on ExecutionStepFailureEvent { stepKey ERROR }
-          ... on RunFailureEvent { message ERROR }
-        }
-      }
-    }
+  ahead: runsOrError(
+    filter: {statuses: [STARTING, STARTED, CANCELING], tags: [{key: "retailflow/pipeline", value: "sales"}]}, limit: 1
+  ) {
+    ... on Runs { results { runId jobName startTime } }
   }
 }
-""".replace("METADATA", _METADATA).replace("ERROR", _ERROR)
-ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
-
-Json = dict[str, Any]
-Ask = Callable[[str, Json], Json]
-
-
-class RunError(Exception):
-    """What went wrong, for a person; `run` holds what is known of the run."""
-
-    def __init__(self, message: str, run: Json | None = None) -> None:
-        super().__init__(message)
-        self.run = run
-
-
-def graphql(url: str) -> Ask:
-    """A function that asks the webserver one GraphQL question. It raises RunError where there is no
-    answer.
-    """
-
-    def ask(query: str, variables: Json) -> Json:
-        request = urllib.request.Request(
-            f"{url.rstrip('/')}/graphql",
-            json.dumps({"query": query, "variables": variables}).encode(),
-            {"content-type": "application/json"},
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=60) as response:
-                answer = json.load(response)
-        except urllib.error.HTTPError as error:
-            body = error.read(2000).decode(errors="replace")
-            raise RunError(f"Dagster's webserver at {url} does not answer: {error}: {body}") from error
-        except (OSError, ValueError) as error:
-            raise RunError(f"Dagster's webserver at {url} does not answer: {error}") from error
-        if answer.get("errors"):
-            raise RunError(f"Dagster refused the question: {answer['errors'][0]['message']}")
-        data: Json = answer["data"]
-        return data
-
-    return ask
+"""
+#: Reasons that a message quotes, and characters of each.
+REASONS, ENOUGH = 2, 700
 
 
 def patient(ask: Ask, deadline: float, pause: float) -> Ask:
@@ -166,25 +108,25 @@ def patient(ask: Ask, deadline: float, pause: float) -> Ask:
 
 
 def until(deadline: float, pause: float, work: Callable[[], Any]) -> Any:
-    """Does the work again, with pauses, while it raises RunError and the deadline has not passed."""
+    """Does the work again, with pauses, while it raises DagsterError and the deadline has not passed."""
     while True:
         try:
             return work()
-        except RunError:
+        except DagsterError:
             if time.monotonic() >= deadline:
                 raise
             time.sleep(pause)
 
 
 def ready(ask: Ask) -> None:
-    """Reads a little from each storage; raises RunError where one fails.
+    """Reads a little from each storage; raises DagsterError where one fails.
 
     After a restart of PostgreSQL the webserver's pools hold dead connections, and only a question finds that out. A
     question may be asked again, a launch may not: it could be the second.
     """
     for answer in ask(READY, {}).values():
         if answer["__typename"] == "PythonError":
-            raise RunError(f"Dagster cannot read its storage: {answer['message']}")
+            raise DagsterError(f"Dagster cannot read its storage: {answer['message']}")
 
 
 def launch(ask: Ask, params: Json) -> str:
@@ -200,103 +142,88 @@ def launch(ask: Ask, params: Json) -> str:
     )["launchRun"]
     if answer["__typename"] != "LaunchRunSuccess":
         reason = answer.get("message") or "; ".join(e["message"] for e in answer.get("errors", []))
-        raise RunError(f"Job {params['job']} cannot be launched: {answer['__typename']} {reason}".strip())
+        raise DagsterError(f"Job {params['job']} cannot be launched: {answer['__typename']} {reason}".strip())
     return str(answer["run"]["runId"])
 
 
+def progress(answer: Json, run_id: str) -> str:
+    """How far the run is, for a person."""
+    run = answer["runOrError"]
+    now = time.time()
+    if run["status"] in ("QUEUED", "NOT_STARTED"):
+        for other in (answer.get("ahead") or {}).get("results", []):
+            if other["runId"] != run_id:
+                since = f", which started {now - other['startTime']:.0f} s ago" if other["startTime"] else ""
+                return f"queued behind run {other['runId']} of {other['jobName']}{since}"
+        return "queued"
+    running = [
+        f"in step {step['stepKey']}" + (f" for {now - step['startTime']:.0f} s" if step["startTime"] else "")
+        for step in run["stepStats"]
+        if step["status"] == "IN_PROGRESS"
+    ]
+    return ", ".join(running) or str(run["status"]).lower()
+
+
 def wait(ask: Ask, run_id: str, timeout: float, poll: float) -> Json:
-    """Waits until the run has ended; returns its status and the seconds of its steps."""
+    """Waits until the run has ended, or for `timeout` seconds; returns its id, status, the seconds of its steps, and
+    `progress` where it has not ended.
+    """
     deadline = time.monotonic() + timeout
     while True:
-        answer = ask(STATUS, {"runId": run_id})["runOrError"]
-        if answer["__typename"] != "Run":
-            raise RunError(f"Run {run_id} is gone.")
+        answer = ask(STATUS, {"runId": run_id})
+        run = answer["runOrError"]
+        if run["__typename"] != "Run":
+            raise DagsterError(f"Run {run_id} is gone: somebody deleted it. Launch another one.")
         steps = {
             step["stepKey"]: round(step["endTime"] - step["startTime"], 1)
-            for step in answer["stepStats"]
+            for step in run["stepStats"]
             if step["startTime"] and step["endTime"]
         }
-        if answer["status"] in ENDED:
-            return {"run_id": run_id, "status": answer["status"], "steps": steps}
+        found: Json = {"run_id": run_id, "status": run["status"], "steps": steps}
+        if run["status"] in ENDED:
+            return found
         if time.monotonic() >= deadline:
-            running = [s["stepKey"] for s in answer["stepStats"] if s["status"] == "IN_PROGRESS"]
-            where = f"in step {', '.join(running)}" if running else f"{answer['status'].lower()}"
-            raise RunError(
-                f"Run {run_id} had not ended after {timeout:.0f} s ({where}); it goes on. See it in Dagster.",
-                {"run_id": run_id, "status": answer["status"], "steps": steps},
-            )
+            return found | {"progress": progress(answer, run_id)}
         time.sleep(poll)
 
 
-def outcome(ask: Ask, run_id: str) -> tuple[Json, Json, list[str]]:
-    """Assets with their metadata, checks with their outcome, and the errors of the run's events."""
-    assets: Json = {}
-    checks: Json = {}
-    errors: list[str] = []
-    cursor = None
-    while True:
-        page = ask(EVENTS, {"runId": run_id, "cursor": cursor})["runOrError"]["eventConnection"]
-        for event in page["events"]:
-            kind = event["__typename"]
-            if kind == "MaterializationEvent":
-                assets["/".join(event["assetKey"]["path"])] = metadata(event["metadataEntries"])
-            elif kind == "AssetCheckEvaluationEvent":
-                check = event["evaluation"]
-                checks[f"{'/'.join(check['assetKey']['path'])}:{check['checkName']}"] = {
-                    "passed": check["success"],
-                    "description": check["description"] or "",
-                    "metadata": metadata(check["metadataEntries"]),
-                }
-            elif kind == "ExecutionStepFailureEvent":
-                errors.append(f"Step {event['stepKey']} failed: {root_cause(event['error'])}")
-            elif kind == "RunFailureEvent" and event["error"]:
-                errors.append(root_cause(event["error"]))
-        if not page["hasMore"]:
-            return assets, checks, errors
-        cursor = page["cursor"]
-
-
-def metadata(entries: list[Json]) -> Json:
-    """Label to value; entries of other kinds (schemas, links) are left out."""
-    values: Json = {}
-    for entry in entries:
-        if "intRepr" in entry:
-            values[entry["label"]] = int(entry["intRepr"])
-        elif "floatValue" in entry:
-            values[entry["label"]] = entry["floatValue"]
-        elif "text" in entry:
-            values[entry["label"]] = entry["text"]
-        elif "jsonString" in entry:
-            values[entry["label"]] = json.loads(entry["jsonString"])
-    return values
-
-
-def root_cause(error: Json | None) -> str:
-    """The innermost message: the outer ones only say which step was being executed."""
-    if not error:
-        return "no error was recorded; look at the run in Dagster"
-    chain = [link["error"]["message"] for link in error.get("errorChain") or []]
-    return str((chain or [error["message"]])[-1]).strip()
-
-
 def run_job(ask: Ask, params: Json) -> Json:
-    """Launches, waits, reads. Raises RunError with the reason when the run did not succeed."""
+    """Launches, waits, reads. Raises DagsterError with the reason when the run did not succeed."""
     began = time.monotonic()
-    until(began + min(READY_SECONDS, params["timeout"]), params["poll"], lambda: ready(ask))
-    run_id = launch(ask, params)
+    run_id = params["run_id"]
+    if not run_id:
+        until(began + min(READY_SECONDS, params["timeout"]), params["poll"], lambda: ready(ask))
+        run_id = launch(ask, params)
+        if params["partial"]:
+            return {"run_id": run_id, "status": "QUEUED", "progress": "launched"}
     steady = patient(ask, began + params["timeout"], params["poll"])
     run = wait(steady, run_id, params["timeout"], params["poll"])
+    if "progress" in run:
+        if params["partial"]:
+            return run
+        raise DagsterError(
+            f"Run {run_id} of {params['job']} had not ended after {params['timeout']:.0f} s"
+            f" ({run['progress']}). It goes on. Look at it in Dagster.",
+            {"run_id": run_id, "status": run["status"]},
+        )
     assets, checks, errors = outcome(steady, run_id)
     run.update(seconds=round(time.monotonic() - began, 1), assets=assets, checks=checks)
     if run["status"] != "SUCCESS":
-        broken = [f"Check {name}: {c['description']}" for name, c in checks.items() if not c["passed"]]
-        reasons = [reason for reason in broken if not reason.endswith(": ")] or errors or broken
-        raise RunError(
-            f"Run {run_id} of {params['job']} ended with {run['status']}. "
-            + (" ".join(reasons) or "No error was recorded; look at the run in Dagster."),
-            run,
+        raise DagsterError(
+            f"Run {run_id} of {params['job']} ended with {run['status']}. {told(reasons(checks, errors))}",
+            {"run_id": run_id, "status": run["status"]},
         )
     return run
+
+
+def told(why: list[str]) -> str:
+    """The first reasons, short, and how many more there are."""
+    lines = [" ".join(reason.split()) for reason in why]
+    short = [line if len(line) <= ENOUGH else f"{line[: ENOUGH - 1]}…" for line in lines[:REASONS]]
+    more = len(lines) - len(short)
+    if not short:
+        short = ["No reason was recorded; look at the run in Dagster."]
+    return " ".join(short) + (f" And {more} more, see the run in Dagster." if more > 0 else "")
 
 
 def main() -> None:
@@ -310,6 +237,8 @@ def main() -> None:
             "timeout": {"type": "int", "default": 1200},
             "poll": {"type": "float", "default": 2},
             "tags": {"type": "dict", "default": {}},
+            "run_id": {"type": "str", "default": ""},
+            "partial": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -317,10 +246,10 @@ def main() -> None:
         module.exit_json(changed=True)
     try:
         run = run_job(graphql(module.params["url"]), module.params)
-    except RunError as problem:
-        module.fail_json(msg=str(problem), run=problem.run)
+    except DagsterError as problem:
+        module.fail_json(msg=str(problem), **({"run": problem.run} if problem.run else {}))
     else:
-        module.exit_json(changed=True, run=run)
+        module.exit_json(changed=True, run=run, progress=run.pop("progress", ""))
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ query Last($limit: Int!, $pipeline: String!) {{
   ) {{ {_RUNS} }}
 }}
 """
-#: Has the tag of a cycle and is none: it tests the whole history once a day.
+#: Has the tag of a cycle without being one: it tests the whole history once a day.
 HISTORY_JOB = "history_job"
 #: Characters of a reason.
 ENOUGH = 600

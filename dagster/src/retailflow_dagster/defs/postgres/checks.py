@@ -23,9 +23,11 @@ MARTS = (
 LOOKS = 3
 
 LOAD_AGAIN = (
-    "Rows are missing, doubled, changed or deleted between PostgreSQL and RAW: refresh the stream in Airbyte."
+    "Rows are missing, doubled, changed or deleted between PostgreSQL and RAW: run make refresh STREAM=sales."
 )
-BUILD_AGAIN = "Rebuild: dbt build --full-refresh --select fct_sales+"
+BUILD_AGAIN = (
+    "Build the marts again, in the container dagster-dbt: dbt build --full-refresh --select fct_sales+"
+)
 
 
 @dg.asset_check(
