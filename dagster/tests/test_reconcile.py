@@ -25,7 +25,7 @@ NOTHING = Totals.of(0, 0, 0)
 
 
 def totals(cents: Sequence[int]) -> Totals:
-    """One order a number, its revenue in cents, without discount."""
+    """One order per number, its revenue in cents, without discount."""
     return Totals.of(len(cents), Decimal(sum(cents)) / 100, 0)
 
 

@@ -1,4 +1,4 @@
-"""RAW.RETAIL: one table per stream of the Airbyte connection, all replicated by one sync."""
+"""RAW.RETAIL: one table per stream of the Airbyte connection; one sync replicates them all."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -48,7 +48,7 @@ def airbyte_sync(
     """Runs the sync, all streams at once. Notes what was committed before it began, by which `reconcile` judges."""
 
     def started(job_id: int) -> None:
-        # At the start: the sensor must know our jobs from others' even when this run dies before it can report.
+        # At the start: the sensor must tell our jobs from others' even when this run is killed.
         context.instance.add_run_tags(context.run_id, {AIRBYTE_JOB: str(job_id)})
 
     snapshot = shop.snapshot()

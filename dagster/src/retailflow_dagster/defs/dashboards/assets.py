@@ -11,7 +11,7 @@ KINDS = {"dashboard": "dashboard", "notebook": "notebook"}
 
 
 def dashboards(manifest: Mapping[str, Any], translator: DagsterDbtTranslator) -> Sequence[dg.AssetSpec]:
-    """One external asset an exposure, downstream of the models (or sources) that it depends on."""
+    """One external asset per exposure, downstream of the models (or sources) that it depends on."""
     nodes = manifest["nodes"] | manifest["sources"]
     return [
         dg.AssetSpec(

@@ -13,10 +13,10 @@ WEBHOOK = os.environ.get(alerts.URL, "")
 @dg.run_failure_sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING if WEBHOOK else dg.DefaultSensorStatus.STOPPED,
-    description="Posts JSON to a webhook when a run fails. A webhook that does not answer is noted and forgotten.",
+    description="Posts JSON to a webhook when a run fails. A webhook that does not answer is logged and not tried again.",
 )
 def alert_sensor(context: dg.RunFailureSensorContext) -> None:
-    """One message a failed run, of any job."""
+    """One message per failed run, of any job."""
     run = context.dagster_run
     errors = [
         f"{event.step_key}: {_root_cause(event.step_failure_data.error)}"

@@ -1,4 +1,4 @@
-"""Old runs go: 288 cycles a day would fill Dagster's database, which keeps every event for ever."""
+"""Removes old runs: 288 cycles a day would fill Dagster's database, which keeps every event for ever."""
 
 import os
 from datetime import UTC, datetime, timedelta

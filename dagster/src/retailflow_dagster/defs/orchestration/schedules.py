@@ -17,7 +17,7 @@ from .jobs import sales_job
     description="A cycle every few minutes. Skips a tick while a cycle is unfinished, so that none queue up.",
 )
 def sales_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """One run a tick, unless one is still waiting or running."""
+    """One run per tick, unless one is still waiting or running."""
     if run_id := unfinished_cycle(context.instance):
         return dg.SkipReason(f"Run {run_id} has not finished yet.")
     tick = context.scheduled_execution_time.astimezone(UTC)

@@ -1,1 +1,1 @@
-"""PostgreSQL: the shop's table, and the check that no row was lost on the way."""
+"""PostgreSQL: the shop's table, and the check that no row is lost on the way."""

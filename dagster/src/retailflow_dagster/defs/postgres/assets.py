@@ -14,8 +14,8 @@ generator = dg.AssetSpec(
 #: The shop's tables, by name, in the order of Airbyte's streams.
 TABLES = {
     "sales": "One row per order line.",
-    "customers": "One row a person who ever bought.",
-    "products": "One row an article that was ever sold.",
+    "customers": "One row per person who ever bought.",
+    "products": "One row per article that was ever sold.",
 }
 
 shop_tables = [
