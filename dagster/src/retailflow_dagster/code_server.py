@@ -41,7 +41,7 @@ def main() -> None:
 
     watch_again(DagsterApiServer)
     sys.argv[0] = "dagster"
-    dagster()
+    dagster()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":
