@@ -33,6 +33,7 @@ from .site import (
     noticed,
     pause_generator,
     say,
+    schedule,
     seen,
     status,
 )
@@ -48,11 +49,12 @@ MIDDLE_SECONDS = 6  # after which a cycle of about 25 s is in its sync or its bu
 def site() -> Iterator[None]:
     """The site is well at the start, and again at the end, with the generator's schedule as it was."""
     heal()
-    schedule = boto3.client("events", **AWS).describe_rule(Name=RULE)
-    yield
     events = boto3.client("events", **AWS)
-    found = [rule for rule in events.list_rules()["Rules"] if rule["Name"] == schedule["Name"]]
-    if not found or found[0]["ScheduleExpression"] != schedule["ScheduleExpression"]:
+    rule = events.describe_rule(Name=RULE)
+    yield
+    if RULE in [found["Name"] for found in events.list_rules()["Rules"]]:
+        schedule(rule)
+    else:  # a test ended between the restart of the engine and its `make up`
         make("up")
 
 
@@ -79,7 +81,7 @@ def after(rows: Rows, sql: Sql, before: tuple[str, ...], how: str) -> None:
         pause_generator(sql)
         kept = int(sql(f"select count(*) from sales where order_id <= {before[3]}"))
         assert int(before[0]) * 0.95 <= kept <= int(before[0])
-    rows.assert_equal()
+    rows.assert_equal(cycle=how != "by itself")
 
 
 def crash_in_a_cycle(rows: Rows, sql: Sql, names: dict[str, str]) -> None:
@@ -158,7 +160,7 @@ def test_a_refresh_repairs_the_marts(rows: Rows, batch: dict[str, Any], sql: Sql
     assert "make refresh" in seen("pipeline").problems["pipeline"]
     make("refresh", "STREAM=sales")
     pause_generator(sql)
-    rows.assert_equal()
+    rows.assert_equal(cycle=False)  # the refresh ends with one
 
 
 @pytest.mark.timeout(1800)
@@ -179,15 +181,15 @@ def test_a_lost_connection_a_restarted_engine_and_five_interrupted_runs_are_heal
         seen("Docker on this machine")
     # The emulated AWS API has forgotten everything: no play may guess an address.
     for moment in MOMENTS:
-        assert "PLAY RECAP" not in interrupted(moment, "up")
+        interrupted(moment, "up")
     make("up")
+    make("run")
     found = status()
     assert found.well, found.text[-3000:]
     pause_generator(sql)
     kept = int(sql(f"select count(*) from sales where order_id <= {before[3]}"))
     assert int(before[0]) * 0.95 - 100 <= kept <= int(before[0]) - 100
     rows.assert_equal()
-    make("run")
 
 
 def delete_connection() -> None:
