@@ -22,9 +22,12 @@ START, END = "<!-- map -->", "<!-- /map -->"
 
 # What a folder holds, and which others it may use. The test of this file holds the tree to it.
 ROOMS: dict[str, tuple[str, set[str]]] = {
-    "playbooks": ("what `make` and `site.yml` run, step by step", {"inventory", "roles", "terraform", "dbt"}),
+    "playbooks": (
+        "what `make` and `site.yml` run, step by step",
+        {"inventory", "roles", "module_utils", "terraform", "dbt"},
+    ),
     "roles": ("one role per service, and what they share", {"module_utils", "dbt"}),
-    "module_utils": ("what the AWS modules of several roles share", set()),
+    "module_utils": ("what modules of several roles and playbooks share", set()),
     "inventory": (
         "the targets: every value that differs between them",
         {"roles", "images", "lambda", "dbt", "dagster", "emulators"},

@@ -376,7 +376,7 @@ def test_a_failure_is_one_short_message_and_brings_no_pages_along() -> None:
     assert caught.value.run == {"run_id": "r1", "status": "FAILURE"}
 
 
-def test_a_part_of_the_wait_tells_how_far_the_run_is() -> None:
+def test_a_part_of_the_wait_shows_how_far_the_run_is() -> None:
     ask = webserver("STARTED", [])
     part = PARAMS | {"partial": True, "timeout": 0}
     assert dagster_run.run_job(ask, part)["progress"] == "launched"
