@@ -29,6 +29,7 @@ from typing import Any
 
 from moto.awslambda.models import LambdaBackend
 from moto.cloudwatch.models import cloudwatch_backends
+from moto.core.exceptions import JsonRESTError
 from moto.sqs.models import sqs_backends
 
 log = logging.getLogger("retailflow.lambda")
@@ -302,10 +303,14 @@ def invoke(
 ) -> str | bytes | None:
     """Invoke a function; an event is queued, everything is measured."""
     kind = headers.get("X-Amz-Invocation-Type") or "RequestResponse"
+    text = body.decode(errors="replace") if isinstance(body, bytes) else body or ""
+    try:
+        json.loads(text or "{}")
+    except ValueError as error:
+        words = f"Could not parse request body into json: {error}"
+        raise JsonRESTError("InvalidRequestContentException", words) from error
     if kind == "Event":
         function = self.get_function(function_name, qualifier)  # an error where there is none
-        text = body.decode() if isinstance(body, bytes) else body or ""
-        json.loads(text or "{}")
         key = (self.account_id, self.region_name, function.function_name)
         with _lock:
             worker = _workers.get(key) or _workers.setdefault(key, Worker())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import sys
@@ -9,6 +10,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -201,3 +203,52 @@ def test_an_event_for_no_function_and_one_that_is_no_json_are_refused(url: str) 
     cloud = Cloud(url, "there")
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
         cloud.clients["lambda"].invoke(FunctionName="nowhere", InvocationType="Event", Payload="{}")
+    for kind in ("Event", "RequestResponse"):
+        with pytest.raises(ClientError, match="InvalidRequestContentException"):
+            cloud.clients["lambda"].invoke(FunctionName="there", InvocationType=kind, Payload="{rows: 5}")
+    assert cloud.errors() == 0
+
+
+@pytest.mark.parametrize(
+    ("ages", "changes", "state"),
+    [
+        ([10], {}, "ALARM"),
+        ([400], {}, "OK"),  # a period ago
+        ([], {}, "OK"),
+        ([], {"treat_missing_data": "breaching"}, "ALARM"),
+        ([], {"treat_missing_data": None}, "INSUFFICIENT_DATA"),
+        ([], {"treat_missing_data": "ignore"}, None),
+        ([10], {"threshold": 2}, "OK"),
+        ([10, 20], {"threshold": 2}, "ALARM"),
+        ([10, 20], {"threshold": 1, "statistic": "Average"}, "ALARM"),
+        ([10], {"evaluation_periods": 3}, "OK"),
+        ([10, 400, 700], {"evaluation_periods": 3}, "ALARM"),
+        ([10, 700], {"evaluation_periods": 3, "datapoints_to_alarm": 2}, "ALARM"),
+        ([10], {"metric_name": "Throttles"}, None),  # nobody measures it
+        ([10], {"namespace": "AWS/EC2"}, None),
+        ([10], {"dimensions": []}, None),
+    ],
+)
+def test_the_state_of_an_alarm_follows_from_its_periods(
+    monkeypatch: pytest.MonkeyPatch, ages: list[int], changes: dict[str, Any], state: str | None
+) -> None:
+    monkeypatch.syspath_prepend(str(MOTO))
+    asynchronous = importlib.import_module("asynchronous")
+    measures = asynchronous.Measures()
+    found = measures._found["123456789012", "eu-central-1", "shop"]
+    found.extend(sorted((time.time() - age, 1) for age in ages))
+    alarm = {
+        "namespace": "AWS/Lambda",
+        "metric_name": "Errors",
+        "dimensions": [SimpleNamespace(name="FunctionName", value="shop")],
+        "statistic": "Sum",
+        "period": 300,
+        "evaluation_periods": 1,
+        "datapoints_to_alarm": None,
+        "threshold": 1.0,
+        "comparison_operator": "GreaterThanOrEqualToThreshold",
+        "treat_missing_data": "notBreaching",
+    }
+    alarms = asynchronous.Alarms(measures)
+    answer = alarms._state("123456789012", "eu-central-1", SimpleNamespace(**alarm | changes))
+    assert (answer and answer[0]) == state
