@@ -442,7 +442,7 @@ def test_a_group_alone_reads_our_content_and_its_rights_are_put_back(run: Run, s
     api = log_in(server)
     group = next(one["id"] for one in api("GET", "/api/permissions/group") if one["name"] == "Readers")
     key = api("POST", "/api/api-key", {"name": "robot", "group_id": group})["unmasked_key"]
-    everybody = api("POST", "/api/api-key", {"name": "stranger", "group_id": 1})["unmasked_key"]
+    everybody = api("POST", "/api/api-key", {"name": "outsider", "group_id": 1})["unmasked_key"]
 
     def names(secret: str) -> list[str]:
         request = urllib.request.Request(server.url + "/api/card", headers={"X-API-Key": secret})

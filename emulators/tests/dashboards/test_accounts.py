@@ -55,8 +55,8 @@ def test_nothing_is_shown_without_a_session(client: TestClient, path: str) -> No
 def test_log_in_and_out(client: TestClient) -> None:
     wrong = client.post("/api/session", json={"username": ADMIN["email"], "password": "secret2"})
     assert (wrong.status_code, wrong.json()["errors"]) == (401, {"password": "did not match stored password"})
-    stranger = client.post("/api/session", json={"username": "x@y.example", "password": "secret1"})
-    assert stranger.status_code == 401
+    unknown = client.post("/api/session", json={"username": "x@y.example", "password": "secret1"})
+    assert unknown.status_code == 401
     session = client.post(
         "/api/session", json={"username": "admin@RetailFlow.example", "password": "secret1"}
     ).json()

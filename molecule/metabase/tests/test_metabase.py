@@ -88,6 +88,8 @@ def test_every_card_of_every_dashboard_returns_its_rows(host: Any) -> None:
         ["Mumbai", 10],
     ]
     assert found["Minutes since the last load"][0][0] <= 60
+    assert found["State"] == [["Well"]]
+    assert found["Orders by day"] == [["2026-01-01", 6]]
     assert found["Role of the cards"] == [["REPORTER"]]
     assert {failing for _, failing in found["Failed checks"]} == {0}
 

@@ -19,7 +19,7 @@ description:
   - Cards are found again by their C(entity_id). Metabase takes no entity id for collections and dashboards but
     gives them one; O(state_file) remembers it, and without that they are found by name, a dashboard within its
     collection.
-  - What an earlier run made and O(content) no longer names is archived. What a person made is never touched.
+  - What an earlier run made and O(content) no longer names is archived. What a person made stays as it is.
 author: RetailFlow
 attributes:
   check_mode: {support: full, description: Writes nothing; a server that does not answer is taken as empty.}
