@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +20,7 @@ from ansible.module_utils.airbyte_bash_installer.errors import AirbyteError
 
 import airbyte_refresh as module
 
+ROLES = Path(__file__).parents[2] / "roles"
 STREAMS = [("public", "customers"), ("public", "sales"), ("old", "sales"), ("", "notes")]
 
 
@@ -26,6 +30,7 @@ class Airbyte:
     def __init__(self) -> None:
         self.connections = [{"connectionId": "c1", "name": "shop to lake"}]
         self.asked: list[Any] = []
+        self.port = 0
         self.busy = False
         self.supported = True
         self.states = ["running", "running", "succeeded"]
@@ -91,6 +96,7 @@ def api(airbyte: Airbyte) -> Iterator[Api]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    airbyte.port = server.server_port
     yield Api(f"http://127.0.0.1:{server.server_port}", "me", "right", 5, 0)
     server.shutdown()
     server.server_close()
@@ -204,3 +210,55 @@ def test_a_job_that_does_not_succeed_fails_with_its_reason(
     airbyte.states, airbyte.failures = [status], failures
     with pytest.raises(AirbyteError, match=words):
         module.look(api, {"job_id": 7, "wait": 0})
+
+
+@pytest.mark.usefixtures("api")
+def test_the_entry_point_publishes_the_result_or_refuses_the_name(airbyte: Airbyte, tmp_path: Path) -> None:
+    def include(streams: list[str]) -> dict[str, Any]:
+        return {
+            "include_role": {"name": "airbyte-bash-installer", "tasks_from": "refresh"},
+            "vars": {
+                "airbyte_bash_installer_distribution": "embedded",
+                "airbyte_bash_installer_port": airbyte.port,
+                "airbyte_bash_installer_client_secret": "right",
+                "airbyte_bash_installer_state_dir": str(tmp_path),
+                "airbyte_bash_installer_refresh_streams": streams,
+            },
+        }
+
+    def write(name: str, value: str) -> dict[str, Any]:
+        return {
+            "copy": {"content": "{{ " + value + " | to_json }}", "dest": str(tmp_path / name), "mode": "0600"}
+        }
+
+    tasks = [
+        {"block": [include(["customer"])], "rescue": [write("refused", "ansible_failed_result.msg")]},
+        include([]),
+        write("all", "airbyte_bash_installer_refreshed"),
+        include(["customers"]),
+        write("one", "airbyte_bash_installer_refreshed"),
+    ]
+    playbook = tmp_path / "play.yml"
+    playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    run = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", "-c", "local", playbook],
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "LC_ALL": "C.UTF-8",
+            "ANSIBLE_ROLES_PATH": str(ROLES),
+            "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
+            "http_proxy": "http://127.0.0.1:9",  # Airbyte is on the host itself: never asked for
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    found = {name: json.loads((tmp_path / name).read_text()) for name in ("refused", "all", "one")}
+    assert "no stream named 'customer'. Nothing was refreshed." in found["refused"]
+    assert found["all"]["status"] == "succeeded" and len(found["all"]["streams"]) == len(STREAMS)
+    expected = {"connection": "shop to lake", "streams": ["public.customers"], "job_id": 7, "rows": 25}
+    assert expected.items() <= found["one"].items()
+    assert len(airbyte.asked) == 2
+    assert Applied(str(tmp_path / "applied.json")).connection("shop to lake") == "c1"
