@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import os
+import subprocess
 import sys
 import time
 import zipfile
@@ -252,3 +254,51 @@ def test_the_state_of_an_alarm_follows_from_its_periods(
     alarms = asynchronous.Alarms(measures)
     answer = alarms._state("123456789012", "eu-central-1", SimpleNamespace(**alarm | changes))
     assert (answer and answer[0]) == state
+
+
+def test_the_role_reports_an_error_of_the_function_in_one_sentence(url: str, tmp_path: Path) -> None:
+    Cloud(url, "invoked")
+    include = {"include_role": {"name": "lambda-generator", "tasks_from": "invoke"}}
+
+    def invoke(payload: dict[str, Any]) -> dict[str, Any]:
+        given = {"lambda_generator_name": "invoked", "lambda_generator_payload": payload}
+        return include | {"vars": given}
+
+    def write(name: str, value: str) -> dict[str, Any]:
+        return {
+            "copy": {"content": "{{ " + value + " | to_json }}", "dest": str(tmp_path / name), "mode": "0600"}
+        }
+
+    failing = {"failures": 1, "batch_id": "one"}
+    tasks = [
+        {"block": [invoke(failing)], "rescue": [write("refused", "ansible_failed_result")]},
+        invoke(failing),
+        write("answer", "lambda_generator_invocation"),
+    ]
+    playbook = tmp_path / "play.yml"
+    api = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "eu-central-1"}
+    api |= {
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_ENDPOINT_URL": url,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    play = {"hosts": "localhost", "gather_facts": False, "environment": api, "tasks": tasks}
+    playbook.write_text(json.dumps([play]))
+    run = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", "-c", "local", playbook],
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "LC_ALL": "C.UTF-8",
+            "ANSIBLE_ROLES_PATH": str(MOTO.parents[1] / "roles"),
+            "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    refused = json.loads((tmp_path / "refused").read_text())
+    assert refused["msg"].startswith("The function invoked ended with DatabaseUnavailableError: no.")
+    assert "no row was written" in refused["msg"] and "Stack Trace" not in json.dumps(refused)
+    assert json.loads((tmp_path / "answer").read_text()) == {"calls": 2}
