@@ -194,3 +194,20 @@ def test_a_text_on_a_dashboard_is_shown_and_escaped(client: TestClient) -> None:
     }
     assert client.put(f"/api/dashboard/{made['id']}", json={"dashcards": [place]}).status_code == 200
     assert "Read &lt;b&gt;this&lt;/b&gt;" in client.get(f"/dashboard/{made['id']}").text
+
+
+def test_a_card_opens_by_itself_and_downloads_as_csv(client: TestClient) -> None:
+    made = filtered(client)
+    card = made["dashcards"][0]["card_id"]
+    assert f'href="/question/{card}"' in client.get(f"/dashboard/{made['id']}").text
+    page = client.get(f"/question/{card}").text
+    assert (page.count("<section"), "1,234.50" in page) == (1, True)
+    assert f'action="/api/card/{card}/query/csv"' in page
+    file = client.post(f"/api/card/{card}/query/csv", data={})
+    assert file.text.splitlines() == [
+        "COUNTRY,NET_REVENUE",
+        "<script>alert(1)</script>,1234.5",
+        "India,-10.0",
+    ]
+    assert "attachment" in file.headers["content-disposition"]
+    assert client.get("/question/99").status_code == 404

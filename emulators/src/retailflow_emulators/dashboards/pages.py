@@ -43,6 +43,8 @@ def routes(service: Service) -> list[Route]:
     return [
         page("/", _home),
         page("/dashboard/{id:int}", _dashboard),
+        page("/question/{id:int}", _question),
+        page("/card/{id:int}", _question),
         Route("/login", bound(_login_form), methods=["GET"]),
         Route("/login", bound(_log_in), methods=["POST"]),
         Route("/logout", bound(_log_out), methods=["POST"]),
@@ -98,7 +100,19 @@ def _home(call: Call) -> Response:
 def _dashboard(call: Call) -> Response:
     found = call.service.dashboards.with_cards(call.user, call.id)
     shown = view(call.service, call.caller, found, call.request.query_params)
-    return _render(call.service, "dashboard.html", user=call.user, **vars(shown))
+    return _render(call.service, "dashboard.html", user=call.user, alone=None, **vars(shown))
+
+
+def _question(call: Call) -> Response:
+    """One card by itself, as a dashboard that has no other."""
+    card = call.service.answers.card(call.seen(call.service.cards.get(call.id)))
+    place = {
+        **{"id": 0, "card_id": card["id"], "card": card, "parameter_mappings": []},
+        **{"row": 0, "col": 0, "size_x": 24, "size_y": 4 if card["display"] == "scalar" else 11},
+    }
+    alone = {"name": card["name"], "description": None, "parameters": [], "tabs": [], "dashcards": [place]}
+    shown = view(call.service, call.caller, alone, {})
+    return _render(call.service, "dashboard.html", user=call.user, alone=card["id"], **vars(shown))
 
 
 def _login(service: Service, status: int = 200, **fields: str) -> Response:
