@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from .conftest import Client, Server
 
@@ -178,3 +182,88 @@ def test_streams_of_a_source(client: Client, pair: tuple[str, str]) -> None:
     assert stream["streamName"] == "things"
     assert stream["sourceDefinedPrimaryKey"] == [["id"]]
     assert "incremental_deduped_history" in stream["syncModes"]
+
+
+ODD_TEXT = st.one_of(
+    st.text(max_size=30),
+    st.integers(-(10**40), 10**40).map(str),
+    st.sampled_from(
+        [
+            "99999999999999999999",
+            "nonsense",
+            "\u0663",
+            "\u00b2",
+            "1.0",
+            "-1",
+            "NaN",
+            "null",
+            "0001-01-01T00:00:00+23:59",
+        ]
+    ),
+)
+ODD_JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+QUERIES = {
+    "jobs": (
+        "limit", "offset", "status", "jobType", "orderBy", "connectionId", "workspaceIds", "createdAtStart", "updatedAtEnd",
+    ),
+    "sources": ("limit", "offset", "workspaceIds"),
+    "connections": ("limit", "offset", "workspaceIds"),
+    "streams": ("sourceId",),
+}  # fmt: skip
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(text=ODD_TEXT, body=ODD_JSON, data=st.data())
+@example(text="99999999999999999999", body={"connectionId": "\ud800", "jobType": "sync"}, data=None)
+@example(text="nonsense", body={"id": 10**30}, data=None)
+def test_no_input_is_an_internal_error(
+    client: Client, text: str, body: Any, data: st.DataObject | None
+) -> None:
+    place = quote(text, safe="")
+    if place not in ("", ".", ".."):
+        for method in ("GET", "DELETE"):
+            assert problem(client.http.request(method, f"/jobs/{place}"))[0] == 404
+        assert problem(client.http.get(f"/connections/{place}"))[0] == 404
+    collection = data.draw(st.sampled_from(sorted(QUERIES))) if data else "jobs"
+    for name in QUERIES[collection]:
+        assert client.http.get(f"/{collection}", params={name: text}).status_code < 500, name
+    sent = json.dumps(body)
+    for path in ("/jobs", "/sources", "/connections"):
+        assert problem(client.http.post(path, content=sent))[0] in (400, 404, 422)
+    for path in ("jobs/get", "connections/get", "sources/check_connection"):
+        assert client.http.post(f"{client.url}/api/v1/{path}", content=sent).status_code in (400, 404)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "status=nonsense",
+        "jobType=dance",
+        "limit=0",
+        "limit=101",
+        "offset=-1",
+        "limit=\u00b2",
+        "createdAtStart=soon",
+    ],
+)
+def test_wrong_filters_are_refused(client: Client, query: str) -> None:
+    answered, detail = problem(client.http.get(f"/jobs?{query}"))
+    assert (answered, query.partition("=")[0] in detail) == (400, True), detail
+
+
+def test_what_json_does_not_know_is_refused(client: Client) -> None:
+    body = f'{{"name": "x", "workspaceId": "{client.workspace}", "configuration": {{"sourceType": "fake", "rows": NaN}}}}'
+    assert problem(client.http.post("/sources", content=body)) == (
+        400,
+        "body: not valid JSON: NaN is not a JSON number",
+    )
+    assert client.call("GET", "/sources")["data"] == []

@@ -114,7 +114,7 @@ def test_one_job_at_a_time_and_cancel(client: Client, tmp_path: Path) -> None:
     assert client.call("DELETE", f"/jobs/{job}")["status"] == "cancelled"
     assert client.call("GET", f"/jobs/{job}")["status"] == "cancelled"
     client.call("DELETE", f"/jobs/{job}", status=409)
-    # The cancelled one no longer holds its place, but the next waits until it no longer writes.
+    # The cancelled one no longer holds its place, but the next waits until its processes have ended.
     following = client.start(setup.connection)
     wait_for(lambda: client.call("GET", f"/jobs/{following}")["status"] == "running")
     assert len(sources_reading(tmp_path)) <= 1

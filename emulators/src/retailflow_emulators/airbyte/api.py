@@ -7,12 +7,14 @@ overview page wants a bearer token.
 from __future__ import annotations
 
 import hmac
+import json
+import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, get_args
 from urllib.parse import parse_qsl, urlencode
 
 import jinja2
@@ -34,6 +36,7 @@ from .bodies import (
     ConnectionCreate,
     ConnectionSettings,
     JobCreate,
+    JobType,
     ProblemError,
     Refresh,
 )
@@ -41,6 +44,7 @@ from .connectors import Kind
 from .protocol import JsonObject
 from .service import Service, job_response
 from .settings import Settings
+from .store import JOB_STATES
 from .workers import Connectors
 
 PUBLIC, CONFIGURATION = "/api/public/v1", "/api/v1"
@@ -81,21 +85,43 @@ class Tokens:
         return f"embedded-airbyte-token-signing:{self._settings.client_secret}"
 
 
-async def _body(request: Request, model: type[_Model]) -> _Model:
+async def _json(request: Request) -> Any:
+    """The body as JSON by RFC 8259: no NaN, no half of a surrogate pair, no endless nesting."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not a JSON number")
+
     try:
-        return model.model_validate_json(await request.body())
+        body = json.loads(await request.body(), parse_constant=refuse)
+        json.dumps(body, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:  # UnicodeError is a ValueError
+        raise ProblemError(400, "bad-request", f"body: not valid JSON: {error}") from error
+    return body
+
+
+async def _body(request: Request, model: type[_Model]) -> _Model:
+    body = await _json(request)
+    try:
+        return model.model_validate(body)
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors()]
         raise ProblemError(400, "bad-request", "; ".join(problems)) from error
 
 
-def _number(request: Request, name: str, default: int, maximum: int) -> int:
+def _number(request: Request, name: str, default: int, minimum: int, maximum: int) -> int:
     text = request.query_params.get(name, str(default))
-    if not text.isdigit() or int(text) > maximum:
+    if not re.fullmatch("[0-9]{1,10}", text) or not minimum <= int(text) <= maximum:
         raise ProblemError(
-            400, "bad-request", f"{name} must be a whole number from 0 to {maximum}, not {text!r}"
+            400, "bad-request", f"{name} must be a whole number from {minimum} to {maximum}, not {text!r}"
         )
     return int(text)
+
+
+def _choice(request: Request, name: str, choices: Sequence[str]) -> str | None:
+    text = request.query_params.get(name)
+    if text is not None and text not in choices:
+        raise ProblemError(400, "bad-request", f"{name} must be one of {', '.join(choices)}, not {text!r}")
+    return text
 
 
 def _time(request: Request, name: str) -> float | None:
@@ -104,9 +130,9 @@ def _time(request: Request, name: str) -> float | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError) as error:
         raise ProblemError(400, "bad-request", f"{name} must be an ISO 8601 time, not {text!r}") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _workspace_ids(request: Request) -> list[str] | None:
@@ -118,7 +144,7 @@ def _workspace_ids(request: Request) -> list[str] | None:
 
 async def _page(request: Request, find: Callable[[int, int], list[JsonObject]]) -> JSONResponse:
     """One page of a list, with `next` and `previous` as the public API gives them."""
-    offset, limit = _number(request, "offset", 0, 10**9), _number(request, "limit", 20, 100)
+    offset, limit = _number(request, "offset", 0, 0, 2**31 - 1), _number(request, "limit", 20, 1, 100)
     found = await run_in_threadpool(find, offset, limit + 1)
 
     def link(to: int) -> str:
@@ -211,8 +237,8 @@ def _public_routes(service: Service, issue: Callable[[Request], Awaitable[Respon
             )
         filters: JsonObject = {
             "connection_id": request.query_params.get("connectionId"),
-            "type": request.query_params.get("jobType"),
-            "status": request.query_params.get("status"),
+            "type": _choice(request, "jobType", get_args(JobType)),
+            "status": _choice(request, "status", JOB_STATES),
             "workspace_id": _workspace_ids(request),
             "order": (_ORDER_COLUMNS[order], direction == "DESC"),
             "between": {
@@ -252,10 +278,12 @@ def _configuration_routes(service: Service, issue: Callable[[Request], Awaitable
     def call(action: Callable[[str], JsonObject], name: str) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             try:
-                id_ = str((await request.json())[name])
-            except (ValueError, KeyError, TypeError) as error:
+                id_ = (await _json(request))[name]
+            except (KeyError, TypeError, IndexError) as error:
                 raise ProblemError(400, "bad-request", f"{name} is required") from error
-            return JSONResponse(await run_in_threadpool(action, id_))
+            if isinstance(id_, bool) or not isinstance(id_, str | int):
+                raise ProblemError(400, "bad-request", f"{name} must be an id, not {id_!r}")
+            return JSONResponse(await run_in_threadpool(action, str(id_)))
 
         return answer
 

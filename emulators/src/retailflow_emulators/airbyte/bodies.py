@@ -30,7 +30,7 @@ class ProblemError(Exception):
 
 
 class Body(BaseModel):
-    """Bodies are camelCase; fields that this server has no use for are accepted and left alone."""
+    """Bodies are camelCase; fields that change nothing about the rows are accepted and ignored."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
 
@@ -57,12 +57,20 @@ class ActorPut(Body):
     configuration: dict[str, Any]
 
 
+class SelectedField(Body):
+    field_path: list[str]
+
+
 class StreamConfiguration(Body):
     name: str
     namespace: str | None = None
     sync_mode: str | None = None
     cursor_field: list[str] | None = None
     primary_key: list[list[str]] | None = None
+    selected_fields: list[SelectedField] | None = None
+    mappers: list[dict[str, Any]] | None = None
+    include_files: bool | None = None
+    destination_object_name: str | None = None
 
 
 class StreamConfigurations(Body):
@@ -91,9 +99,12 @@ class ConnectionCreate(ConnectionSettings):
     destination_id: str
 
 
+JobType = Literal["sync", "reset", "refresh", "clear"]
+
+
 class JobCreate(Body):
     connection_id: str
-    job_type: Literal["sync", "reset", "refresh", "clear"]
+    job_type: JobType
 
 
 class StreamName(Body):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from .protocol import JsonObject
+from .protocol import ROWS_BEFORE, JsonObject
 
 SYNC_MODES: Mapping[str, tuple[str, str]] = {
     "full_refresh_overwrite": ("full_refresh", "overwrite"),
@@ -20,6 +20,8 @@ SYNC_MODES: Mapping[str, tuple[str, str]] = {
 OVERWRITING = frozenset({"full_refresh_overwrite", "full_refresh_overwrite_deduped"})
 INCREMENTAL = frozenset(mode for mode, (source_mode, _) in SYNC_MODES.items() if source_mode == "incremental")
 Key = tuple[str, str | None]
+RESERVED_PREFIX = "_AIRBYTE_"  # of the columns and tables that destinations make for themselves
+NAME_LENGTH = 255  # of a Snowflake identifier
 
 
 class CatalogError(Exception):
@@ -75,15 +77,100 @@ def _configure(discovered: Sequence[JsonObject], want: Mapping[str, Any]) -> Jso
     for field in [cursor, *primary_key]:
         if field and field[0] not in declared:
             raise CatalogError(f"{want['name']}: the source has no field {field[0]}")
+    for name, reason in _NOT_EMULATED.items():
+        if want.get(name):
+            raise CatalogError(f"{want['name']}: not emulated: {name} ({reason}). Nothing was changed")
+    _check_fields(want["name"], declared)
     return {
         "name": stream["name"],
         **({"namespace": stream["namespace"]} if stream.get("namespace") else {}),
         "syncMode": mode,
         "cursorField": cursor,
         "primaryKey": primary_key,
-        "selectedFields": [],
+        "selectedFields": _selected(
+            want["name"],
+            want.get("selectedFields") or [],
+            declared,
+            [*primary_key, *([cursor] if cursor else [])],
+        ),
         "mappers": [],
     }
+
+
+_NOT_EMULATED = {
+    "mappers": "values would arrive as they are; deselect the field, or hash it in a view of the source",
+    "includeFiles": "embedded Airbyte moves rows only",
+    "destinationObjectName": "only destinations of objects have it",
+}
+
+
+def _check_fields(stream: str, declared: Mapping[str, Any]) -> None:
+    """What is one column in the destination must be one field here, and none of Airbyte's own."""
+    by_name: dict[str, str] = {}
+    for field in declared:
+        upper = field.upper()
+        if upper.startswith(RESERVED_PREFIX):
+            raise CatalogError(f"{stream}: field {field} has a name that Airbyte keeps for itself: rename it")
+        if upper in by_name:
+            raise CatalogError(f"{stream}: fields {by_name[upper]} and {field} become one column: rename one")
+        by_name[upper] = field
+
+
+def _selected(
+    stream: str, wanted: Sequence[Mapping[str, Any]], declared: Mapping[str, Any], needed: Sequence[list[str]]
+) -> list[JsonObject]:
+    """The selected fields, checked; none means all. Key and cursor must be among them."""
+    paths = [field.get("fieldPath") or [] for field in wanted]
+    for path in paths:
+        if len(path) != 1:
+            raise CatalogError(
+                f"{stream}: not emulated: selecting the nested field {'.'.join(path) or '(none)'}"
+            )
+        if path[0] not in declared:
+            raise CatalogError(f"{stream}: the source has no field {path[0]}")
+    for path in needed:
+        if paths and path not in paths and not path[0].startswith("_ab_"):
+            raise CatalogError(
+                f"{stream}: selectedFields must hold {path[0]}, which is of the key or the cursor"
+            )
+    return [{"fieldPath": path} for path in paths]
+
+
+def targets(
+    configurations: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], configuration: Mapping[str, Any]
+) -> dict[Key, tuple[str, str, str]]:
+    """Database, schema and table of each stream as Snowflake spells them. Raises CatalogError for two of one name.
+
+    `configuration` is that of the destination.
+    """
+    found: dict[Key, tuple[str, str, str]] = {}
+    owners: dict[tuple[str, str, str], Key] = {}
+    for stream in map(key, configurations):
+        name, namespace = mapped(stream, settings)
+        database, schema = configuration.get("database"), namespace or configuration.get("schema")
+        target = (str(database or "").upper(), str(schema or "").upper(), name.upper())
+        if other := owners.get(target):
+            raise CatalogError(
+                f"streams {label(other)} and {label(stream)} would both be written to {'.'.join(filter(None, target))}: "
+                "give the connection the namespaceDefinition source, or replicate one of them with another prefix"
+            )
+        if name.upper().startswith(RESERVED_PREFIX):
+            raise CatalogError(
+                f"stream {label(stream)}: table names that begin with {RESERVED_PREFIX} are Airbyte's own"
+            )
+        for part in target:
+            if len(part) > NAME_LENGTH:
+                raise CatalogError(
+                    f"stream {label(stream)}: a Snowflake identifier has at most {NAME_LENGTH} characters, and "
+                    f"{part[:30]}… has {len(part)}"
+                )
+        found[stream] = target
+        owners[target] = stream
+    return found
+
+
+def label(stream: Key) -> str:
+    return f"{stream[1]}.{stream[0]}" if stream[1] else stream[0]
 
 
 def mapped(stream: Key, settings: Mapping[str, Any]) -> Key:
@@ -105,16 +192,21 @@ def _cursor(stream: Mapping[str, Any], wanted: list[str] | None) -> list[str]:
 
 
 def protocol_catalogs(
-    connection: Mapping[str, Any], job_id: int, generations: Mapping[Key, int], refreshing: Container[Key]
+    connection: Mapping[str, Any],
+    job_id: int,
+    generations: Mapping[Key, int],
+    refreshing: Container[Key],
+    loaded: Mapping[Key, int],
 ) -> tuple[JsonObject, JsonObject]:
     """The configured catalogs for the source and for the destination of one job.
 
-    Streams that are `refreshing` lose the rows of older generations once they are complete.
+    Streams that are `refreshing` lose the rows of older generations once they are complete. `loaded`: how many
+    records the streams that go on from a state have sent before; the destination is told by ROWS_BEFORE.
     """
     source, destination = [], []
     discovered = connection["catalog"]["streams"]
     for wanted in connection["settings"]["configurations"]:
-        stream = find(discovered, *key(wanted))
+        stream = narrowed(find(discovered, *key(wanted)), wanted)
         sync_mode, destination_sync_mode = SYNC_MODES[wanted["syncMode"]]
         generation = generations.get(key(wanted), 0)
         entry: JsonObject = {
@@ -130,10 +222,23 @@ def protocol_catalogs(
         name, namespace = mapped(key(wanted), connection["settings"])
         renamed = {**{k: v for k, v in stream.items() if k != "namespace"}, "name": name}
         source.append(entry)
-        destination.append(
-            {**entry, "stream": {**renamed, **({"namespace": namespace} if namespace else {})}}
-        )
+        described = {**renamed, **({"namespace": namespace} if namespace else {})}
+        destination.append({**entry, "stream": described, ROWS_BEFORE: loaded.get(key(wanted), 0)})
     return {"streams": source}, {"streams": destination}
+
+
+def narrowed(stream: JsonObject, wanted: Mapping[str, Any]) -> JsonObject:
+    """The stream with the fields that are selected, and those that a source adds for itself."""
+    selected = {field["fieldPath"][0] for field in wanted.get("selectedFields") or []}
+    if not selected:
+        return stream
+    schema = stream["json_schema"]
+    kept = {
+        name: kind
+        for name, kind in schema.get("properties", {}).items()
+        if name in selected or name.startswith("_ab_")
+    }
+    return {**stream, "json_schema": {**schema, "properties": kept}}
 
 
 def stream_properties(discovered: Sequence[JsonObject]) -> list[JsonObject]:

@@ -1,7 +1,7 @@
-"""The Airbyte protocol as our connectors speak it: one JSON message a line on stdout.
+"""The Airbyte protocol as our connectors speak it: one JSON message per line on stdout.
 
 Shapes follow https://docs.airbyte.com/understanding-airbyte/airbyte-protocol; the tests read every line back
-with the parser of Airbyte's own CDK. The CDK is not imported at run time: it costs five seconds of CPU a
+with the parser of Airbyte's own CDK. The CDK is not imported at run time: it costs five seconds of CPU per
 process, which is more than most incremental syncs take.
 """
 
@@ -22,6 +22,9 @@ from typing import Any, Literal, Protocol
 
 import orjson
 
+# In the destination's catalog, from the embedded platform: how many records a stream that goes on from its state has
+# sent in this generation; 0 where it begins. Other platforms leave it out.
+ROWS_BEFORE = "embedded_rows_before"
 # Set by the platform, which has validated what it passes on and takes its connectors with it when it dies.
 STARTED_BY_PLATFORM = "EMBEDDED_AIRBYTE_JOB"
 JsonObject = dict[str, Any]
@@ -40,7 +43,7 @@ class ConnectorError(Exception):
 
 
 class RefreshRequiredError(ConnectorError):
-    """These streams cannot be continued from their states and must be read again.
+    """These streams cannot be continued from their states and must be read again from the start.
 
     Told as an error of each stream whose `internal_message` is REFRESH_REQUIRED: the embedded platform then
     begins a new generation of the stream, so that rows that are gone from the source go from the destination
@@ -69,6 +72,7 @@ class Stream:
     sync_id: int
     generation_id: int
     minimum_generation_id: int
+    rows_before: int | None = None
 
     @classmethod
     def from_catalog_entry(cls, entry: Mapping[str, Any]) -> Stream:
@@ -91,6 +95,7 @@ class Stream:
             sync_id=entry.get("sync_id") or 0,
             generation_id=entry.get("generation_id") or 0,
             minimum_generation_id=entry.get("minimum_generation_id") or 0,
+            rows_before=entry.get(ROWS_BEFORE),
         )
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,15 +24,20 @@ PIPE_BYTES = 1 << 20  # what an unprivileged process may ask for
 _START = b'{"type":"RECORD","record":{'
 _DATA = b'"data":'
 _END = b"}}}\n"
+_LONG = re.compile(rb"[0-9]{19}")
 _KEYS = {"stream", "emitted_at", "data"}, {"stream", "emitted_at", "data", "namespace"}
 
 
 def decode(line: bytes) -> Any:
-    """A line of JSON. Numbers that no double can hold become infinite; raises ValueError for what is no JSON."""
-    try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:  # it refuses such numbers, which are JSON all the same
-        return json.loads(line, parse_int=lambda text: int(text) if len(text) < 40 else float(text))
+    """A line of JSON with whole numbers exact to 38 digits; raises ValueError for what is no JSON.
+
+    Numbers that no double can hold become infinite.
+    """
+    if not _LONG.search(line):
+        with contextlib.suppress(orjson.JSONDecodeError):
+            return orjson.loads(line)
+    # orjson makes doubles of whole numbers beyond 64 bits, and refuses what no double can hold: both are JSON.
+    return json.loads(line, parse_int=lambda text: int(text) if len(text) < 40 else float(text))
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Header:
         return cls(line[: cut + len(_DATA)], record["stream"], record.get("namespace"), record["emitted_at"])
 
     def data(self, block: bytes) -> bytes | None:
-        """The data objects of a block of whole lines, one a line; None unless all lines are this header's."""
+        """The data objects of a block of whole lines, one per line; None unless all lines are this header's."""
         if not (block.startswith(self.text) and block.endswith(_END)):
             return None
         between = _END + self.text

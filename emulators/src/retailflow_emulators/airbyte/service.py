@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -105,9 +106,8 @@ class Service:
             ) from None
 
     def streams(self, source_id: str) -> list[JsonObject]:
-        return catalogs.stream_properties(
-            self._discover(self._row(store.actors, source_id, "source", kind="source"))
-        )
+        discovered, _ = self._discover(self._row(store.actors, source_id, "source", kind="source"))
+        return catalogs.stream_properties(discovered)
 
     def check_actor(self, kind: Kind, id_: str) -> JsonObject:
         """The configuration API's check_connection."""
@@ -146,7 +146,7 @@ class Service:
         except ConnectorError as error:
             raise ProblemError(422, "unprocessable-entity", f"{connector.type}: {error}") from error
 
-    def _discover(self, source: Row) -> list[JsonObject]:
+    def _discover(self, source: Row) -> tuple[list[JsonObject], list[str]]:
         try:
             return self.connectors.discover(
                 self._connector("source", source["type"]), source["configuration"]
@@ -168,14 +168,14 @@ class Service:
     def create_connection(self, body: ConnectionCreate) -> JsonObject:
         source = self._row(store.actors, body.source_id, "source", kind="source")
         destination = self._row(store.actors, body.destination_id, "destination", kind="destination")
-        discovered = self._discover(source)
+        discovered, notes = self._discover(source)
         row = self.store.add(
             store.connections,
             name=body.name or f"{source['name']} → {destination['name']}",
             workspace_id=source["workspace_id"],
             source_id=source["id"],
             destination_id=destination["id"],
-            settings=self._settings(dict(DEFAULTS), body, discovered),
+            settings=self._settings(dict(DEFAULTS), body, discovered, notes, destination),
             catalog={"streams": discovered},
         )
         return self._connection(row)
@@ -183,11 +183,16 @@ class Service:
     def change_connection(self, id_: str, body: ConnectionSettings) -> JsonObject:
         row = self._row(store.connections, id_, "connection")
         catalog = row["catalog"]
+        notes: list[str] = []
         if body.configurations is not None:
-            catalog = {"streams": self._discover(self._row(store.actors, row["source_id"], "source"))}
+            discovered, notes = self._discover(self._row(store.actors, row["source_id"], "source"))
+            catalog = {"streams": discovered}
+        destination = self._row(store.actors, row["destination_id"], "destination")
         values = {
             "name": body.name or row["name"],
-            "settings": self._settings(row["settings"], body, catalog["streams"]),
+            "settings": self._settings(
+                row["settings"], body, catalog["streams"], notes, destination, connection_id=id_
+            ),
             "catalog": catalog,
         }
         self.store.update(store.connections, id_, **values)
@@ -217,17 +222,42 @@ class Service:
             "breakingChange": False,
         }
 
-    @staticmethod
-    def _settings(current: JsonObject, body: ConnectionSettings, discovered: list[JsonObject]) -> JsonObject:
+    def _settings(
+        self,
+        current: JsonObject,
+        body: ConnectionSettings,
+        discovered: list[JsonObject],
+        notes: list[str],
+        destination: Row,
+        connection_id: str | None = None,
+    ) -> JsonObject:
+        """`notes` are the source's reasons for leaving tables out."""
         given = body.given()
-        changed = {name: given[name] for name in DEFAULTS if name in given}
-        if body.configurations is not None or "configurations" not in current:
-            try:
+        settings = {**current, **{name: given[name] for name in DEFAULTS if name in given}}
+        try:
+            if body.configurations is not None or "configurations" not in current:
                 streams = given.get("configurations", {}).get("streams") or []
-                changed["configurations"] = catalogs.configure(discovered, streams)
-            except catalogs.CatalogError as error:
-                raise ProblemError(400, "bad-request", str(error)) from error
-        return {**current, **changed}
+                settings["configurations"] = catalogs.configure(discovered, streams)
+            self._check_targets(settings, destination, connection_id)
+        except catalogs.CatalogError as error:
+            raise ProblemError(400, "bad-request", ". ".join([str(error), *notes])) from error
+        return settings
+
+    def _check_targets(self, settings: JsonObject, destination: Row, connection_id: str | None) -> None:
+        """No two streams write one table, of whatever connection. Raises CatalogError."""
+        own = catalogs.targets(settings["configurations"], settings, destination["configuration"])
+        for row in self.store.find(store.connections, destination_id=destination["id"]):
+            if row["id"] == connection_id or row["settings"]["status"] == "deprecated":
+                continue
+            others = catalogs.targets(
+                row["settings"]["configurations"], row["settings"], destination["configuration"]
+            )
+            if shared := set(own.values()) & set(others.values()):
+                table = ".".join(filter(None, min(shared)))
+                raise catalogs.CatalogError(
+                    f"connection {row['name']} writes {table} already: give this one a prefix or another namespace, "
+                    "or delete the other"
+                )
 
     @staticmethod
     def _connection(row: Row) -> JsonObject:
@@ -337,7 +367,9 @@ class Service:
         ]
 
     def _job_row(self, id_: str) -> Row:
-        row = self.store.get(store.jobs, int(id_)) if str(id_).isdigit() else None
+        # A job id is an int64 (Airbyte's OpenAPI): no other text can be that of a job.
+        fits = re.fullmatch("[0-9]{1,19}", id_) and int(id_) < 2**63
+        row = self.store.get(store.jobs, int(id_)) if fits else None
         return self._present(row, "job", id_)
 
     def _row(self, table: sa.Table, id_: str, what: str, **equal: str) -> Row:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 Row = dict[str, Any]
 ACTIVE = ("pending", "running", "incomplete")
+JOB_STATES = (*ACTIVE, "failed", "succeeded", "cancelled")
 
 _metadata = sa.MetaData()
 
@@ -71,6 +72,16 @@ refreshes = sa.Table(
     sa.Column("connection_id", sa.ForeignKey("connections.id"), primary_key=True),
     sa.Column("stream", sa.String, primary_key=True),
     sa.Column("namespace", sa.String, primary_key=True),
+)
+# Where the rows that a stream's state vouches for went, and how many records they were.
+targets = sa.Table(
+    "targets",
+    _metadata,
+    sa.Column("connection_id", sa.ForeignKey("connections.id"), primary_key=True),
+    sa.Column("stream", sa.String, primary_key=True),
+    sa.Column("namespace", sa.String, primary_key=True),
+    sa.Column("target", sa.JSON, nullable=False),
+    sa.Column("rows", sa.Integer, nullable=False),
 )
 jobs = sa.Table(
     "jobs",
@@ -163,7 +174,7 @@ class Store:
 
     def delete_connection(self, id_: str) -> None:
         with self._engine.begin() as connection:
-            for table in (states, generations, refreshes):
+            for table in (states, generations, refreshes, targets):
                 connection.execute(table.delete().where(table.c.connection_id == id_))
             connection.execute(connections.delete().where(connections.c.id == id_))
 
@@ -172,7 +183,11 @@ class Store:
     def states(self, connection_id: str) -> list[Row]:
         return self._rows(sa.select(states).where(states.c.connection_id == connection_id))
 
-    def save_state(self, connection_id: str, stream: str, namespace: str | None, state: Any) -> None:
+    def save_state(
+        self, connection_id: str, stream: str, namespace: str | None, state: Any, rows: int = 0
+    ) -> None:
+        """`rows`: how many records the stream has sent since its last state."""
+        key = {"connection_id": connection_id, "stream": stream, "namespace": namespace or ""}
         values = {
             "connection_id": connection_id,
             "stream": stream,
@@ -181,13 +196,33 @@ class Store:
         }
         with self._engine.begin() as connection:
             connection.execute(states.insert().prefix_with("or replace").values(values))
+            connection.execute(
+                targets.update().where(*_conditions(targets, key)).values(rows=targets.c.rows + rows)
+            )
+
+    def targets(self, connection_id: str) -> dict[tuple[str, str | None], Row]:
+        """By stream, where its rows went (`target`), and how many (`rows`)."""
+        rows = self._rows(sa.select(targets).where(targets.c.connection_id == connection_id))
+        return {(row["stream"], row["namespace"] or None): row for row in rows}
+
+    def set_target(self, connection_id: str, stream: tuple[str, str | None], target: Any, rows: int) -> None:
+        values = {
+            "connection_id": connection_id,
+            "stream": stream[0],
+            "namespace": stream[1] or "",
+            "target": target,
+            "rows": rows,
+        }
+        with self._engine.begin() as connection:
+            connection.execute(targets.insert().prefix_with("or replace").values(values))
 
     def new_generations(self, connection_id: str, streams: Iterable[tuple[str, str | None]]) -> None:
         """Forget the states of these streams and count their generations up: they will be written again."""
         with self._engine.begin() as connection:
             for stream, namespace in streams:
                 key = {"connection_id": connection_id, "stream": stream, "namespace": namespace or ""}
-                connection.execute(states.delete().where(*_conditions(states, key)))
+                for table in (states, targets):
+                    connection.execute(table.delete().where(*_conditions(table, key)))
                 generation = connection.scalar(
                     sa.select(generations.c.generation_id).where(*_conditions(generations, key))
                 )

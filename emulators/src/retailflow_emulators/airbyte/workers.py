@@ -66,12 +66,12 @@ class Connectors:
         if status["status"] != "SUCCEEDED":
             raise ConnectorError(status.get("message", "check failed"), "config_error")
 
-    def discover(self, connector: Connector, configuration: JsonObject) -> list[JsonObject]:
-        """The source's streams. Raises ConnectorError."""
-        streams: list[JsonObject] = _only(_run(connector, "discover", configuration), "CATALOG", connector)[
-            "catalog"
-        ]["streams"]
-        return streams
+    def discover(self, connector: Connector, configuration: JsonObject) -> tuple[list[JsonObject], list[str]]:
+        """The source's streams, and its warnings: what it leaves out, and why. Raises ConnectorError."""
+        messages = _run(connector, "discover", configuration)
+        streams: list[JsonObject] = _only(messages, "CATALOG", connector)["catalog"]["streams"]
+        logs = [message["log"] for message in messages if message["type"] == "LOG"]
+        return streams, [entry["message"] for entry in logs if entry["level"] == "WARN"]
 
     def masked(self, connector: Connector, configuration: JsonObject) -> JsonObject:
         """The configuration with every secret hidden."""

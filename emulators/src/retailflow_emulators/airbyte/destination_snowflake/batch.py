@@ -7,8 +7,10 @@ noted in `_AIRBYTE_META`, as Airbyte does.
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,14 @@ import pyarrow.compute as pc
 import pyarrow.json
 import pyarrow.parquet
 
-from ..protocol import JsonObject, Stream
+from ..protocol import ConnectorError, JsonObject, Stream
 from ..records import decode
 from .table import ARRIVAL, CDC_DELETED_AT, Column, Table
 
+# Of a VARCHAR: https://docs.snowflake.com/en/sql-reference/data-types-text; Airbyte's destination 4 makes values NULL
+# that are longer than this, and says so in _AIRBYTE_META.
+VALUE_BYTES = 16 * 1024 * 1024
+LONG = pa.decimal128(38, 0)
 _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?")
 
 
@@ -38,6 +44,8 @@ class Batch:
         self._key = table.serial_key
         self._deletions = CDC_DELETED_AT if table.hard_delete else None
         self._columns = columns = table.columns
+        self._keys = [column for column in columns if table.dedup and column.name in table.primary_key]
+        self._table = table.qualified
         self._sync_id = stream.sync_id
         self._plain_meta = self._meta([])
         self._schema = pa.schema(
@@ -57,10 +65,18 @@ class Batch:
         self._writer = pyarrow.parquet.ParquetWriter(path, self._schema, compression="zstd")
 
     def add(self, lines: bytes, data: bytes | None, emitted_at: int) -> None:
-        """Add whole RECORD lines; `data` are their data objects, a line each, if all have the same time."""
+        """Add whole RECORD lines; `data` are their data objects, one per line, if all have the same time."""
         table = self._parse(data, emitted_at) if data and self._fast else None
         if table is None:
             table = self._parse_slowly(lines)
+        for column in self._keys:
+            if table[column.name].null_count:
+                raise ConnectorError(
+                    f"column {column.name} in the primary key of {self._table} got a value that a {column.type} of "
+                    "Snowflake cannot hold, so its row cannot be found again: change the value or the key in the "
+                    "source. The rows since the last checkpoint were not loaded",
+                    "config_error",
+                )
         self._writer.write_table(table)
         if self._key and (self.rising or not self.rows):
             self.rising = self._risen(table, self._key.name)
@@ -79,7 +95,7 @@ class Batch:
         return (self.rising[0] if self.rising else int(keys[0]), int(keys[-1])) if rises else None
 
     def _parse(self, data: bytes, emitted_at: int) -> pa.Table | None:
-        """Data objects, a line each, as a table; None where one does not fit the schema."""
+        """Data objects, one per line, as a table; None where one does not fit the schema."""
         try:
             rows = pyarrow.json.read_json(
                 pa.BufferReader(data),
@@ -90,6 +106,10 @@ class Batch:
                 ),
             )
             values = [self._typed(rows.column(column.field), column) for column in self._columns]
+            values = [
+                value.cast(self._schema.field(column.name).type)
+                for value, column in zip(values, self._columns, strict=True)
+            ]
         except pa.ArrowInvalid:
             return None
         constants = [_timestamp(emitted_at), self._plain_meta]
@@ -110,11 +130,14 @@ class Batch:
             and not pc.all(pc.match_substring_regex(values, f"^{_TIME.pattern}$"), min_count=0).as_py()
         ):
             raise pa.ArrowInvalid(f"{column.field} has what is no time of the day")
+        if column.arrow == pa.string() and (pc.max(pc.binary_length(values)).as_py() or 0) > VALUE_BYTES:
+            raise pa.ArrowInvalid(f"{column.field} has a value that is too long")
         return values.cast(column.arrow)
 
     def _parse_slowly(self, lines: bytes) -> pa.Table:
         rows: list[JsonObject] = []
-        for line in lines.splitlines():
+        long: set[str] = set()
+        for line in lines.split(b"\n")[:-1]:
             record = decode(line)["record"]
             changes = list((record.get("meta") or {}).get("changes") or [])
             row: JsonObject = {}
@@ -122,17 +145,44 @@ class Batch:
                 value = record["data"].get(column.field)
                 row[column.name] = fitted = fit(value, column)
                 if fitted is None and value is not None:
-                    changes.append(
-                        {"field": column.field, "change": "NULLED", "reason": "DESTINATION_TYPECAST_ERROR"}
-                    )
+                    changes.append(_nulled(column, "DESTINATION_TYPECAST_ERROR"))
+                elif isinstance(fitted, str) and len(fitted.encode()) > VALUE_BYTES:
+                    row[column.name] = None
+                    changes.append(_nulled(column, "DESTINATION_FIELD_SIZE_LIMITATION"))
+                elif type(fitted) is int and not -(2**63) <= fitted < 2**63:
+                    long.add(column.name)
             row[ARRIVAL] = self.rows + len(rows)
             row["_AIRBYTE_EXTRACTED_AT"] = _timestamp(record["emitted_at"])
             row["_AIRBYTE_META"] = self._meta(changes)
             rows.append(row)
+        self._widen(long)
         return pa.Table.from_pylist(rows, schema=self._schema)
+
+    def _widen(self, columns: Collection[str]) -> None:
+        """Give columns a parquet type that holds all of a NUMBER(38,0): few tables need it, and it is slower."""
+        places = [self._schema.get_field_index(name) for name in columns]
+        if all(self._schema.field(place).type == LONG for place in places):
+            return
+        for place in places:
+            self._schema = self._schema.set(place, self._schema.field(place).with_type(LONG))
+        self._writer.close()
+        written = pyarrow.parquet.read_table(self.path).cast(self._schema)
+        self._writer = pyarrow.parquet.ParquetWriter(self.path, self._schema, compression="zstd")
+        self._writer.write_table(written)
 
     def _meta(self, changes: list[JsonObject]) -> str:
         return orjson.dumps({"sync_id": self._sync_id, "changes": changes}).decode()
+
+
+def _json(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # a whole number beyond 64 bits
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _nulled(column: Column, reason: str) -> JsonObject:
+    return {"field": column.field, "change": "NULLED", "reason": reason}
 
 
 def fit(value: Any, column: Column) -> Any:
@@ -140,10 +190,10 @@ def fit(value: Any, column: Column) -> Any:
     if value is None:
         return None
     if column.semi_structured:
-        return orjson.dumps(value).decode()
+        return _json(value)
     match column.type:
         case "NUMBER(38,0)":
-            fits = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+            fits = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**38
             return value if fits else None
         case "FLOAT":
             fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -151,7 +201,7 @@ def fit(value: Any, column: Column) -> Any:
         case "BOOLEAN":
             return value if isinstance(value, bool) else None
         case "VARCHAR":
-            return value if isinstance(value, str) else orjson.dumps(value).decode()
+            return value if isinstance(value, str) else _json(value)
         case moment:
             try:
                 return _moment(value, moment) if isinstance(value, str) else None

@@ -7,6 +7,7 @@ The contract is that of Airbyte's Snowflake destination 4 ("direct load"): upper
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from collections.abc import Container, Mapping, Sequence
@@ -37,6 +38,10 @@ _STRING_FORMATS = {
 _TOLD = {"NUMBER(38,0)": "NUMBER", "VARCHAR": "TEXT"}  # how information_schema names these types
 CDC_DELETED_AT = "_AB_CDC_DELETED_AT"
 HARD_DELETE, SOFT_DELETE = "Hard delete", "Soft delete"
+RESERVED_PREFIX = "_AIRBYTE_"
+NAME_LENGTH = (
+    255  # characters of an identifier, https://docs.snowflake.com/en/sql-reference/identifiers-syntax
+)
 ARRIVAL = "_AIRBYTE_TMP_ARRIVAL"  # numbers the staged rows in the order of their arrival
 
 
@@ -123,10 +128,26 @@ class Table:
         """Raises ConnectorError where two columns would have one name, or dedup has no key."""
         columns = [Column(field, snowflake_type(schema)) for field, schema in stream.properties.items()]
         names = [column.name for column in columns]
-        if len(set(names)) != len(names):
-            raise ConnectorError(
-                f"{stream.name}: two columns have the same name in upper case", "config_error"
-            )
+        for number, column in enumerate(columns):
+            if column.name in names[:number]:
+                other = columns[names.index(column.name)]
+                raise ConnectorError(
+                    f"{stream.name}: fields {other.field} and {column.field} would both become column "
+                    f"{column.name}: rename one in the source. Nothing was written",
+                    "config_error",
+                )
+            if column.name.startswith(RESERVED_PREFIX):
+                raise ConnectorError(
+                    f"{stream.name}: field {column.field} has a name that Airbyte keeps for itself: rename it in "
+                    "the source. Nothing was written",
+                    "config_error",
+                )
+            if len(column.name) > NAME_LENGTH:
+                raise ConnectorError(
+                    f"{stream.name}: column {column.name[:30]}… has more than the {NAME_LENGTH} characters that "
+                    "Snowflake takes",
+                    "config_error",
+                )
         if stream.dedup and not stream.primary_key:
             raise ConnectorError(f"{stream.name}: append_dedup needs a primary key", "config_error")
         return cls(
@@ -147,16 +168,21 @@ class Table:
         return quote(self.database, self.schema, self.name)
 
     @property
+    def _short(self) -> str:
+        """The table's name in letters and digits: short, whatever the table's own name is."""
+        return hashlib.sha256(self.name.encode()).hexdigest()[:16].upper()
+
+    @property
     def staging(self) -> str:
-        return quote(self.database, self.schema, f"_AIRBYTE_TMP_{self.name}_{self.suffix}")
+        return quote(self.database, self.schema, f"_AIRBYTE_TMP_{self._short}_{self.suffix}")
 
     @property
     def stage(self) -> str:
-        return quote(self.database, self.schema, f"_AIRBYTE_STAGE_{self.name}")
+        return quote(self.database, self.schema, f"_AIRBYTE_STAGE_{self._short}")
 
     def is_orphan(self, name: str) -> bool:
         """True for a staging table that an earlier, killed sync of this stream left behind."""
-        return re.fullmatch(rf"_AIRBYTE_TMP_{re.escape(self.name)}_[0-9A-F]{{12}}", name) is not None
+        return re.fullmatch(rf"_AIRBYTE_TMP_{self._short}_[0-9A-F]{{12}}", name) is not None
 
     def create(self) -> str:
         data = {column.name: column.type for column in self.columns}
@@ -275,6 +301,15 @@ class Table:
             f"on {self._same_key()} {delete}"
             f"when matched and {newer} then update set {changes} "
             f"when not matched {present}then insert ({columns}) values ({values})"
+        )
+
+    def delete_repeated_keys(self) -> str:
+        """Remove rows that share a key, as append modes leave them: a MERGE would update all of them alike."""
+        keys = ", ".join(map(quote, self.primary_key))
+        tuples = f"({keys})" if len(self.primary_key) > 1 else keys
+        return (
+            f"delete from {self.qualified} where {tuples} in "
+            f"(select {keys} from {self.qualified} group by {keys} having count(*) > 1)"
         )
 
     def _names(self) -> list[str]:

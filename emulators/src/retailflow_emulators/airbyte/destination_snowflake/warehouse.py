@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
 import snowflake.connector
 from cryptography.hazmat.primitives import serialization
 
-from ..protocol import ConnectorError, JsonObject, Stream, log
+from ..protocol import ConnectorError, JsonObject, RefreshRequiredError, Stream, log
 from .batch import Batch
 from .table import HARD_DELETE, META_COLUMNS, Table, quote
 
@@ -101,7 +102,12 @@ class Warehouse:
                 cursor.execute(statement, parameters or None)
                 return [tuple(row) for row in cursor.fetchall()]
         except snowflake.connector.errors.Error as error:
-            raise ConnectorError(f"Snowflake refused `{statement[:120]}`: {error.msg}") from error
+            # What Snowflake says about the statement itself (SQLSTATE 42 and 22), it says again at the next try.
+            useless = (error.sqlstate or "").startswith(("42", "22"))
+            raise ConnectorError(
+                f"Snowflake refused `{statement[:120]}`: {error.msg}",
+                "config_error" if useless else "system_error",
+            ) from error
 
     def check(self) -> None:
         """Prove that a table can be made and dropped in the default schema."""
@@ -111,22 +117,29 @@ class Warehouse:
         self.query(f"create or replace table {probe} (n NUMBER(38,0))")
         self.query(f"drop table {probe}")
 
+    def table(self, stream: Stream) -> Table:
+        return Table.of(stream, self._arguments["database"], self._arguments["schema"], self._deletion_mode)
+
     def prepare(self, stream: Stream) -> Table:
-        """Make or widen the stream's table, and sweep what killed syncs left."""
-        table = Table.of(stream, self._arguments["database"], self._arguments["schema"], self._deletion_mode)
+        """Make or widen the stream's table, and remove what killed syncs left."""
+        table = self.table(stream)
         self._ensure_schema(table.database, table.schema)
-        self.query(table.create())
-        columns = self._information(
-            "columns", "column_name, data_type", table, "and table_name = %s", table.name
-        )
-        existing: dict[str, str] = dict(columns)
+        existing = self._columns(table)
+        self._expect_rows(table, stream, bool(existing))
+        if not existing:
+            self.query(table.create())
+            existing = self._columns(table)
         if missing := [name for name in META_COLUMNS if name not in existing]:
             raise ConnectorError(
                 f"{table.qualified} exists but is no table of Airbyte's (it lacks {', '.join(missing)}): "
-                "rename or drop it",
+                "rename or drop it. Nothing was written",
                 "config_error",
             )
+        table = replace(table, generation_id=self._generation(table, stream))
         statements = table.add_columns(existing)
+        begins = stream.replaces_all and not stream.rows_before
+        if table.dedup and begins and all(name in existing for name in table.primary_key):
+            statements.append(table.delete_repeated_keys())
         for column in table.changed_columns(existing):
             if not stream.replaces_all:
                 raise ConnectorError(
@@ -144,6 +157,38 @@ class Warehouse:
                 self.query(f"drop table if exists {quote(table.database, table.schema, name)}")
         self.query(f"create or replace stage {table.stage}")
         return table
+
+    def _columns(self, table: Table) -> dict[str, str]:
+        """The columns of a table with their types; none if it does not exist."""
+        return dict(
+            self._information("columns", "column_name, data_type", table, "and table_name = %s", table.name)
+        )
+
+    def _expect_rows(self, table: Table, stream: Stream, exists: bool) -> None:
+        """A stream that goes on from a state relies on the rows before it. Raises RefreshRequiredError."""
+        if not stream.rows_before:
+            return
+        if exists and self.query(f"select 1 from {table.qualified} limit 1"):
+            return
+        raise RefreshRequiredError(
+            f"{table.qualified} {'is empty' if exists else 'does not exist'}, but {stream.rows_before} records were "
+            "loaded into it before: the stream is read again from the start",
+            [stream],
+        )
+
+    def _generation(self, table: Table, stream: Stream) -> int:
+        """The generation of this sync's rows: never below what the table has seen.
+
+        A platform that has lost its memory, or a connection that was made again, counts from one; its rows must be
+        newer than those of the connection before, so that these go once the new ones are complete.
+        """
+        if stream.rows_before is None or not stream.generation_id:
+            return stream.generation_id
+        ((highest,),) = self.query(f'select max("_AIRBYTE_GENERATION_ID") from {table.qualified}')
+        if highest is None or int(highest) < stream.generation_id:
+            return stream.generation_id
+        begins = stream.replaces_all and not stream.rows_before
+        return int(highest) + 1 if begins else int(highest)
 
     def load(self, table: Table, batch: Batch) -> None:
         """Load a closed batch. When this returns, its rows are in the table for good."""
@@ -174,7 +219,8 @@ class Warehouse:
     def truncate_older(self, table: Table, stream: Stream) -> None:
         """After a whole refresh: remove the rows of the generations before it."""
         if stream.minimum_generation_id > 0:
-            self.query(table.truncate_older(stream.minimum_generation_id))
+            kept = table.generation_id if stream.replaces_all else stream.minimum_generation_id
+            self.query(table.truncate_older(kept))
 
     def drop_staging(self, tables: Sequence[Table]) -> None:
         for table in tables:
@@ -182,7 +228,8 @@ class Warehouse:
 
     def _ensure_schema(self, database: str, schema: str) -> None:
         found = self.query(
-            f"select 1 from {quote(database)}.information_schema.schemata where schema_name = %s", schema
+            f"select 1 from {quote(database).replace('%', '%%')}.information_schema.schemata where schema_name = %s",
+            schema,
         )
         if not found:
             self.query(f"create schema if not exists {quote(database, schema)}")
@@ -191,7 +238,7 @@ class Warehouse:
         self, view: str, column: str, table: Table, more: str = "", *values: str
     ) -> list[tuple[Any, ...]]:
         return self.query(
-            f"select {column} from {quote(table.database)}.information_schema.{view} "
+            f"select {column} from {quote(table.database).replace('%', '%%')}.information_schema.{view} "
             f"where table_schema = %s {more}",
             table.schema,
             *values,

@@ -15,6 +15,19 @@ from .warehouse import Warehouse
 BATCH_ROWS = 250_000
 
 
+def refuse_one_name(warehouse: Warehouse, streams: Sequence[Stream]) -> None:
+    """Raises ConnectorError where two streams would be written to one table, before anything is written."""
+    owners: dict[str, Stream] = {}
+    for stream in streams:
+        other = owners.setdefault(name := warehouse.table(stream).qualified, stream)
+        if other is not stream:
+            raise ConnectorError(
+                f"streams {other.name} and {stream.name} would both be written to {name}: give one of them another "
+                "prefix or namespace. Nothing was written",
+                "config_error",
+            )
+
+
 class Writer:
     """Turns the incoming lines into batches and loads each one while the next is being read."""
 
@@ -22,6 +35,7 @@ class Writer:
         self._warehouse = warehouse
         self._folder = folder
         self._streams = {(stream.name, stream.namespace): stream for stream in streams}
+        refuse_one_name(warehouse, streams)
         self._tables = {key: warehouse.prepare(stream) for key, stream in self._streams.items()}
         self._batches: dict[tuple[str, str | None], Batch] = {}
         self._complete: list[Stream] = []
@@ -94,7 +108,7 @@ class Writer:
         stream = self._stream(key)
         if key not in self._batches:
             self._made += 1
-            # The name is unique for ever: Snowflake skips a file name that it has loaded before.
+            # The name is never used again: Snowflake skips a file name that it has loaded before.
             path = self._folder / f"{self._tables[key].suffix}_{self._made:06d}.parquet"
             self._batches[key] = Batch(stream, self._tables[key], path)
         self._batches[key].add(lines, data, emitted_at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ..protocol import JsonObject
+from ..protocol import REFRESH_REQUIRED, JsonObject
 
 
 class AttemptFailedError(Exception):
@@ -21,6 +21,11 @@ class AttemptFailedError(Exception):
             "internalMessage": internal,
             "timestamp": int(time.time() * 1000),
         }
+
+    @property
+    def refresh(self) -> bool:
+        """Whether it says that streams must be read again from the start."""
+        return bool(self.failure["internalMessage"] == REFRESH_REQUIRED)
 
     @property
     def retryable(self) -> bool:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import IO, Any
 
 import orjson
@@ -42,7 +42,7 @@ class JobLog:
 class Pump:
     """Both connectors as processes, and the messages between them.
 
-    rows, bytes: what the source has sent. lost: streams that the source can only read again from the start.
+    rows, bytes: what the source has sent. lost: streams that can only be read again from the start.
     """
 
     def __init__(
@@ -67,9 +67,19 @@ class Pump:
         self.rows = 0
         self.bytes = 0
 
-    def run(self, reading: list[str] | None, writing: list[str], names: Mapping[Key, Key]) -> None:
-        """Run both commands; `names` gives each stream's name in the destination. Raises AttemptFailedError."""
+    def run(
+        self,
+        reading: list[str] | None,
+        writing: list[str],
+        names: Mapping[Key, Key],
+        selected: Mapping[Key, Collection[str]],
+    ) -> None:
+        """Run both commands. Raises AttemptFailedError.
+
+        `names` gives each stream's name in the destination, `selected` the fields of streams that send only some.
+        """
         self._renamed = names
+        self._selected = {key: frozenset(fields) for key, fields in selected.items()}
         self._original = {mapped: key for key, mapped in names.items()}
         destination = _popen(writing, stdin=subprocess.PIPE)
         source = _popen(reading) if reading else None
@@ -106,7 +116,8 @@ class Pump:
         if self._stopped:
             raise AttemptFailedError("airbyte_platform", self._stopped, "config_error")
         if self._failures:
-            raise self._failures[0]
+            # Reading again may well repair what else went wrong.
+            raise next((f for f in self._failures if f.refresh), self._failures[0])
         # A source that dies of a broken pipe is a symptom: the destination is named first.
         for origin, code in (("destination", destination_code), ("source", source_code)):
             if code:
@@ -139,7 +150,7 @@ class Pump:
             for line in block.splitlines(keepends=True):
                 if header and line.startswith(header.text):
                     lines.append(renamed + line[len(header.text) :])
-                elif learned := Header.of(line):
+                elif (learned := Header.of(line)) and self._obeys(learned.key, line):
                     header = learned
                     name, namespace = self._rename(header.key)
                     renamed = header.renamed(name, namespace)
@@ -158,12 +169,19 @@ class Pump:
             )
         return self._renamed[key]
 
+    def _obeys(self, key: Key, line: bytes) -> bool:
+        """Whether a source that repeats its header leaves out the fields that are not selected."""
+        selected = self._selected.get(key)
+        return not selected or decode(line)["record"]["data"].keys() <= selected
+
     def _source_message(self, line: bytes) -> list[bytes]:
         """What of a source's message, other than a plain RECORD line, goes on to the destination."""
         message = self._parse("source", line)
         match message.get("type"):
             case "RECORD":
                 record = message["record"]
+                if selected := self._selected.get((record["stream"], record.get("namespace"))):
+                    record["data"] = {k: v for k, v in record["data"].items() if k in selected}
                 name, namespace = self._rename((record["stream"], record.get("namespace")))
                 record.pop("namespace", None)
                 record.update(stream=name, **({"namespace": namespace} if namespace else {}))
@@ -184,7 +202,10 @@ class Pump:
                 stream = message["state"]["stream"]
                 self._redescribe(stream, self._original.__getitem__)
                 name, namespace = catalogs.key(stream["stream_descriptor"])
-                self._store.save_state(self._job["connection_id"], name, namespace, stream["stream_state"])
+                sent = int((message["state"].get("sourceStats") or {}).get("recordCount") or 0)
+                self._store.save_state(
+                    self._job["connection_id"], name, namespace, stream["stream_state"], sent
+                )
                 self._store.set_job(self._job["id"], rows=self.rows, bytes=self.bytes)
 
     def _follow_errors(self, origin: str, process: subprocess.Popen[bytes]) -> None:
@@ -209,8 +230,9 @@ class Pump:
         elif message.get("type") == "TRACE" and message["trace"]["type"] == "ERROR":
             error = message["trace"]["error"]
             kind = error.get("failure_type") or "system_error"
-            if origin == "source" and error.get("internal_message") == REFRESH_REQUIRED:
-                self.lost.add(catalogs.key(error["stream_descriptor"]))
+            if error.get("internal_message") == REFRESH_REQUIRED:
+                key = catalogs.key(error["stream_descriptor"])
+                self.lost.add(key if origin == "source" else self._original[key])
             self._log(origin, "ERROR", error.get("stack_trace") or error.get("internal_message") or "")
             self._failures.append(
                 AttemptFailedError(origin, error["message"], kind, error.get("internal_message") or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import shutil
 import threading
@@ -11,6 +12,7 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ..catalogs import Key
 from ..protocol import ConnectorError
 from ..settings import Settings
 from ..store import Row, Store
@@ -81,8 +83,9 @@ class JobRunner:
     def _run_attempts(self, job: Row) -> None:
         cancelled = self._cancelled[job["id"]]
         deadline = time.monotonic() + self._settings.job_timeout
-        rows = size = 0
-        for number in range(1, self._settings.max_attempts + 1):
+        rows = size = tried = 0
+        refreshed: set[Key] = set()
+        for number in itertools.count(1):
             if not self._store.set_job(job["id"], status="running"):
                 return  # cancelled
             self._store.add_attempt(job["id"], number)
@@ -120,8 +123,11 @@ class JobRunner:
                 logger.info("job %s succeeded: %s rows", job["id"], rows)
                 return
             logger.warning("job %s, attempt %s failed: %s", job["id"], number, failure)
+            # An attempt that finds out which streams must be read again is none of the tries: each stream has one.
+            tried += attempt.lost <= refreshed
+            refreshed |= attempt.lost
             last = (
-                number == self._settings.max_attempts or not failure.retryable or time.monotonic() > deadline
+                tried >= self._settings.max_attempts or not failure.retryable or time.monotonic() > deadline
             )
             self._store.set_job(job["id"], status="failed" if last else "incomplete", rows=rows, bytes=size)
             if last or cancelled.wait(self._settings.retry_delay * number):

@@ -1,1 +1,1 @@
-"""source-postgres (embedded): PostgreSQL writes the protocol's RECORD lines itself, one COPY a stream."""
+"""source-postgres (embedded): PostgreSQL writes the protocol's RECORD lines itself, one COPY per stream."""

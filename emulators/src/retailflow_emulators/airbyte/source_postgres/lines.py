@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import BinaryIO
 
-from ..protocol import Stream
+from ..protocol import ConnectorError, Stream
 
 WRITE_BYTES = 1 << 20
 
@@ -20,7 +20,7 @@ def record_header(stream: Stream) -> str:
 
 
 class CopiedValues:
-    """The file that a binary COPY of one column writes to, one call a row: `take` gets the values.
+    """The file that a binary COPY of one column writes to, one call per row: `take` gets the values.
 
     Binary, because PostgreSQL looks for what it has to quote in the other formats, byte by byte.
     """
@@ -39,6 +39,36 @@ class CopiedValues:
             self._begun = True
         if chunk and chunk[:2] != self._END:
             self._take(chunk[self._ROW_BYTES :])
+
+
+def in_utf8(table: str, take: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """`take` for a database in SQL_ASCII, which holds any bytes: those that are no UTF-8 are refused by column."""
+
+    def checked(line: bytes) -> None:
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            data = json.loads(line.decode("latin-1"))["record"]["data"]
+            raise not_utf8(table, next(name for name, value in data.items() if not _is_utf8(value))) from None
+        take(line)
+
+    return checked
+
+
+def not_utf8(table: str, column: str) -> ConnectorError:
+    return ConnectorError(
+        f"column {column} of {table} holds bytes that are no UTF-8 text, and the encoding of the database, "
+        "SQL_ASCII, does not say what they mean: correct these values, or make the column bytea",
+        "config_error",
+    )
+
+
+def _is_utf8(value: object) -> bool:
+    try:
+        str(value).encode("latin-1").decode()
+    except UnicodeError:
+        return False
+    return True
 
 
 class Lines:

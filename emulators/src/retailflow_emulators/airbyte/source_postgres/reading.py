@@ -25,7 +25,10 @@ from psycopg2 import sql
 from .catalog import JSON_TYPES, SourceTable
 
 INTEGERS = frozenset({"int2", "int4", "int8"})  # their text is JSON
+# A cast to text says of these what their output function does, which is what the log has.
+TEXTS = frozenset({"text", "varchar", "json", "jsonb", "uuid"})
 TIME_TYPES = frozenset({"timestamptz", "timestamp", "date"})
+OUTPUT = "case when {0} is not null then concat({0}) end"  # what the type's output function says
 ARGUMENTS = 100  # at most, of a function in PostgreSQL
 # The full, epoch-aware id of the transaction that wrote the row: its 32-bit xmin, counted back from now.
 _XMIN = sql.SQL("({next_xid} - mod({next_xid} - t.xmin::text::bigint + 4294967296, 4294967296))")
@@ -40,7 +43,7 @@ class Position:
     counts and `cursor` is already the table's maximum.
     """
 
-    cursor: str | int | float | None
+    cursor: str | bool | None
     key: Mapping[str, Any] | None
     xmin: int
     read_at: str
@@ -102,7 +105,7 @@ class Reading:
             sql.SQL("{} >= {}").format(self._xmin, sql.Literal(position.xmin)),
             sql.SQL("({}) is not true").format(self._after_cursor(position)),
         ]
-        if position.cursor is not None and self._table.columns[self._cursor] in TIME_TYPES:
+        if position.cursor is not None and self._table.columns[self._cursor].type in TIME_TYPES:
             parts.append(
                 sql.SQL(
                     "({c} is null or {c} >= least({at}::timestamptz, {value})"
@@ -147,7 +150,7 @@ class Reading:
         )
 
     def _json_value(self, name: str) -> sql.Composed:
-        value = sql.SQL("r.{}" if self._table.columns[name] in INTEGERS else "to_json(r.{})")
+        value = sql.SQL("r.{}" if self._table.columns[name].type in INTEGERS else "to_json(r.{})")
         return sql.SQL("coalesce({}::text, 'null')").format(value.format(sql.Identifier(name)))
 
     def _after_cursor(self, position: Position) -> sql.Composed:
@@ -180,13 +183,21 @@ class Reading:
 
     def _field(self, name: str) -> sql.Composed:
         """A column as its JSON-schema type wants it: what has no type of its own becomes text."""
-        if self._table.columns[name] in JSON_TYPES:
+        type_ = self._table.columns[name].type
+        if type_ in JSON_TYPES:
             return self._column(name)
-        return sql.SQL("{}::text as {}").format(self._column(name), sql.Identifier(name))
+        text = "{0}::text as {1}" if type_ in TEXTS else OUTPUT + " as {1}"
+        return sql.SQL(text).format(self._column(name), sql.Identifier(name))
 
     def _literal(self, name: str, value: Any) -> sql.Composed:
         text = value if isinstance(value, str) else json.dumps(value)
-        return sql.SQL("{}::{}").format(sql.Literal(text), sql.Identifier(self._table.columns[name]))
+        return sql.SQL("{}::{}").format(sql.Literal(text), self._table.columns[name].cast)
+
+
+def exact(data: bytes) -> dict[str, Any]:
+    """A row of JSON with its numbers as the text that they are: a double would change long ones."""
+    row: dict[str, Any] = json.loads(data, parse_int=str, parse_float=str)
+    return row
 
 
 def _json(value: Any) -> str:

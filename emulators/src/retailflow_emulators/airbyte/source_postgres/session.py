@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg2
-import psycopg2.errors
 import psycopg2.extensions
 
 from ..protocol import ConnectorError, JsonObject
 
-# What no second try repairs: a table, column, privilege or publication that is not there.
-_CONFIGURATION_ERRORS = (
-    psycopg2.errors.UndefinedTable,
-    psycopg2.errors.UndefinedColumn,
-    psycopg2.errors.UndefinedObject,
-    psycopg2.errors.InsufficientPrivilege,
-    psycopg2.errors.DatatypeMismatch,
-)
+# How values are spelled must not depend on the settings of the role, the database or the server, and a row that
+# row-level security hides must be an error. Settings that a server does not know are left out.
+SETTINGS: Mapping[str, str] = {
+    "timezone": "UTC",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "xmlbinary": "base64",
+    "lc_monetary": "C",
+    "quote_all_identifiers": "off",
+    "standard_conforming_strings": "on",
+    "row_security": "off",
+    "search_path": "pg_catalog",
+    "default_transaction_read_only": "off",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "transaction_timeout": "0",
+}
+# SQLSTATEs that another try may repair: connections, resources, locks, deadlocks, an operator's stop, the disk.
+_TRANSIENT = ("08", "25P03", "40", "53", "55006", "55P03", "57", "58")
 
 
 def failure(error: psycopg2.Error, what: str) -> ConnectorError:
     """The error of a statement in the words of the protocol; `what` says what was being done."""
     text = str(error).strip() or type(error).__name__
-    kind = "config_error" if isinstance(error, _CONFIGURATION_ERRORS) else "transient_error"
-    return ConnectorError(f"{what}: {text}", kind)  # type: ignore[arg-type]
+    transient = error.pgcode is None or error.pgcode.startswith(_TRANSIENT)
+    return ConnectorError(f"{what}: {text}", "transient_error" if transient else "config_error")
 
 
 @contextmanager
@@ -40,8 +54,8 @@ def snapshots(config: JsonObject) -> Iterator[psycopg2.extensions.connection]:
 
 
 @contextmanager
-def connect(config: JsonObject) -> Iterator[psycopg2.extensions.connection]:
-    """A connection in UTC. ConnectorError names host, database and user."""
+def connect(config: JsonObject, settings: bool = True) -> Iterator[psycopg2.extensions.connection]:
+    """A connection with SETTINGS, or with the role's own. ConnectorError names host, database and user."""
     ssl = config.get("ssl_mode", {"mode": "prefer"})
     options: dict[str, Any] = {"sslmode": ssl["mode"]}
     with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +73,6 @@ def connect(config: JsonObject) -> Iterator[psycopg2.extensions.connection]:
                 connect_timeout=15,
                 client_encoding="UTF8",
                 application_name="embedded airbyte",
-                options="-c timezone=UTC -c datestyle=ISO -c statement_timeout=0",
                 keepalives_idle=30,
                 **options,
             )
@@ -72,6 +85,26 @@ def connect(config: JsonObject) -> Iterator[psycopg2.extensions.connection]:
                 "config_error" if refused else "transient_error",
             ) from error
     try:
+        if settings:
+            _settle(connection)
         yield connection
     finally:
         connection.close()
+
+
+def set_search_path(connection: psycopg2.extensions.connection, path: str) -> None:
+    """For the session; `path` is what `catalog.search_path` gives."""
+    with connection.cursor() as cursor:
+        cursor.execute("select set_config('search_path', %s, false)", (path,))
+    if not connection.autocommit:
+        connection.commit()
+
+
+def _settle(connection: psycopg2.extensions.connection) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select set_config(w.name, w.value, false) from unnest(%s, %s) as w (name, value) "
+            "join pg_catalog.pg_settings s on lower(s.name) = w.name",
+            (list(SETTINGS), list(SETTINGS.values())),
+        )
+    connection.commit()

@@ -31,14 +31,14 @@ _CDC: JsonObject = {
             "type": "string",
             "default": "",
             "description": "A statement that every read begins with, such as an update of a heartbeat table: "
-            "the slot then moves on even where the replicated tables rest",
+            "the slot then moves on even where nobody writes to the replicated tables",
         },
         "invalid_cdc_cursor_position_behavior": {
             "type": "string",
             "enum": [FAIL, RESYNC],
             "default": FAIL,
             "description": "What to do when the slot no longer has the changes since the last sync: fail, or "
-            "make the slot again if need be and refresh every table",
+            "make the slot again if it is gone, and refresh every table",
         },
     },
 }

@@ -4,15 +4,16 @@ Each stream's state holds `lsn`: every change committed before it has been read.
 the start of a read, to the smallest `lsn` among the states that the platform gives back, which are those
 that the destination has committed. So whatever dies, the log still has all that may be missing.
 
-A snapshot begins with the slot already in place, at or after a point in the log before which every
-transaction had ended. Changes since that point are then read on top of the rows of the snapshot: each carries
-the place of its commit as `_ab_cdc_lsn`, snapshot rows that of the point, so the newest wins under dedup
-however the two overlap. An interrupted snapshot goes on after the last key that was loaded, in a snapshot of
-its own: what changed between is in the log.
+A snapshot begins with the slot already in place, and notes a point in the log before which every transaction that
+wrote to the table had ended. Changes since that point are then read on top of the rows of the snapshot: each
+carries the place of its commit as `_ab_cdc_lsn`, snapshot rows that of the point, so the newest wins under dedup
+however the two overlap. Older changes are left out: they may be of a table that had other columns or another key.
+An interrupted snapshot goes on after the last key that was loaded, in a snapshot of its own: what changed between
+is in the log.
 
 A stream that a connection gains later begins in the same way, from where the slot stands for the others. The log
 has the changes of a table only since the publication carries it, so its snapshot waits for every transaction
-that was writing to the table: what such a one wrote before would else be in neither.
+that was writing to the table: what such a transaction wrote before would otherwise be in neither.
 """
 
 from .reader import CdcReader

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import psycopg2.extensions
 
-from ...protocol import ConnectorError, RefreshRequiredError, Stream, log
-from .. import limits
+from ...protocol import ConnectorError, JsonObject, RefreshRequiredError, Stream, log
+from .. import identity, limits
 from ..catalog import SourceTable
 from .position import CdcPosition, stream_id, stream_names
 from .replication import Replication, Slot, lsn_text
@@ -29,28 +30,39 @@ class Beginning:
     ) -> dict[str, CdcPosition]:
         """The positions of all streams by their ids; the slot stands where the first of them does."""
         positions: dict[str, CdcPosition] = {}
-        known = [(table, stream) for table, stream in pairs if (stream.name, stream.namespace) in saved]
-        slot = self._usable_slot([stream for _, stream in known])
-        system, now = self._ask(
-            "select system_identifier::text, (pg_current_wal_flush_lsn() - '0/0')::bigint "
-            "from pg_control_system()"
-        )
-        foreign, lost = [], []
-        for table, stream in known:
-            position = CdcPosition.of_state(saved[stream.name, stream.namespace], table.primary_key)
-            if (
-                position is None
-                or (position.system, position.table) != (system, table.oid)
-                or position.lsn > now
-            ):
+        system, timeline = identity.server(self._control)
+        (now,) = self._ask("select (pg_current_wal_flush_lsn() - '0/0')::bigint")
+        found: list[tuple[SourceTable, Stream, CdcPosition]] = []
+        foreign: list[Stream] = []
+        for table, stream in pairs:
+            if blob := saved.get((stream.name, stream.namespace)):
+                if position := CdcPosition.of_state(blob, table.primary_key):
+                    found.append((table, stream, position))
+                else:
+                    foreign.append(stream)
+        self._refuse_another_server(found, system, timeline, now)
+        slot = self._usable_slot([stream for _, stream, _ in found] + foreign)
+        changed = {stream_id(stream): "was read by another method or key before" for stream in foreign}
+        identities = {stream_id(stream): self._identity(table) for table, stream in pairs}
+        lost = []
+        for table, stream, position in found:
+            current, before = identities[stream_id(stream)], position.identity
+            why = identity.difference(self._control, table, before, current) if before else None
+            if before and not why and before["publication"] != current["publication"]:
+                why = f"left publication {self._replication.publication} for a while, or that was changed"
+            if position.table != table.oid:
+                why = "is another table than the one read before"
+            if why:
                 foreign.append(stream)
+                changed[stream_id(stream)] = why
             elif position.lsn < slot.confirmed:
                 lost.append(stream)
             else:
-                positions[stream_id(stream)] = position
+                kept = identity.merged(before, current) if before else current
+                positions[stream_id(stream)] = replace(position, timeline=timeline, identity=kept)
         if foreign:
             raise RefreshRequiredError(
-                f"{stream_names(foreign)} was read by another method, or from another server or table before: it is read again",
+                "; ".join(f"{name} {why}: it is read again from the start" for name, why in changed.items()),
                 foreign,
             )
         if lost:
@@ -62,9 +74,36 @@ class Beginning:
         if confirmed > slot.confirmed:
             self._advance(confirmed)
         for table, stream in pairs:
-            new = CdcPosition(system, table.oid, confirmed, initial=True, key=None, horizon=0)
+            new = CdcPosition(
+                system, table.oid, confirmed, True, None, 0, timeline, identities[stream_id(stream)]
+            )
             positions.setdefault(stream_id(stream), new)
         return positions
+
+    def _refuse_another_server(
+        self,
+        found: Sequence[tuple[SourceTable, Stream, CdcPosition]],
+        system: str,
+        timeline: int,
+        now: int,
+    ) -> None:
+        """A restored or exchanged server may have lost what RAW still has: going on is for a person to decide."""
+        for _, stream, position in found:
+            before = position.system, position.timeline or timeline
+            if before != (system, timeline) or position.lsn > now:
+                raise ConnectorError(
+                    f"{stream_id(stream)} was last read from PostgreSQL system {before[0]}, timeline {before[1]}, "
+                    f"up to {lsn_text(position.lsn)} of its log; this server is system {system}, timeline "
+                    f"{timeline}, at {lsn_text(now)}: it was restored, or it is another one. Nothing was read or "
+                    "removed. If it is the right one, refresh the connection",
+                    "config_error",
+                )
+
+    def _identity(self, table: SourceTable) -> JsonObject:
+        return {
+            **identity.identity(self._control, table),
+            "publication": self._replication.membership(self._control, table.oid),
+        }
 
     def _usable_slot(self, known: Sequence[Stream]) -> Slot:
         """The slot; one that is gone is made again if the user wants that."""
@@ -91,7 +130,9 @@ class Beginning:
 
     def _refresh(self, streams: Sequence[Stream], why: str) -> NoReturn:
         if self._replication.resync:
-            raise RefreshRequiredError(f"{why}; {stream_names(streams)} is read again", streams)
+            raise RefreshRequiredError(
+                f"{why}; {stream_names(streams)} is read again from the start", streams
+            )
         raise ConnectorError(
             f"{why}: changes are lost. Refresh the connection, or set invalid_cdc_cursor_position_behavior "
             "to “Re-sync data”",

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NoReturn
 
 import orjson
 import psycopg2.extensions
 from psycopg2 import sql
 
-from ...protocol import Stream
-from ..catalog import CDC_DELETED_AT, CDC_LSN, CDC_UPDATED_AT, SourceTable
-from ..lines import record_header
+from ...protocol import RefreshRequiredError, Stream
+from ..catalog import CDC_DELETED_AT, CDC_LSN, CDC_UPDATED_AT, SourceTable, fields
+from ..lines import not_utf8, record_header
+from ..reading import OUTPUT
 from .pgoutput import UNCHANGED, Relation, Row, Unchanged, Value
 
 FETCH_ROWS = 500
@@ -72,12 +74,10 @@ class Encoder:
     def __init__(self, table: SourceTable, stream: Stream) -> None:
         self.table = table
         self.stream = stream
-        self.fields = [name for name in stream.properties if name in table.columns]
+        self.fields = fields(table, stream.properties)
         self._header = record_header(stream).encode() + b"{"
         self._spell = [
-            (b'"' + name.encode() + b'":', _SPELLINGS.get(table.columns[name], _text))
-            if name.isidentifier()
-            else (orjson.dumps(name) + b":", _SPELLINGS.get(table.columns[name], _text))
+            (orjson.dumps(name) + b":", _SPELLINGS.get(table.columns[name].type, _text))
             for name in self.fields
         ]
         self._keys = [self.fields.index(name) for name in table.primary_key]
@@ -88,14 +88,29 @@ class Encoder:
         return [at.get(name) for name in self.fields]
 
     def key(self, row: Sequence[Value]) -> list[Value]:
-        return [row[place] for place in self._keys]
+        """The primary key; RefreshRequiredError where the log identifies the row by something else."""
+        key = [row[place] for place in self._keys]
+        if not all(isinstance(value, bytes) for value in key):
+            self.other_key()
+        return key
+
+    def other_key(self) -> NoReturn:
+        raise RefreshRequiredError(
+            f"the log names a changed row of {self.table.id} by other columns than its primary key: "
+            "the table is read again",
+            [self.stream],
+        )
 
     def line(self, row: Sequence[Value], origin: Origin, deleted: bool) -> bytes:
         """A row without unchanged values as a RECORD line."""
-        parts = [
-            name + (spell(value) if isinstance(value, bytes) else b"null")
-            for (name, spell), value in zip(self._spell, row, strict=True)
-        ]
+        try:
+            parts = [
+                name + (spell(value) if isinstance(value, bytes) else b"null")
+                for (name, spell), value in zip(self._spell, row, strict=True)
+            ]
+        except UnicodeDecodeError as error:  # a database in SQL_ASCII
+            place = next(place for place, value in enumerate(row) if value == error.object)
+            raise not_utf8(self.table.id, self.fields[place]) from None
         parts.append(f'"{CDC_LSN}":{origin.lsn}'.encode())
         parts.append(f'"{CDC_UPDATED_AT}":'.encode() + origin.at)
         parts.append(f'"{CDC_DELETED_AT}":'.encode() + (origin.at if deleted else b"null"))
@@ -138,13 +153,15 @@ def _complete(
         for number, row in enumerate(rows)
     ]
     query = sql.SQL("select v.n, {} from (values {}) as v (n, {}) join {} as t on {}").format(
-        sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(encoder.fields[p])) for p in missing),
+        sql.SQL(", ").join(
+            sql.SQL(OUTPUT).format(sql.SQL("t.{}").format(sql.Identifier(encoder.fields[p]))) for p in missing
+        ),
         sql.SQL(", ").join(keys),
         sql.SQL(", ").join(sql.Identifier(f"k{number}") for number in range(len(table.primary_key))),
         sql.Identifier(table.schema, table.name),
         sql.SQL(" and ").join(
             sql.SQL("t.{} = v.{}::{}").format(
-                sql.Identifier(name), sql.Identifier(f"k{number}"), sql.Identifier(table.columns[name])
+                sql.Identifier(name), sql.Identifier(f"k{number}"), table.columns[name].cast
             )
             for number, name in enumerate(table.primary_key)
         ),

@@ -46,7 +46,8 @@ class Commit:
 class Relation:
     """A table as it was when the changes after this message were made.
 
-    `full`: old rows come whole (replica identity full), not only with their key.
+    `full`: old rows come whole (replica identity full), not only with their key. `key`: the columns by which the
+    log names a changed row.
     """
 
     id: int
@@ -54,6 +55,7 @@ class Relation:
     name: str
     columns: Sequence[str]
     full: bool
+    key: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -131,12 +133,15 @@ def _relation(data: bytes) -> Relation:
     full = data[at : at + 1] == b"f"
     (count,) = _INT16.unpack_from(data, at + 1)
     at += 3
-    columns = []
+    columns, key = [], set()
     for _ in range(count):
+        named = data[at] & 1
         column, at = _string(data, at + 1)  # after one byte of flags
         at += 8  # type and its modifier
         columns.append(column)
-    return Relation(id_, schema or "pg_catalog", name, columns, full)
+        if named:
+            key.add(column)
+    return Relation(id_, schema or "pg_catalog", name, columns, full, frozenset(key))
 
 
 def _string(data: bytes, at: int) -> tuple[str, int]:

@@ -14,8 +14,9 @@ class CdcPosition:
     """How far a stream has been read.
 
     lsn: every change committed before it has been read. key: in a snapshot under way (`initial`), the primary
-    key of the last row. horizon: a truncation committed before it is already in what the snapshot saw.
-    system and table: the identity of the PostgreSQL cluster and of the table that all this is about.
+    key of the last row, as text. horizon: a truncation committed before it is already in what the snapshot saw.
+    system and timeline: the PostgreSQL cluster that all this is about. identity: its table (see identity.py) and
+    publication. timeline and identity are None in states of before they were kept.
     """
 
     system: str
@@ -24,6 +25,8 @@ class CdcPosition:
     initial: bool
     key: Mapping[str, Any] | None
     horizon: int
+    timeline: int | None = None
+    identity: Mapping[str, Any] | None = None
 
     def state(self) -> JsonObject:
         return {"version": 1, "method": "CDC", **asdict(self)}
@@ -35,7 +38,8 @@ class CdcPosition:
             return None
         if blob["key"] is not None and set(blob["key"]) != set(keys):
             return None
-        return cls(blob["system"], blob["table"], blob["lsn"], blob["initial"], blob["key"], blob["horizon"])
+        known = ("system", "table", "lsn", "initial", "key", "horizon", "timeline", "identity")
+        return cls(**{name: blob[name] for name in known if name in blob})
 
 
 def stream_id(stream: Stream) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -13,12 +12,20 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2 import sql
 
-from ...protocol import ConnectorError, JsonObject, RefreshRequiredError, Stream, log, state, stream_status
+from ...protocol import ConnectorError, RefreshRequiredError, Stream, log, state, stream_status
 from .. import limits
-from ..catalog import CDC_DELETED_AT, CDC_FIELDS, CDC_LSN, CDC_UPDATED_AT, SourceTable
+from ..catalog import (
+    CDC_DELETED_AT,
+    CDC_FIELDS,
+    CDC_LSN,
+    CDC_UPDATED_AT,
+    REFRESH_SCHEMA,
+    SourceTable,
+    fields,
+)
+from ..copying import copy_lines, lock
 from ..lines import CopiedValues, Lines, record_header
-from ..reading import Position, Reading
-from ..session import connect, failure
+from ..reading import Position, Reading, exact
 from .beginning import Beginning
 from .following import Changes
 from .position import CdcPosition, stream_id, stream_names
@@ -37,57 +44,45 @@ class CdcReader:
 
     def __init__(
         self,
-        config: JsonObject,
         replication: Replication,
         connection: psycopg2.extensions.connection,
+        control: psycopg2.extensions.connection,
         pairs: Sequence[tuple[SourceTable, Stream]],
     ) -> None:
-        """`connection` is for snapshots. Raises ConnectorError where the publication does not carry a stream."""
-        self._config = config
+        """`connection` is for snapshots, `control` for everything else.
+
+        Raises ConnectorError where the publication does not carry a stream.
+        """
         self._replication = replication
         self._connection = connection
+        self._control = control
         self._pairs = pairs
         self._positions: dict[str, CdcPosition] = {}
         self._unreported: dict[str, int] = {}
-        carried = replication.published(connection, [table for table, _ in pairs])
+        publication = replication.publication_of(connection)
         for table, stream in pairs:
-            if table not in carried:
-                raise ConnectorError(
-                    f"publication {replication.publication} does not carry {table.schema}.{table.name}",
-                    "config_error",
-                )
+            if why := publication.unfit(table):
+                raise ConnectorError(why, "config_error")
             if missing := [n for n in (*CDC_FIELDS, *table.primary_key) if n not in stream.properties]:
                 raise ConnectorError(
-                    f"the connection's catalog of {table.schema}.{table.name} lacks {', '.join(missing)}: "
-                    "refresh the source's schema",
+                    f"the connection's catalog of {table.id} lacks {', '.join(missing)}: {REFRESH_SCHEMA}",
                     "config_error",
                 )
         connection.rollback()
 
     def read(self, saved: Mapping[tuple[str, str | None], Mapping[str, Any]]) -> None:
-        with connect(self._config) as self._control:
-            self._control.autocommit = True
-            for _, stream in self._pairs:
-                stream_status(stream, "STARTED")
-            if following := [(table, stream) for table, stream in self._pairs if stream.incremental]:
-                self._beat()
-                self._positions = Beginning(self._replication, self._control).positions(following, saved)
-            for table, stream in self._pairs:
-                position = self._positions.get(stream_id(stream))
-                if position is None or position.initial:
-                    self._snapshot(table, stream, position)
-            if following:
-                self._follow(following)
-            for _, stream in self._pairs:
-                stream_status(stream, "COMPLETE")
-
-    def _beat(self) -> None:
-        if self._replication.heartbeat:
-            try:
-                with self._control.cursor() as cursor:
-                    cursor.execute(self._replication.heartbeat)
-            except psycopg2.Error as error:
-                raise failure(error, f"heartbeat_action_query `{self._replication.heartbeat}`") from error
+        for _, stream in self._pairs:
+            stream_status(stream, "STARTED")
+        if following := [(table, stream) for table, stream in self._pairs if stream.incremental]:
+            self._positions = Beginning(self._replication, self._control).positions(following, saved)
+        for table, stream in self._pairs:
+            position = self._positions.get(stream_id(stream))
+            if position is None or position.initial:
+                self._snapshot(table, stream, position)
+        if following:
+            self._follow(following)
+        for _, stream in self._pairs:
+            stream_status(stream, "COMPLETE")
 
     def _ask(self, query: str, *parameters: Any) -> tuple[Any, ...]:
         with self._control.cursor() as cursor:
@@ -105,12 +100,12 @@ class CdcReader:
                 return dict(cursor.fetchall())
 
         if awaited := writers():
-            log(f"the snapshot of {table.schema}.{table.name} waits for {len(awaited)} writing transactions")
+            log(f"the snapshot of {table.id} waits for {len(awaited)} writing transactions")
         deadline = time.monotonic() + limits.WRITERS_SECONDS
         while awaited:
             if time.monotonic() > deadline:
                 raise ConnectorError(
-                    f"the snapshot of {table.schema}.{table.name} cannot begin: a transaction has been writing "
+                    f"the snapshot of {table.id} cannot begin: a transaction has been writing "
                     f"to it for longer than {limits.WRITERS_SECONDS} s (process {', '.join(awaited.values())} in "
                     "pg_stat_activity)",
                     "transient_error",
@@ -122,12 +117,14 @@ class CdcReader:
         """Read a table in the order of its key; without a position (full refresh) there are no checkpoints."""
         header = record_header(stream)
         if position and position.key is None:
+            # Who has committed before this place has let go of the table by the end of the wait, so that the snapshot
+            # sees it: the log before it has nothing to add, and may describe the table as it was once.
+            (begun,) = self._ask("select (pg_current_wal_insert_lsn() - '0/0')::bigint")
             self._await_writers(table)
+            position = replace(position, lsn=max(position.lsn, begun))
         with self._connection, self._connection.cursor() as cursor:
             # A table that is being rewritten would look empty to a snapshot taken before the end of that.
-            cursor.execute(
-                sql.SQL("lock table {} in access share mode").format(sql.Identifier(table.schema, table.name))
-            )
+            lock(cursor, self._control, table)
             cursor.execute(
                 "select (pg_current_wal_insert_lsn() - '0/0')::bigint, "
                 """to_char(now(), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
@@ -140,13 +137,12 @@ class CdcReader:
                 CDC_UPDATED_AT: now,
                 CDC_DELETED_AT: None,
             }
-            fields = [name for name in stream.properties if name in table.columns]
-            reading = Reading(table, fields, None, 0, values)
+            reading = Reading(table, fields(table, stream.properties), None, 0, values)
 
             def settle(line: bytes, rows: int) -> None:
                 nonlocal position
                 if position:
-                    row = json.loads(line[len(header.encode()) : line.rindex(b"}}")])
+                    row = exact(line[len(header.encode()) : line.rindex(b"}}")])
                     position = replace(position, key={name: row[name] for name in table.primary_key})
                     self._unreported[stream_id(stream)] = self._unreported.get(stream_id(stream), 0) + rows
                     if rows == limits.CHECKPOINT_ROWS:
@@ -154,8 +150,7 @@ class CdcReader:
 
             lines = Lines(sys.stdout.buffer, settle, limits.CHECKPOINT_ROWS)
             start = Position(None, position.key if position else None, 0, "", initial=True)
-            cursor.copy_expert(reading.copy(reading.initial(start), header), CopiedValues(lines.take))
-            lines.close()
+            copy_lines(cursor, reading.copy(reading.initial(start), header), table, lines)
         if position:
             self._checkpoint(stream, replace(position, initial=False, key=None))
 
@@ -191,4 +186,6 @@ class CdcReader:
     def truncated(self, stream: Stream, lsn: int) -> None:
         """The log does not name the rows that a TRUNCATE removed, so the table must be read again."""
         if lsn >= max(self.position(stream).horizon, self.position(stream).lsn):
-            raise RefreshRequiredError(f"{stream_names([stream])} was truncated: it is read again", [stream])
+            raise RefreshRequiredError(
+                f"{stream_names([stream])} was truncated: it is read again from the start", [stream]
+            )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,9 +12,14 @@ from ...protocol import ConnectorError, JsonObject
 from ..catalog import SourceTable
 from ..spec import RESYNC
 
+# A changed row is named by its primary key, or whole; each partition says for itself which.
 _PUBLISHED = """
-select n.nspname, c.relname, c.relreplident = 'n',
-       exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary)
+select n.nspname, c.relname, c.oid::bigint, c.relispartition,
+       exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary),
+       exists (select from pg_class l
+               where (l.oid = c.oid or l.oid in (select relid from pg_partition_tree(c.oid) where isleaf))
+                 and (l.relreplident = 'n' or l.relreplident = 'i' and not exists (
+                     select from pg_index i where i.indrelid = l.oid and i.indisreplident and i.indisprimary)))
 from pg_publication_tables p
 join pg_namespace n on n.nspname = p.schemaname
 join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
@@ -22,9 +27,21 @@ where p.pubname = %s order by 1, 2
 """
 # Row filters and column lists came with PostgreSQL 15; before, the columns are not there.
 _FILTERED = """
-select r.prrelid::regclass::text from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
+select r.prrelid::bigint, r.prrelid::regclass::text
+from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
 where p.pubname = %s and coalesce(to_jsonb(r) ->> 'prqual', to_jsonb(r) ->> 'prattrs') is not null
 """
+# What changes when a publication or a table's place in it does: object ids and the transactions that wrote them.
+_MEMBERSHIP = """
+select concat_ws(' ', p.oid, p.xmin, (
+    select string_agg(concat_ws(' ', r.oid, r.xmin), ',' order by r.oid) from pg_publication_rel r
+    where r.prpubid = p.oid and r.prrelid = %(oid)s){schemas})
+from pg_publication p where p.pubname = %(name)s
+"""
+_SCHEMAS = """, (
+    select string_agg(concat_ws(' ', s.oid, s.xmin), ',' order by s.oid)
+    from pg_publication_namespace s join pg_class c on c.relnamespace = s.pnnspid
+    where s.pnpubid = p.oid and c.oid = %(oid)s)"""
 _SLOT = """
 select slot_type = 'logical' and plugin = 'pgoutput' and database = current_database(), active,
        wal_status is not distinct from 'lost', coalesce((confirmed_flush_lsn - '0/0')::bigint, 0)
@@ -44,6 +61,47 @@ class Slot:
     active: bool
     lost: bool
     confirmed: int
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What a publication carries.
+
+    tables: object id -> whether changed rows are named by their primary key. filtered: those of which it publishes
+    some rows or columns only. everything: FOR ALL TABLES. without_key: names of tables.
+    """
+
+    name: str
+    everything: bool
+    tables: Mapping[int, bool]
+    filtered: Mapping[int, str]
+    without_key: Sequence[str]
+
+    def keyless(self) -> list[str]:
+        """What to say about tables without a primary key, those included that the user may not read."""
+        return [
+            f"publication {self.name}: {table} has no primary key: give it one" for table in self.without_key
+        ]
+
+    def unfit(self, table: SourceTable) -> str | None:
+        """Why the changes of this table cannot be replicated exactly, and what to do; None if they can."""
+        if table.oid not in self.tables:
+            remedy = "" if self.everything else f": alter publication {self.name} add table {table.id}"
+            return f"publication {self.name} does not carry {table.id}{remedy}"
+        if why := table.unfit(cdc=True):
+            remedy = "" if self.everything else f", or alter publication {self.name} drop table {table.id}"
+            return f"publication {self.name}: {why}{remedy}"
+        if not self.tables[table.oid]:
+            return (
+                f"{table.id}, or one of its partitions, does not log the primary key of changed rows: "
+                f"alter table {table.id} replica identity default"
+            )
+        if table.oid in self.filtered:
+            return (
+                f"publication {self.name} filters rows or columns of {table.id}, and whole tables are needed: "
+                f"alter publication {self.name} drop table {table.id}, then add it without WHERE and columns"
+            )
+        return None
 
 
 @dataclass(frozen=True)
@@ -70,14 +128,21 @@ class Replication:
             config["username"],
         )
 
-    def check(self, connection: psycopg2.extensions.connection, tables: Sequence[SourceTable]) -> None:
+    def check_slot(self, connection: psycopg2.extensions.connection) -> None:
         """Raises ConnectorError with what is missing and the statement that makes it."""
-        self.published(connection, tables)
         slot = self.find_slot(connection)
         if slot is None:
             raise ConnectorError(self.missing_slot, "config_error")
         if slot.lost:
             raise ConnectorError(self.lost_slot, "config_error")
+
+    def membership(self, connection: psycopg2.extensions.connection, table: int) -> str:
+        """The identity of the publication and of a table's place in it."""
+        query = _MEMBERSHIP.format(schemas=_SCHEMAS if connection.server_version >= 150000 else "")
+        with connection.cursor() as cursor:
+            cursor.execute(query, {"oid": table, "name": self.publication})
+            (told,) = cursor.fetchone() or ("",)
+        return str(told)
 
     @property
     def missing_slot(self) -> str:
@@ -90,14 +155,18 @@ class Replication:
     def lost_slot(self) -> str:
         return (
             f"replication slot {self.slot} is lost: PostgreSQL has removed the log that it needed "
-            "(max_slot_wal_keep_size); drop it, make it again and refresh the connection"
+            "(max_slot_wal_keep_size). Drop it, make it again and refresh the connection"
         )
 
-    def published(
-        self, connection: psycopg2.extensions.connection, tables: Sequence[SourceTable]
-    ) -> list[SourceTable]:
-        """Those of `tables` that the publication carries. Raises ConnectorError where it is not fit."""
+    def publication_of(self, connection: psycopg2.extensions.connection) -> Publication:
+        """The publication and what it carries. Raises ConnectorError where CDC cannot work at all."""
         ask = _Asking(connection)
+        if ask("select pg_is_in_recovery()")[0][0]:
+            raise ConnectorError(
+                "this server is a standby, and CDC needs its primary: give the source the primary's host, or the "
+                "replication method Standard",
+                "config_error",
+            )
         (level,) = ask("show wal_level")[0]
         if level != "logical":
             raise ConnectorError(f"CDC needs wal_level = logical, but it is {level}", "config_error")
@@ -105,46 +174,38 @@ class Replication:
             raise ConnectorError(
                 f"{self.user} may not read the log: alter role {self.user} replication", "config_error"
             )
-        kinds = ask(
-            "select pubinsert, pubupdate, pubdelete from pg_publication where pubname = %s", self.publication
+        found = ask(
+            "select pubinsert and pubupdate and pubdelete and pubtruncate, puballtables from pg_publication "
+            "where pubname = %s",
+            self.publication,
         )
-        if not kinds:
+        if not found:
             raise ConnectorError(
                 f"publication {self.publication} does not exist: "
                 f"create publication {self.publication} for table …",
                 "config_error",
             )
-        if not all(kinds[0]):
+        ((whole, everything),) = found
+        if not whole:
             raise ConnectorError(
-                f"publication {self.publication} must publish insert, update and delete", "config_error"
-            )
-        found = ask(_PUBLISHED, self.publication)
-        for schema, name, nothing, keyed in found:
-            if not keyed:
-                raise ConnectorError(
-                    f"{schema}.{name} is in publication {self.publication} but has no primary key: "
-                    "give it one, or take it out",
-                    "config_error",
-                )
-            if nothing:
-                raise ConnectorError(
-                    f"{schema}.{name} does not log the key of changed rows: "
-                    f"alter table {schema}.{name} replica identity default",
-                    "config_error",
-                )
-        if filtered := ask(_FILTERED, self.publication):
-            raise ConnectorError(
-                f"publication {self.publication} filters rows or columns of {filtered[0][0]}; "
-                "whole tables are needed",
+                f"publication {self.publication} must publish insert, update, delete and truncate: alter "
+                f"publication {self.publication} set (publish = 'insert, update, delete, truncate')",
                 "config_error",
             )
-        names = {(schema, name) for schema, name, *_ in found}
-        carried = [table for table in tables if (table.schema, table.name) in names]
-        if not carried:
-            raise ConnectorError(
-                f"publication {self.publication} carries no table that {self.user} may read", "config_error"
-            )
-        return carried
+        tables: dict[int, bool] = {}
+        without_key = []
+        for schema, name, oid, partition, keyed, nameless in ask(_PUBLISHED, self.publication):
+            if partition:
+                raise ConnectorError(
+                    f"publication {self.publication} carries {schema}.{name}, a partition, by itself: alter "
+                    f"publication {self.publication} set (publish_via_partition_root = true), with the partitioned "
+                    "table in it instead of its partitions",
+                    "config_error",
+                )
+            tables[oid] = not nameless
+            without_key += [] if keyed else [f"{schema}.{name}"]
+        filtered = dict(ask(_FILTERED, self.publication))
+        return Publication(self.publication, everything, tables, filtered, without_key)
 
     def find_slot(self, connection: psycopg2.extensions.connection) -> Slot | None:
         """Raises ConnectorError where the name is that of a slot for something else."""
