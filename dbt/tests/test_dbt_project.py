@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import tomllib
-from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -16,57 +14,13 @@ import yaml
 
 import dbt_support
 from dbt_support import dbt, manifest
-from retailflow_emulators.snowflake.testing import EmulatedSnowflake, emulated_snowflake, private_key
-
-META = """
-    _AIRBYTE_RAW_ID varchar, _AIRBYTE_EXTRACTED_AT timestamp_tz, _AIRBYTE_META variant,
-    _AIRBYTE_GENERATION_ID number(38, 0), CREATED_AT timestamp_tz, UPDATED_AT timestamp_tz,
-    _AB_CDC_LSN number(38, 0), _AB_CDC_UPDATED_AT varchar, _AB_CDC_DELETED_AT varchar,
-"""
-PLACE = "CITY varchar, STATE varchar, COUNTRY varchar"
-RAW = (
-    f"""create table RAW.RETAIL.SALES ({META} ORDER_ID number(38, 0), CUST_NAME varchar, PRODUCT varchar,
-        PRODUCT_CATEGORY varchar, QUANTITY number(38, 0), PRICE float, DISCOUNT float, SHIPPING_COST float,
-        CUSTOMER_ID number(38, 0), PRODUCT_ID number(38, 0), PURCHASED_AT date, ORDER_DATE_AT date, {PLACE},
-        ORDER_STATUS varchar, ORDERED_AT timestamp_tz)""",
-    f"create table RAW.RETAIL.CUSTOMERS ({META} CUSTOMER_ID number(38, 0), CUST_NAME varchar, {PLACE})",
-    f"""create table RAW.RETAIL.PRODUCTS ({META} PRODUCT_ID number(38, 0), PRODUCT varchar,
-        PRODUCT_CATEGORY varchar, PRICE float)""",
-)
-FIRST, SECOND = "2026-01-01 00:00:00+00", "2026-01-03 00:00:00+00"
-WRITTEN = (
-    f"'r', '{{at}}'::timestamp_tz, null, 0, '{FIRST}'::timestamp_tz, '{FIRST}'::timestamp_tz, 0, null, null"
-)
-NUMBERS = (
-    "(select row_number() over (order by seq4()) + {after} as i from table(generator(rowcount => {rows})))"
-)
-LOAD = f"""
-insert into RAW.RETAIL.SALES
-select
-    {WRITTEN}, i, 'n', 'p', 'c' || mod(i, 3), mod(i, 9), mod(i * 37, 9973) / 100.0::float,
-    mod(mod(i * 37, 9973), 100) / 100.0::float, 1.0::float, mod(i, 5), mod(i, 3), '2026-01-01', '2026-01-02',
-    'city ' || mod(i, 20), 'state ' || mod(i, 4), 'country ' || mod(i, 2),
-    case mod(i, 5) when 1 then 'returned' when 2 then 'cancelled' when 3 then null else 'paid' end, null
-from {NUMBERS}
-"""
-SHOP = (
-    f"insert into RAW.RETAIL.CUSTOMERS select {WRITTEN}, i, 'n', 'Lyon', null, 'France' from {NUMBERS}".format(
-        at=FIRST, after=-1, rows=5
-    ),
-    f"insert into RAW.RETAIL.PRODUCTS select {WRITTEN}, i, 'p' || i, 'c', 1.1::float from {NUMBERS}".format(
-        at=FIRST, after=-1, rows=3
-    ),
-)
+from raw_support import FIRST, LOAD, SECOND, SHOP, change, marts, resources
+from retailflow_emulators.snowflake.testing import EmulatedSnowflake
 
 
 def cents(money: float) -> Decimal:
     """Money as people mean it: 0.1 + 0.2 is 0.30."""
     return Decimal(str(round(money, 2)))
-
-
-def resources(*kinds: str) -> dict[str, Any]:
-    """Nodes of the project by name."""
-    return {node.name: node for node in manifest().nodes.values() if node.resource_type in kinds}
 
 
 def generic_tests(node: Any) -> set[str]:
@@ -211,49 +165,6 @@ def test_overrides_fire_on_the_emulated_snowflake(monkeypatch: pytest.MonkeyPatc
         assert "begin;" not in emulated and "temporary" not in emulated, name
     merge = found["snowflake__get_merge_sql"][0]
     assert 'values (DBT_INTERNAL_SOURCE."ID", DBT_INTERNAL_SOURCE."NET")' in merge
-
-
-@pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedSnowflake]:
-    with emulated_snowflake(tmp_path_factory.mktemp("snowflake")) as made:
-        for statement in (
-            "create database RAW",
-            "create schema RAW.RETAIL",
-            "create database ANALYTICS",
-            *RAW,
-        ):
-            made.query(statement)
-        yield made
-
-
-@pytest.fixture
-def connected(
-    warehouse: EmulatedSnowflake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> EmulatedSnowflake:
-    (tmp_path / "key.p8").write_text(private_key())
-    monkeypatch.setenv("SNOWFLAKE_HOST", "127.0.0.1")
-    monkeypatch.setenv("SNOWFLAKE_PORT", str(warehouse.port))
-    monkeypatch.setenv("SNOWFLAKE_PROTOCOL", "http")
-    monkeypatch.setenv("SNOWFLAKE_PRIVATE_KEY_PATH", str(tmp_path / "key.p8"))
-    return warehouse
-
-
-def change(warehouse: EmulatedSnowflake, assignment: str, where: str) -> None:
-    """What a second sync brings of old orders."""
-    warehouse.query(
-        f"update RAW.RETAIL.SALES set {assignment}, _airbyte_extracted_at = '{SECOND}'::timestamp_tz where {where}"
-    )
-
-
-def marts(warehouse: EmulatedSnowflake) -> dict[str, list[tuple[Any, ...]]]:
-    """Every table of the marts and every intermediate one with orders, row by row."""
-    tables = {
-        name: f"select {', '.join(model.columns)} from ANALYTICS.{model.schema}.{name}"
-        + " where orders > 0" * name.startswith("int_")
-        for name, model in resources("model").items()
-        if not name.startswith("stg_")
-    }
-    return {name: sorted(warehouse.query(query), key=str) for name, query in tables.items()}
 
 
 def checks_of_a_cycle() -> set[str]:

@@ -1,31 +1,45 @@
-{#- Whole years, from the first day of a sale to the end of the year after the last one, thirty of them at most. -#}
-{%- set days = 366 * 30 -%}
-
+{#- Whole years, from the first sale to the year after the last one, wherever in the calendar they lie. A generator wants
+    to know its rows before it reads a date, so it makes the years that a date can have, and the days of a year. -#}
 with
 
 sold as (
 
     select
-        date_trunc('year', min(purchase_date)) as first_day,
-        dateadd('year', 2, date_trunc('year', max(purchase_date))) as end_day
+        year(min(purchase_date)) as first_year,
+        least(year(max(purchase_date)) + 1, 9999) as last_year
     from {{ ref('int_revenue_by_day') }}
     where orders > 0
 
 ),
 
-numbers as (
+every_year as (
+
+    select row_number() over (order by seq4()) as year_number
+    from table(generator(rowcount => 9999))
+
+),
+
+years as (
+
+    select date_from_parts(every_year.year_number, 1, 1) as first_day
+    from every_year
+    inner join sold on every_year.year_number between sold.first_year and sold.last_year
+
+),
+
+day_numbers as (
 
     select row_number() over (order by seq4()) - 1 as day_number
-    from table(generator(rowcount => {{ days }}))
+    from table(generator(rowcount => 366))
 
 ),
 
 days as (
 
-    select cast(dateadd('day', numbers.day_number, sold.first_day) as date) as date_day
-    from sold
-    cross join numbers
-    where dateadd('day', numbers.day_number, sold.first_day) < sold.end_day
+    select cast(dateadd('day', day_numbers.day_number, years.first_day) as date) as date_day
+    from years
+    cross join day_numbers
+    where year(dateadd('day', day_numbers.day_number, years.first_day)) = year(years.first_day)
 
 )
 

@@ -13,7 +13,7 @@ places as (
         country,
         state,
         city
-    from {{ ref('stg_customers') }}
+    from {{ ref('dim_customers') }}
 
 ),
 

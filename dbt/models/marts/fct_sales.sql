@@ -1,10 +1,10 @@
 {{
     config(
         materialized='incremental',
-        incremental_strategy='merge_and_take_out',
+        incremental_strategy='merge_and_delete',
         unique_key='order_id',
         on_schema_change='append_new_columns',
-        meta={'deleted': 'stg_sales_deleted'},
+        meta={'deleted': 'stg_sales_deleted', 'present': 'stg_sales'},
     )
 }}
 
@@ -19,7 +19,11 @@ sales as (
     {% if reads_changes_only() %}
     -- What Airbyte loaded since the last build, a late change to an old order included. The last load is read
     -- again (>=): it may have been half done when it was first seen, and a merge of known rows changes nothing.
-    where loaded_at >= (select coalesce(max(loaded_at), '1970-01-01') from {{ this }}) -- noqa: RF02
+    -- Of a generation that is not known yet, everything: the stream was refreshed.
+    where
+        loaded_at >= (select coalesce(max(loaded_at), '1970-01-01') from {{ this }}) -- noqa: RF02
+        or generation_id > (select max(coalesce(generation_id, -1)) from {{ this }}) -- noqa: RF02
+        or generation_id < (select min(coalesce(generation_id, -1)) from {{ this }}) -- noqa: RF02
     {% endif %}
 
 ),
@@ -63,7 +67,10 @@ revenue as (
         ordered_at,
         created_at,
         updated_at,
-        loaded_at
+        loaded_at,
+
+        -- Airbyte's own
+        generation_id
 
     from sales
 

@@ -36,7 +36,10 @@ renamed as (
         ordered_at,
         created_at,
         updated_at,
-        _airbyte_extracted_at as loaded_at
+        _airbyte_extracted_at as loaded_at,
+
+        -- Airbyte's own
+        _airbyte_generation_id as generation_id
 
     from source
     -- Airbyte keeps a deleted row and marks it.
