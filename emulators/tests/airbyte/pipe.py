@@ -191,7 +191,7 @@ def _ours(name: str, kind: Mapping[str, Any]) -> str:
     if "string" in types:
         return f"case when {column} is not null then concat({column}) end"  # the type's own output function
     if "number" in types and kind.get("airbyte_type") != "integer":
-        return f"{column}::float8"
+        return f"{column}::text::float8"
     return column
 
 

@@ -174,10 +174,10 @@ def test_the_settings_of_the_role_change_no_value(pipe: Pipe) -> None:
         execute(f"alter role {role} set {setting}")
     pipe.config["username"] = role
     execute(
-        "create table odd (id timestamptz primary key, f float8, g float4, i interval, b bytea, d date, c regclass); "
+        "create table odd (id timestamptz primary key, f float8, g float4, i interval, b bytea, d date); "
         "alter publication everything add table odd"
     )
-    row = "'2024-01-31 23:59:59.123456+05', 0.1 + 0.2, 1.1, '1 day 02:03:04.5', '\\x005c27', '2024-02-01', 'odd'"
+    row = "'2024-01-31 23:59:59.123456+05', 0.1 + 0.2, 1.1, '1 day 02:03:04.5', '\\x005c27', '2024-02-01'"
     execute(f"insert into odd values ({row})")
     fresh = Pipe.__new__(Pipe)
     fresh.__dict__.update(pipe.__dict__, _prefix="SETTINGS_", states={}, generations={}, rows={})

@@ -73,6 +73,7 @@ def connect(config: JsonObject, settings: bool = True) -> Iterator[psycopg2.exte
                 connect_timeout=15,
                 client_encoding="UTF8",
                 application_name="embedded airbyte",
+                options="-c statement_timeout=0",  # before the first statement, which makes the other settings
                 keepalives_idle=30,
                 **options,
             )
