@@ -1,7 +1,7 @@
 {#- The incremental strategy `merge_and_delete`: a merge adds and changes rows, and deletions remove what the source no
     longer has.
 
-    Before the merge: the keys that the source marked as deleted since the last build. What to merge lies ready in a
+    Before the merge: the keys that the source marked as deleted since the last build. What to merge is already in a
     temporary table by then, so rows that cannot be transformed fail the model before anything is deleted. As in the
     merge, the last load is read again (>=).
 
