@@ -49,14 +49,15 @@ class Server:
             write = {"copy": {"content": wanted, "dest": str(result), "mode": "0600"}}
             tasks.append({"block": [include | {"vars": given | question | query}, write], "rescue": [write]})
         playbook = self.folder / "ask.yml"
-        playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+        # In the play: `ansible-playbook` of the virtual environment passes no PG* of the caller on.
+        play = {"hosts": "localhost", "gather_facts": False, "environment": {"PGPORT": str(self.port)}}
+        playbook.write_text(json.dumps([play | {"tasks": tasks}]))
         run = subprocess.run(
             [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", "-c", "local", playbook],
             env={
                 "PATH": os.environ["PATH"],
                 "HOME": str(self.folder),
                 "LC_ALL": "C.UTF-8",
-                "PGPORT": str(self.port),
                 "ANSIBLE_ROLES_PATH": str(ROOT / "roles"),
                 "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
             },
