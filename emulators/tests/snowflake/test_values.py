@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 import snowflake.connector
 
-from retailflow_emulators.snowflake.testing import EmulatedSnowflake, emulated_snowflake
+from retailflow_emulators.snowflake.testing import EmulatedSnowflake
 
 TYPES = {"n": 0, "f": 1, "t": 2, "d": 3, "ts": 8, "b": 13}  # the connector's type codes
 
@@ -25,12 +24,6 @@ def pages() -> dict[str, list[tuple[str, str, str]]]:
             kind, _, value = answer.partition(" ")
             found[list(found)[-1]].append((expression, kind, value))
     return found
-
-
-@pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedSnowflake]:
-    with emulated_snowflake(tmp_path_factory.mktemp("values")) as server:
-        yield server
 
 
 def answers(

@@ -13,9 +13,15 @@ create or replace macro {catalog}._sf_divisor(b) as
     case when b = 0 then error('Division by zero') else b end;
 create or replace macro {catalog}._sf_unscaled(a, factor, exact) as
     (cast(trunc(a) as hugeint) * factor + cast((a - trunc(a)) * exact as hugeint));
+create or replace macro {catalog}._sf_rounded(q) as
+    (q + case when q < 0 then -5 else 5 end) // 10;
 create or replace macro {catalog}._sf_quotient(a, b, factor) as
-    case when abs(a) < 170141183460469231731687303715884105727 // factor then (a * factor) // b
-    else (a // b) * factor + ((a % b) * factor) // b end;
+    {catalog}._sf_rounded(case when abs(a) < 170141183460469231731687303715884105727 // factor then (a * factor) // b
+    else (a // b) * factor + ((a % b) * factor) // b end);
+create or replace macro {catalog}._sf_small_quotient(a, b, factor, limit_) as
+    case when a between -limit_ and limit_ and b between -limit_ and limit_
+    then cast({catalog}._sf_rounded((cast(a as bigint) * factor) // cast(b as bigint)) as hugeint)
+    else {catalog}._sf_quotient(a, b, cast(factor as hugeint)) end;
 """
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlglot import exp
 
+_LOCKS: dict[tuple[str, ...], threading.Lock] = {}
 _ACTIONS = {"INSERT": "inserted", "UPDATE": "updated", "DELETE": "deleted"}
 
 
@@ -34,3 +37,11 @@ def count(rows: pa.Table) -> dict[str, int]:
     """Rows by what happened to them."""
     found = {entry["values"]: entry["counts"] for entry in pc.value_counts(rows.column(0)).to_pylist()}
     return {name: int(found.get(action, 0)) for action, name in _ACTIONS.items()}
+
+
+def alone(table: tuple[object, ...]) -> threading.Lock:
+    """The lock of a table: Snowflake runs the MERGEs of a table one after the other.
+
+    Without it, two at once would both insert the row that neither of them sees.
+    """
+    return _LOCKS.setdefault(tuple(str(name).upper() for name in table), threading.Lock())

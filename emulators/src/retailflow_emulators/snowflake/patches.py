@@ -90,6 +90,21 @@ def unchanged_dates(expression: exp.Expr) -> exp.Expr:
     return expression
 
 
+_clone = transforms.create_clone
+
+
+@patch(
+    transforms, "create_clone", "CREATE OR REPLACE TABLE … CLONE replaces, and IF NOT EXISTS does not fail"
+)
+def create_clone(expression: exp.Expr) -> exp.Expr:
+    """A clone as upstream makes it, with what the statement says about a table that is there."""
+    changed = _clone(expression)
+    if changed is not expression:
+        for name in ("replace", "exists"):
+            changed.set(name, expression.args.get(name))
+    return changed
+
+
 _trim = transforms.trim_cast_varchar
 
 

@@ -97,7 +97,8 @@ def _names_escaped(
         copy = expression.copy()
         for name in copy.find_all(exp.Identifier):
             name.set("this", name.this.replace("'", "''"))
-        return function(copy, *(_escaped(name) for name in names), **settings)
+        changed = function(copy, *(_escaped(name) for name in names), **settings)
+        return expression if changed is copy else changed
 
     return made
 

@@ -26,7 +26,7 @@ import secrets
 import signal
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ from .settings import Settings
 from .statements import Statements
 
 log = logging.getLogger("retailflow.snowflake")
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 _DROP_DATABASE = re.compile(
     r"\s*drop\s+database\s+(?P<if_exists>if\s+exists\s+)?(?:(?P<name>[\w$]+)|\"(?P<quoted>(?:[^\"]|\"\")+)\")"
@@ -261,9 +262,22 @@ async def refuse(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse(answer, status_code=error.status_code)
 
 
-async def fail(_: Request, error: Exception) -> JSONResponse:
-    """Answer a request that is no request of Snowflake's API, in the shape that its clients read."""
-    log.error("a request failed", exc_info=error)
+def guarded(endpoint: Endpoint) -> Endpoint:
+    """An endpoint that answers a request that is none of Snowflake's API in the shape that its clients read."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except upstream.ServerError:
+            raise
+        except Exception as error:
+            log.exception("a request failed")
+            return _unreadable(error)
+
+    return answer
+
+
+def _unreadable(error: Exception) -> JSONResponse:
     return _sql_error(
         "390100", "08001", f"emulated Snowflake cannot read this request: {type(error).__name__}: {error}"
     )
@@ -318,12 +332,12 @@ def build_app(instance: Instance, patience: float) -> Starlette:
     app = Starlette(
         routes=[
             *routes,
-            *(Route(path, endpoint, methods=["POST"]) for path, endpoint in ours.items()),
+            *(Route(path, guarded(endpoint), methods=["POST"]) for path, endpoint in ours.items()),
             Route("/queries/{request_id}/result", result),
             Route("/fs_bucket/{path:path}", send_file),
             Route("/health", health),
         ],
-        exception_handlers={upstream.ServerError: refuse, Exception: fail},
+        exception_handlers={upstream.ServerError: refuse},
         lifespan=lifespan,
     )
     app.state.statements = Statements(patience)

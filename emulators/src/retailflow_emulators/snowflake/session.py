@@ -230,8 +230,11 @@ class Cursor(FakeSnowflakeCursor):
 
     def _merge(self, transformed: exp.Merge, params: Any) -> None:
         """Run a MERGE and answer with the number of rows by what happened to them."""
-        self._duck_conn.execute(transformed.sql(dialect="duckdb"), params)
-        done = merges.count(self._duck_conn.to_arrow_table())
+        table = transformed.this
+        names = table.catalog or self._conn.database, table.db or self._conn.schema, table.name
+        with merges.alone(names):
+            self._duck_conn.execute(transformed.sql(dialect="duckdb"), params)
+            done = merges.count(self._duck_conn.to_arrow_table())
         counts = {
             f"number of rows {name}": done[name] for name, whens in operations(transformed).items() if whens
         }

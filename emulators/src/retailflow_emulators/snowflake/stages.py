@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import fakesnow.server as server_module
 from fakesnow.transforms import stage as upstream
 from sqlglot import exp
 
@@ -22,6 +23,19 @@ if TYPE_CHECKING:
     from .session import Session
 
 USERS = "USERS$0$"  # of stages of users; no name can be encoded as this
+# Nothing is stored there; connector 5 wants to know it.
+SIGNED = "%3B".join(
+    (
+        "content-encoding",
+        "content-type",
+        "host",
+        "x-goog-if-generation-match",
+        "x-goog-meta-encryptiondata",
+        "x-goog-meta-matdesc",
+        "x-goog-meta-sfc-digest",
+    )
+)
+REGION = {"region": "us-central1", "isClientSideEncrypted": False}
 _NAME = r'(?:"(?:[^"]|"")*"|[^".\s/]+)'
 _LOCATION = re.compile(rf"@(?P<name>~|(?:{_NAME}\.){{0,2}}%?{_NAME})(?P<path>(?:/.*)?)$", re.DOTALL)
 _ONE = re.compile(rf"%?{_NAME}")
@@ -158,6 +172,16 @@ def shown_name(file: Path) -> str:
     return upstream.internal_file_name(str(file))
 
 
+_gcs = server_module.gcs_stage_info
+
+
+@patch(server_module, "gcs_stage_info", "PUT by connector 5, which misses the region of the stage")
+def stage_info(*arguments: Any) -> dict[str, Any]:
+    """Where files of a stage are sent to."""
+    info = _gcs(*arguments)
+    return {**info, **REGION, "presignedUrl": f"{info['presignedUrl']}?X-Goog-SignedHeaders={SIGNED}"}
+
+
 @patch(upstream, "_file_name_prefix", "LIST shows the name of a stage as it is")
 def file_name_prefix(name: str) -> str:
     """What the names of a stage's files begin with; nothing for the stages of tables and users."""
@@ -187,5 +211,5 @@ def download(text: str, target: str, base_url: str, session: Session) -> dict[st
         "encryptionMaterial": [],
         "localLocation": target.removeprefix("file://"),
         "parallel": 4,
-        "stageInfo": {"locationType": "GCS", "location": f"{Path(folder).name}/", "creds": {}},
+        "stageInfo": {"locationType": "GCS", "location": f"{Path(folder).name}/", "creds": {}, **REGION},
     }

@@ -1,0 +1,17 @@
+"""An emulated Snowflake of its own for each module that asks for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from retailflow_emulators.snowflake.testing import EmulatedSnowflake, emulated_snowflake
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedSnowflake]:
+    """A server whose current database is DB, in the session of ``query``."""
+    with emulated_snowflake(tmp_path_factory.mktemp("snowflake")) as server:
+        server.query("create database DB")
+        yield server
