@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 
@@ -239,3 +240,22 @@ def test_the_first_merges_of_ten_sessions_at_once(tmp_path: Path) -> None:
         ]
         assert at_once(works) == []
     server.stop()
+
+
+def test_the_first_logins_of_a_user_at_once(tmp_path: Path) -> None:
+    server = EmulatedSnowflake(tmp_path)
+    server.start()
+    try:
+        together = threading.Barrier(10)
+
+        def login(_: int) -> str:
+            together.wait(30)
+            with server.connect(user="NEWCOMER") as session:
+                cursor = session.cursor().execute("select current_user()")
+                assert cursor is not None
+                return str(cursor.fetchall()[0][0])
+
+        with ThreadPoolExecutor(10) as pool:
+            assert list(pool.map(login, range(10))) == ["NEWCOMER"] * 10
+    finally:
+        server.stop()

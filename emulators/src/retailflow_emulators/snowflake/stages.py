@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -22,6 +23,8 @@ from .patches import patch
 if TYPE_CHECKING:
     from .session import Session
 
+# DuckDB refuses the second of two inserts of one key that run at once, whatever it is told about conflicts.
+_LOGIN = threading.Lock()
 USERS = "USERS$0$"  # of stages of users; no name can be encoded as this
 # Nothing is stored there; connector 5 wants to know it.
 SIGNED = "%3B".join(
@@ -129,11 +132,12 @@ def _encode_var(node: Any, session: Session) -> None:
 
 def make_user_stage(session: Session) -> None:
     """Make the stage of a user, where there is none."""
-    session._duck_conn.execute(
-        "insert or ignore into _fs_global._fs_information_schema._fs_stages (created_on, name, database_name, "
-        "schema_name, url, type) values (now(), ?, ?, ?, '', 'INTERNAL')",
-        ["~" + encode(session.about.user), USERS, USERS],
-    )
+    with _LOGIN:
+        session._duck_conn.execute(
+            "insert or ignore into _fs_global._fs_information_schema._fs_stages (created_on, name, "
+            "database_name, schema_name, url, type) values (now(), ?, ?, ?, '', 'INTERNAL')",
+            ["~" + encode(session.about.user), USERS, USERS],
+        )
 
 
 def find(text: str, session: Session) -> tuple[str, str]:
