@@ -1,4 +1,4 @@
-"""Changes of fakesnow that belong upstream, each with the case that needs it (``emulators/tests/snowflake/test_patches.py``).
+"""Changes of fakesnow that belong upstream, each with the case that needs it (``emulators/tests/snowflake``).
 
 A patch replaces one attribute of one of upstream's modules. What is a matter of this emulator alone, such as its
 sessions, is not here.
