@@ -167,7 +167,7 @@ def test_what_is_not_honoured_is_refused(shop: Shop, change: dict[str, Any], wor
 
 
 @settings(
-    max_examples=5,
+    max_examples=3,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -59,7 +59,7 @@ PARTITIONS = {
     "alter table p attach partition p0 for values from (0) to (100)",
 }
 QUICK = settings(
-    max_examples=4,
+    max_examples=2,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
