@@ -57,7 +57,7 @@ def raw() -> tuple[int, int]:
         protocol="http",
         network_timeout=30,
     ) as session:
-        cursor = session.cursor().execute("select count(*), max(order_id) from RAW.RETAIL.SALES")
+        cursor = session.cursor().execute("select count(*), max(order_id) from RETAILFLOW_RAW.RETAIL.SALES")
         assert cursor
         rows, last = cursor.fetchall()[0]
     return int(rows), int(last)
