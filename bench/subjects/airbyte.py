@@ -8,6 +8,7 @@ own, on free ports of the loopback, and end with it.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -182,8 +183,6 @@ class Bench:
     def _start_airbyte(self) -> None:
         port = _free_port()
         environment = {
-            "EMBEDDED_AIRBYTE_CLIENT_ID": "bench",
-            "EMBEDDED_AIRBYTE_CLIENT_SECRET": "the secret of the bench",
             "EMBEDDED_AIRBYTE_HOST": "127.0.0.1",
             "EMBEDDED_AIRBYTE_PORT": str(port),
             "EMBEDDED_AIRBYTE_DATA_DIR": str(self._folder / "airbyte"),
@@ -192,7 +191,7 @@ class Bench:
         url = f"http://127.0.0.1:{port}/api/public/v1"
         self._module("airbyte", environment, f"{url}/health")
         self._api = self._stack.enter_context(httpx.Client(base_url=url, timeout=120))
-        credentials = {"client_id": "bench", "client_secret": "the secret of the bench"}
+        credentials = json.loads((self._folder / "airbyte/credentials.json").read_text())
         token = self._call("POST", "/applications/token", credentials)["access_token"]
         self._api.headers["Authorization"] = f"Bearer {token}"
         workspace = self._call("GET", "/workspaces")["data"][0]["workspaceId"]

@@ -12,87 +12,13 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import jinja2
 import pytest
 import yaml
-from ansible.plugins.filter.core import FilterModule
 
-ROLE = Path(__file__).parents[2] / "roles/airbyte-bash-installer"
-DEFAULTS: dict[str, Any] = yaml.safe_load((ROLE / "defaults/main.yml").read_text(encoding="utf-8"))
-VERSION = DEFAULTS["airbyte_bash_installer_abctl_version"]
+from airbyte_support import DEFAULTS, NEED, VERSION, executable, render, stand_ins
 
-RECORD = '#!/usr/bin/env bash\nprintf "%s\\n" "${0##*/} $*" >> "$CALLS"\n'
-ABCTL = (
-    RECORD
-    + """
-case "$1 ${2:-}" in
-  "version ") echo "version: ${STUB_ABCTL_VERSION}" ;;
-  "local install")
-    [ "${DO_NOT_TRACK:-}" = 1 ] || echo "abctl calls home" >> "$CALLS"
-    sleep "${STUB_ABCTL_SECONDS:-0}"
-    exit "${STUB_ABCTL_RC:-0}"
-    ;;
-esac
-"""
-)
-STUBS = {
-    "nproc": '#!/usr/bin/env bash\necho "${STUB_CPUS:-2}"\n',
-    "ss": '#!/usr/bin/env bash\n[[ "$*" != *"sport = :8000"* ]] || printf "%b" "${STUB_LISTENS:-}"\n',
-    # get.airbyte.com answers with a script that installs the release RELEASE_TAG.
-    "curl": RECORD
-    + """
-[ "${STUB_CURL_RC:-0}" -eq 0 ] || exit "$STUB_CURL_RC"
-cat <<'SCRIPT'
-echo "release $RELEASE_TAG" >> "$CALLS"
-cp "$STUBS/kept/abctl" "$STUBS/abctl"
-SCRIPT
-""",
-    "docker": RECORD
-    + """
-case "$*" in
-  info) exit "${STUB_DOCKER_RC:-0}" ;;
-  "ps "*"publish=8000/tcp "*) printf '%b' "${STUB_PUBLISHED:-}" ;;
-  *"get pods --no-headers"*) printf 'airbyte-server 1/1 Running\nairbyte-db 0/1 Pending\nbootloader 0/1 Completed\n' ;;
-  *"get events"*) echo "Warning FailedScheduling airbyte-server" ;;
-  *client-id*) printf 'the-id' | base64 ;;
-  *client-secret*) printf 'the-secret' | base64 ;;
-esac
-""",
-}
-
-NEED = {"cpus": 2, "memory_mb": 1, "disk_mb": 1}
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def executable(path: Path, text: str) -> Path:
-    """Write a program."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    path.chmod(0o755)
-    return path
-
-
-def render(distribution: str, folder: Path, **changed: Any) -> Path:
-    """Write the installer of a distribution as the role would, with small needs, into a folder."""
-    loader = jinja2.FileSystemLoader(ROLE / "templates")
-    environment = jinja2.Environment(
-        loader=loader, trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters |= FilterModule().filters()
-    script = environment.get_template(f"{distribution}/install.sh.j2").render(
-        DEFAULTS
-        | {
-            "ansible_managed": "Ansible managed",
-            "airbyte_bash_installer_dir": str(folder / "opt"),
-            "airbyte_bash_installer_state_dir": str(folder / "state"),
-            "__airbyte_bash_installer_need": NEED,
-        }
-        | changed
-    )
-    (folder / "state").mkdir(exist_ok=True)
-    return executable(folder / "opt/install.sh", script)
 
 
 @pytest.fixture
@@ -115,9 +41,7 @@ def calls(tmp_path: Path) -> Callable[[], list[str]]:
 def run(tmp_path: Path) -> Run:
     """Run the abctl installer among the stand-ins; keywords become environment variables."""
     stubs = tmp_path / "stubs"
-    for name, text in STUBS.items():
-        executable(stubs / name, text)
-    executable(stubs / "kept/abctl", ABCTL)
+    stand_ins(stubs)
     render("abctl", tmp_path)
 
     def call(action: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -323,6 +247,23 @@ def test_one_that_takes_too_long_is_ended_and_explained(run: Run, tmp_path: Path
 def test_credentials_come_from_the_cluster_s_secret(run: Run) -> None:
     result = run("credentials")
     assert json.loads(result.stdout) == {"client_id": "the-id", "client_secret": "the-secret"}
+
+
+def test_the_embedded_one_prints_the_credentials_of_its_container(run: Run, tmp_path: Path) -> None:
+    """The container has its name, or the one that ECS gave it and a label."""
+    render("embedded", tmp_path)
+    docker = """case "$1" in
+ps) printf 'a1 shop \\nb2 %s\\n' "$STUB_OWN" ;;
+exec) [ "$2" = b2 ] && printf '{"client_id": "i", "client_secret": "s"}' ;;
+esac
+"""
+    executable(tmp_path / "stubs/docker", f"#!/usr/bin/env bash\n{docker}")
+    for own in (f"{OWN} ", f"ecs-shop-{OWN}-1 {OWN}"):
+        result = run("credentials", STUB_OWN=own)
+        assert json.loads(result.stdout) == {"client_id": "i", "client_secret": "s"}, result.stderr
+    result = run("credentials", STUB_OWN="other ")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert f"the container {OWN} does not run" in result.stderr
 
 
 def test_empty_credentials_are_an_error(run: Run, tmp_path: Path) -> None:

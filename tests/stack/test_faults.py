@@ -17,7 +17,7 @@ from typing import Any
 import boto3
 import pytest
 
-from .conftest import AWS, PORTS, ROOT
+from .conftest import AWS, PORTS
 from .site import (
     MOMENTS,
     RULE,
@@ -195,7 +195,6 @@ def test_a_lost_connection_a_restarted_engine_and_five_interrupted_runs_are_heal
 def delete_connection() -> None:
     """Delete the connection through Airbyte's public API, as somebody in a browser would."""
     base = f"http://127.0.0.1:{PORTS['airbyte']}/api/public/v1"
-    secret = (ROOT / ".secrets/local/airbyte_client").read_text().strip()
 
     def call(method: str, path: str, body: Any = None, token: str = "") -> Any:
         request = urllib.request.Request(
@@ -208,7 +207,7 @@ def delete_connection() -> None:
             text = response.read()
         return json.loads(text) if text else None
 
-    login = {"client_id": "retailflow", "client_secret": secret, "grant-type": "client_credentials"}
+    login = json.loads(docker("exec", "retailflow-airbyte", "/opt/airbyte/install.sh", "credentials"))
     token = call("POST", "applications/token", login)["access_token"]
     (connection,) = call("GET", "connections", token=token)["data"]
     call("DELETE", f"connections/{connection['connectionId']}", token=token)

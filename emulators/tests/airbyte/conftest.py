@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from retailflow_emulators.airbyte.api import create_app
 from retailflow_emulators.airbyte.connectors import CATALOG, Connector
+from retailflow_emulators.airbyte.credentials import Credentials
 from retailflow_emulators.airbyte.settings import Settings
 from retailflow_emulators.airbyte.workers import Connectors
 from retailflow_emulators.snowflake.testing import EmulatedSnowflake, private_key
@@ -78,14 +80,13 @@ def wait_for(what: Callable[[], Any], seconds: float = 180) -> Any:
 class Client:
     """The public API as a test speaks it."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, credentials: Credentials) -> None:
+        self.url, self.credentials = url, credentials
         self.http = httpx.Client(base_url=f"{url}/api/public/v1", timeout=60)
         self.login()
 
     def login(self) -> None:
-        credentials = {"client_id": "tester", "client_secret": "the secret of tester"}
-        answer = self.http.post("/applications/token", json=credentials)
+        answer = self.http.post("/applications/token", json=asdict(self.credentials))
         self.http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
     def call(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
@@ -160,8 +161,6 @@ class Server:
     def __init__(self, data_dir: Path, connectors: Connectors, **settings: Any) -> None:
         self.port = free_port()
         self.settings = Settings(
-            client_id="tester",
-            client_secret="the secret of tester",
             host="127.0.0.1",
             port=self.port,
             data_dir=data_dir,
@@ -178,7 +177,7 @@ class Server:
         self._thread = threading.Thread(target=self._uvicorn.run)
         self._thread.start()
         wait_for(lambda: self._uvicorn.started)
-        self.client = Client(f"http://127.0.0.1:{self.port}")
+        self.client = Client(f"http://127.0.0.1:{self.port}", Credentials.read(self.settings.data_dir))
 
     def stop(self) -> None:
         self.client.http.close()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +17,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from .conftest import Client, Server
+from retailflow_emulators.airbyte.credentials import Credentials
+
+from .conftest import SOURCE_PATH, Client, Server
 
 STREAM = {"name": "things", "syncMode": "incremental_deduped_history"}
 
@@ -59,7 +65,7 @@ def test_tokens_expire_and_wrong_credentials_get_none(make_server: Callable[...,
     assert client.http.get("/workspaces").status_code == 200
     time.sleep(1.2)
     assert problem(client.http.get("/workspaces"))[0] == 401
-    wrong = {"client_id": "tester", "client_secret": "guess"}
+    wrong = {"client_id": client.credentials.client_id, "client_secret": "guess"}
     assert problem(client.http.post("/applications/token", json=wrong))[0] == 401
     client.login()
     assert client.http.get("/workspaces").status_code == 200
@@ -71,6 +77,23 @@ def test_a_token_outlives_a_restart_but_not_another_secret(server: Server) -> No
     server.stop()
     server.start()
     assert httpx.get(url, headers=header).status_code == 200
+
+
+def test_the_credentials_are_its_own_and_only_its_command_prints_them(server: Server, tmp_path: Path) -> None:
+    folder = server.settings.data_dir
+    command = [sys.executable, "-m", "retailflow_emulators.airbyte.credentials"]
+
+    def printed(data_dir: Path) -> subprocess.CompletedProcess[str]:
+        environment = {"PYTHONPATH": SOURCE_PATH, "EMBEDDED_AIRBYTE_DATA_DIR": str(data_dir)}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert json.loads(printed(folder).stdout) == asdict(server.client.credentials)
+    assert (folder / "credentials.json").stat().st_mode & 0o777 == 0o600
+    other = Credentials.ensure(tmp_path / "other")
+    assert other.client_id != server.client.credentials.client_id
+    assert other.client_secret != server.client.credentials.client_secret
+    early = printed(tmp_path / "nothing")
+    assert (early.returncode, early.stdout) == (1, "") and "has not made its credentials yet" in early.stderr
 
 
 def test_health_and_overview_are_open_and_say_what_this_is(client: Client, pair: tuple[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,7 @@ STREAM = {
 @pytest.fixture
 def sdk(client: Client) -> Iterator[airbyte_api.AirbyteAPI]:
     credentials = models.SchemeClientCredentials(
-        client_id="tester",
-        client_secret="the secret of tester",
+        **asdict(client.credentials),
         token_url=f"{client.url}/api/public/v1/applications/token",
     )
     with airbyte_api.AirbyteAPI(
@@ -118,8 +118,7 @@ def test_dagster_airbyte(client: Client, tmp_path: Path) -> None:
         rest_api_base_url=f"{client.url}/api/public/v1",
         configuration_api_base_url=f"{client.url}/api/v1",
         workspace_id=client.workspace,
-        client_id="tester",
-        client_secret="the secret of tester",
+        **asdict(client.credentials),
         poll_interval=0.1,
         request_max_retries=0,
     )

@@ -16,6 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
+from retailflow_emulators.airbyte.credentials import Credentials
+
 from .conftest import (
     HERE,
     SOURCE_PATH,
@@ -42,8 +44,6 @@ class Airbyte:
         self._environment = {
             **os.environ,
             "PYTHONPATH": SOURCE_PATH,
-            "EMBEDDED_AIRBYTE_CLIENT_ID": "tester",
-            "EMBEDDED_AIRBYTE_CLIENT_SECRET": "the secret of tester",
             "EMBEDDED_AIRBYTE_HOST": "127.0.0.1",
             "EMBEDDED_AIRBYTE_PORT": str(self._port),
             "EMBEDDED_AIRBYTE_DATA_DIR": str(folder / "data"),
@@ -51,7 +51,7 @@ class Airbyte:
             "EMBEDDED_AIRBYTE_TOKEN_LIFETIME": "86400",
         }
         self.start()
-        self.client = Client(f"http://127.0.0.1:{self._port}")
+        self.client = Client(f"http://127.0.0.1:{self._port}", Credentials.read(folder / "data"))
 
     def start(self) -> None:
         command = [sys.executable, str(HERE / "stepwise.py"), "server"]

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-SECRET = "0123456789abcdef-molecule"
 QUERY = Path(__file__).parents[2] / "shared/files/query.py"
 
 
@@ -18,7 +17,8 @@ class Airbyte:
 
     def __init__(self, host: Any) -> None:
         self._host = host
-        credentials = {"client_id": "retailflow", "client_secret": SECRET}
+        credentials = json.loads(host.check_output("/opt/airbyte/install.sh credentials"))
+        self.secret: str = credentials["client_secret"]
         self._token = ""
         self._token = self.call("POST", "public/v1/applications/token", credentials)["access_token"]
         (connection,) = self.call("GET", "public/v1/connections")["data"]
@@ -127,13 +127,13 @@ def test_killed_in_the_middle_and_repaired_by_the_next_sync(host: Any, airbyte: 
     assert source == target
 
 
-def test_the_page_says_what_it_is_and_secrets_are_nowhere(host: Any) -> None:
+def test_the_page_says_what_it_is_and_secrets_are_nowhere(host: Any, airbyte: Airbyte) -> None:
     page = host.check_output("curl -fsS http://localhost:8000/ || python3 -c %s", _GET)
     assert "embedded Airbyte" in page and "shop to lake" in page
     applied = host.file("/var/lib/retailflow/airbyte/applied.json")
     assert applied.mode == 0o600 and not applied.contains("shop-secret")
-    assert not host.file("/opt/airbyte/install.sh").contains(SECRET)
-    for secret in ("shop-secret", "lake-secret", SECRET):
+    assert not host.file("/opt/airbyte/install.sh").contains(airbyte.secret)
+    for secret in ("shop-secret", "lake-secret", airbyte.secret):
         assert secret not in host.check_output("docker logs airbyte 2>&1")
 
 

@@ -41,6 +41,7 @@ from .bodies import (
     Refresh,
 )
 from .connectors import Kind
+from .credentials import Credentials
 from .protocol import JsonObject
 from .service import Service, job_response
 from .settings import Settings
@@ -59,14 +60,14 @@ _Model = TypeVar("_Model", bound=Body)
 class Tokens:
     """Signed bearer tokens; they outlive a restart of the server, but not their time."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, credentials: Credentials, lifetime: int) -> None:
+        self._credentials, self._lifetime = credentials, lifetime
 
     def issue(self, client_id: str, client_secret: str) -> JsonObject:
-        expected = f"{self._settings.client_id}\n{self._settings.client_secret}"
+        expected = f"{self._credentials.client_id}\n{self._credentials.client_secret}"
         if not hmac.compare_digest(f"{client_id}\n{client_secret}".encode(), expected.encode()):
             raise ProblemError(401, "unauthorized", "client_id or client_secret is wrong")
-        lifetime = self._settings.token_lifetime
+        lifetime = self._lifetime
         claims = {"sub": client_id, "iat": int(time.time()), "exp": time.time() + lifetime}
         token = jwt.encode(claims, self._key, algorithm="HS256")
         return {"access_token": token, "token_type": "Bearer", "expires_in": lifetime}
@@ -82,7 +83,7 @@ class Tokens:
 
     @property
     def _key(self) -> str:
-        return f"embedded-airbyte-token-signing:{self._settings.client_secret}"
+        return f"embedded-airbyte-token-signing:{self._credentials.client_secret}"
 
 
 async def _json(request: Request) -> Any:
@@ -336,7 +337,7 @@ def _problem_response(problem: ProblemError) -> JSONResponse:
 def create_app(settings: Settings, connectors: Connectors | None = None) -> Starlette:
     """The whole server as an ASGI application."""
     service = Service(settings, connectors or Connectors())
-    tokens = Tokens(settings)
+    tokens = Tokens(Credentials.ensure(settings.data_dir), settings.token_lifetime)
     template = jinja2.Environment(autoescape=True).from_string(
         Path(__file__).with_name("overview.html").read_text(encoding="utf-8")
     )
@@ -346,7 +347,7 @@ def create_app(settings: Settings, connectors: Connectors | None = None) -> Star
         if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
             given = dict(parse_qsl(text))
             return JSONResponse(tokens.issue(given.get("client_id", ""), given.get("client_secret", "")))
-        given_json = await _body(request, _Credentials)
+        given_json = await _body(request, _TokenRequest)
         return JSONResponse(tokens.issue(given_json.client_id, given_json.client_secret))
 
     async def overview(_: Request) -> Response:
@@ -383,7 +384,7 @@ def create_app(settings: Settings, connectors: Connectors | None = None) -> Star
     )
 
 
-class _Credentials(Body):
+class _TokenRequest(Body):
     """Body of a token request; the names are those of RFC 6749."""
 
     model_config = ConfigDict(alias_generator=None, extra="ignore")

@@ -17,13 +17,10 @@ class SettingsError(Exception):
 class Settings:
     """All times in seconds.
 
-    Variables: EMBEDDED_AIRBYTE_CLIENT_ID and _CLIENT_SECRET (both required), _HOST, _PORT, _DATA_DIR,
-    _WORKSPACE (name of the one workspace), _TOKEN_LIFETIME, _JOB_TIMEOUT, _MAX_ATTEMPTS, _RETRY_DELAY,
-    _MAX_JOBS (how many run at once).
+    Variables: EMBEDDED_AIRBYTE_HOST, _PORT, _DATA_DIR, _WORKSPACE (name of the one workspace), _TOKEN_LIFETIME,
+    _JOB_TIMEOUT, _MAX_ATTEMPTS, _RETRY_DELAY, _MAX_JOBS (how many run at once).
     """
 
-    client_id: str
-    client_secret: str
     host: str = "0.0.0.0"
     port: int = 8000
     data_dir: Path = Path("/data")
@@ -38,7 +35,7 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Raises SettingsError."""
 
-        def text(name: str, default: str | None = None) -> str:
+        def text(name: str, default: str) -> str:
             value = environment.get(f"EMBEDDED_AIRBYTE_{name}", default)
             if not value:
                 raise SettingsError(f"set EMBEDDED_AIRBYTE_{name}")
@@ -53,8 +50,6 @@ class Settings:
             return int(value)
 
         return cls(
-            client_id=text("CLIENT_ID"),
-            client_secret=text("CLIENT_SECRET"),
             host=text("HOST", cls.host),
             port=number("PORT", cls.port),
             data_dir=Path(text("DATA_DIR", str(cls.data_dir))),
