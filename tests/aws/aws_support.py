@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 import pytest
 
+from hostile import HOSTILE
 from server_support import ROOT, free_port, process
 
 BIN = Path(sys.executable).parent
@@ -29,13 +30,26 @@ PARTS = (
     "terraform",
     "site.yml",
     "teardown.yml",
+    "tools",
 )
-CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
+# Not the inventory's own, so that whatever forgets to ask for it is found.
+REGION = "eu-central-1"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+# Regions, profiles and settings of other projects in the operator's shell, which must change nothing.
+_HOSTILE = {
+    name: value
+    for name, value in HOSTILE.items()
+    if name.startswith(("AWS_", "ANSIBLE_", "TF_", "PYTHON"))
+    # What an operator means for AWS, so it counts.
+    and name not in ("AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE", "AWS_CA_BUNDLE")
 }
+_PROFILES = """[default]
+region = us-west-2
+[profile somebody-else]
+region = us-west-2
+aws_access_key_id = AKIASOMEBODYELSE
+aws_secret_access_key = of-somebody-else
+"""
 _MOTO = ROOT / "images/moto"
 BUCKET = "retailflow-terraform-state"
 # An address that AWS would see; nothing is ever sent there.
@@ -78,28 +92,24 @@ class Site:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of an operator who confirms; none of the caller's own AWS settings reaches it."""
-        own = {
-            key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "TF_", "ANSIBLE_"))
-        }
+        """The environment of an operator who confirms, full of settings that are meant for something else."""
         return (
-            own
+            dict(os.environ)
+            | _HOSTILE
             | CREDENTIALS
             | {
-                "AWS_ENDPOINT_URL": self.url,
-                "ANSIBLE_CONFIG": str(self.root / "ansible.cfg"),
-                "ANSIBLE_HOME": str(self.root / ".state/ansible"),
-                "ANSIBLE_FORCE_COLOR": "false",
+                "AWS_CONFIG_FILE": str(self.root / ".state/profiles"),
                 "CONFIRM": "yes",
+                "TARGET": "aws",
                 "PATH": f"{BIN}:{os.environ['PATH']}",
             }
         )
 
-    def play(self, *arguments: str, **environment: str) -> Run:
-        """Run playbooks of the aws target."""
-        inventory = ["-i", "inventory/aws.aws_ec2.yml", "-i", "inventory/aws.yml"]
+    def run(self, *command: str, inside: dict[str, str] | None = None, **environment: str) -> Run:
+        """Run a command as make does, by tools/clean-env; `inside` is set past it."""
+        settings = {"AWS_ENDPOINT_URL": self.url, "AWS_EC2_METADATA_DISABLED": "true"} | (inside or {})
         done = subprocess.run(
-            [str(BIN / "ansible-playbook"), *inventory, *arguments],
+            ["tools/clean-env", "env", *(f"{key}={value}" for key, value in settings.items()), *command],
             cwd=self.root,
             env=self.environment | environment,
             stdin=subprocess.DEVNULL,
@@ -109,29 +119,22 @@ class Site:
         )
         return Run(done.returncode == 0, done.stdout + done.stderr)
 
-    def terraform(self, *arguments: str, **environment: str) -> Run:
-        """Run Terraform on this copy's configuration."""
-        settings = {
-            "TF_CLI_CONFIG_FILE": str(self.root / ".state/terraform.rc"),
-            "TF_DATA_DIR": str(self.root / ".state/aws/terraform"),
-            "CHECKPOINT_DISABLE": "1",
-        }
-        done = subprocess.run(
-            ["terraform", f"-chdir={self.root / 'terraform'}", *arguments],
-            env=self.environment | settings | environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        return Run(done.returncode == 0, done.stdout + done.stderr)
+    def play(self, *arguments: str, **environment: str) -> Run:
+        """Run playbooks of the aws target."""
+        inventory = ("-i", "inventory/aws.aws_ec2.yml", "-i", "inventory/aws.yml")
+        return self.run(sys.executable, "-m", "ansible", "playbook", *inventory, *arguments, **environment)
 
-    def client(self, service: str) -> Any:
+    def terraform(self, *arguments: str) -> Run:
+        """Run Terraform on this copy's configuration."""
+        data = {"TF_DATA_DIR": str(self.root / ".state/aws/terraform")}
+        return self.run("terraform", "-chdir=terraform", *arguments, inside=data)
+
+    def client(self, service: str, region: str = REGION) -> Any:
         """Return a client of the emulated API."""
         return boto3.client(
             service,
             endpoint_url=self.url,
-            region_name="us-east-1",
+            region_name=region,
             aws_access_key_id="test",
             aws_secret_access_key="test",
         )
@@ -153,10 +156,12 @@ def clone(folder: Path, url: str, snowflake_port: int) -> Site:
     if not settings.exists():  # Terraform would look for its provider in the network
         pytest.fail(f"{settings} is missing: `tools/machine terraform` writes it")
     shutil.copy(settings, folder / ".state/terraform.rc")
+    (folder / ".state/profiles").write_text(_PROFILES)
     # The zip's libraries are another test's business.
-    (folder / "requirements.txt").write_text("")
+    (folder / "lambda/requirements.txt").write_text("")
     (folder / "inventory/group_vars/aws/site.yml").write_text(
         f"""---
+retailflow_region: {REGION}
 retailflow_operator_cidr: {OPERATOR}
 retailflow_snowflake_account: retailflow
 retailflow_snowflake_host: 127.0.0.1
@@ -170,14 +175,12 @@ retailflow_terraform_backend: s3
 retailflow_terraform_backend_config:
   bucket: {BUCKET}
   key: retailflow.tfstate
-  region: us-east-1
+  region: {REGION}
   encrypt: "true"
   use_lockfile: "true"
   use_path_style: "true" # the emulated API has no names for buckets
 retailflow_build_images: false # an engine is another test's business, and the emulated ECR takes no image
-dagster_dbt_container_image: 123456789012.dkr.ecr.us-east-1.amazonaws.com/retailflow/dagster-dbt:1
-lambda_generator_requirements: {folder}/requirements.txt
-lambda_generator_cache_dir: {os.environ.get("UV_CACHE_DIR", ROOT / ".cache/uv")}
+dagster_dbt_container_image: 123456789012.dkr.ecr.{REGION}.amazonaws.com/retailflow/dagster-dbt:1
 retailflow_left_retries: 0 # the emulated API forgets at once
 retailflow_ssh_options: {{ProxyCommand: "false"}} # no packet goes to the addresses that the emulated API gives
 """

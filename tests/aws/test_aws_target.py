@@ -30,7 +30,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[aws_support.Site]
     with aws_support.moto(folder) as url, emulated_snowflake(folder) as snowflake:
         cloned = aws_support.clone(folder / "site", url, snowflake.port)
         s3 = cloned.client("s3")
-        s3.create_bucket(Bucket=aws_support.BUCKET)
+        where = {"LocationConstraint": aws_support.REGION}
+        s3.create_bucket(Bucket=aws_support.BUCKET, CreateBucketConfiguration=where)
         s3.put_bucket_versioning(Bucket=aws_support.BUCKET, VersioningConfiguration={"Status": "Enabled"})
         yield cloned
 
@@ -77,7 +78,11 @@ def test_the_state_is_in_the_bucket_and_nothing_is_to_do(
     site: aws_support.Site, made: aws_support.Run
 ) -> None:
     key = " ".join((site.root / ".secrets/aws/id_ed25519.pub").read_text().split()[:2])
-    variables = [f"-var=operator_cidr={aws_support.OPERATOR}", f"-var=public_key={key}"]
+    variables = [
+        f"-var=operator_cidr={aws_support.OPERATOR}",
+        f"-var=public_key={key}",
+        f"-var=region={aws_support.REGION}",
+    ]
     plan = site.terraform("plan", "-detailed-exitcode", "-input=false", *variables)
     assert plan.ok, plan.text
     objects = site.client("s3").list_objects_v2(Bucket=aws_support.BUCKET)["Contents"]
@@ -88,6 +93,19 @@ def test_the_state_is_in_the_bucket_and_nothing_is_to_do(
         path.read_text().strip() for path in (site.root / ".secrets/aws").iterdir() if path.suffix != ".pub"
     ]
     assert secrets and not [one for one in secrets if one[:64] in state or json.dumps(one)[1:-1] in state]
+
+
+def test_a_region_in_the_environment_changes_nothing(site: aws_support.Site, made: aws_support.Run) -> None:
+    """Profiles and variables of the shell name other regions; the inventory's is used by every client."""
+    regions = {one["RegionName"] for one in site.client("ec2").describe_regions()["Regions"]}
+    held = {}
+    for region in regions:
+        ec2 = site.client("ec2", region)
+        filters = [{"Name": "tag:Project", "Values": ["retailflow"]}]
+        queues = site.client("sqs", region).list_queues().get("QueueUrls", [])
+        held[region] = [*ec2.describe_instances(Filters=filters)["Reservations"], *queues]
+    assert [region for region, found in held.items() if found] == [aws_support.REGION]
+    assert f"AWS_REGION={aws_support.REGION}\n" in (site.root / ".env").read_text()
 
 
 def test_no_host_lacks_a_variable(site: aws_support.Site, made: aws_support.Run) -> None:
@@ -216,7 +234,9 @@ def test_teardown_takes_a_half_made_site_and_lists_what_it_cannot_know(
     (site.root / ".secrets/aws/id_ed25519.pub").unlink()
     stranger = ec2.create_vpc(CidrBlock="10.7.0.0/16")["Vpc"]["VpcId"]
     tags = [{"ResourceType": "volume", "Tags": [{"Key": "Project", "Value": "retailflow"}]}]
-    lost = ec2.create_volume(AvailabilityZone="us-east-1a", Size=8, TagSpecifications=tags)["VolumeId"]
+    lost = ec2.create_volume(AvailabilityZone=f"{aws_support.REGION}a", Size=8, TagSpecifications=tags)[
+        "VolumeId"
+    ]
 
     run = site.play("teardown.yml", CONFIRM="retailflow")
     assert not run.ok, "something is left"
