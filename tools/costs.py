@@ -29,8 +29,15 @@ def table() -> str:
     variables = ROOT / "inventory/group_vars"
     hosts = yaml.safe_load((variables / "all/network.yml").read_text())["network_hosts"]
     prices = yaml.safe_load((variables / "aws/prices.yml").read_text())["retailflow_prices"]
-    region = yaml.safe_load((variables / "all/main.yml").read_text())["retailflow_region"]
-    return "\n".join(preflight.cost_lines(hosts, prices, region)) + "\n"
+    common = yaml.safe_load((variables / "all/main.yml").read_text())
+    own = common | yaml.safe_load((variables / "aws/main.yml").read_text())
+    snowflake = {
+        "size": own["retailflow_snowflake_warehouse_size"],
+        "auto_suspend": own["retailflow_snowflake_auto_suspend"],
+        "warehouses": len({one["warehouse"] for one in own["retailflow_snowflake_users"].values()}),
+        "cycle_minutes": own["retailflow_cycle_minutes"],
+    }
+    return "\n".join(preflight.cost_lines(hosts, prices, own["retailflow_region"], snowflake)) + "\n"
 
 
 def rendered() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,12 @@ options:
   hosts: {description: "The hosts by role, each with C(instance_type) and C(volume_gb)", type: dict, required: true}
   operator_cidr: {description: The network that may log in., type: str, required: true}
   prices: {description: "The price table, see inventory/group_vars/aws/prices.yml", type: dict, required: true}
+  snowflake:
+    description: >-
+      What Snowflake's warehouses do: C(size), C(auto_suspend) in seconds, C(warehouses) (their number) and C(cycle_minutes); left
+      out, their cost is.
+    type: dict
+    default: {}
   concurrency: {description: Lambda invocations that will be reserved., type: int, default: 0}
   bucket: {description: Bucket of Terraform's state; empty where it is a file., type: str, default: ""}
 extends_documentation_fragment:
@@ -63,6 +70,8 @@ IMAGE = "debian-12-amd64-*"
 VCPUS = ("ec2", "L-1216C47A", "vCPUs of running standard instances")
 ADDRESSES = ("ec2", "L-0263D0A3", "elastic addresses")
 VPCS = ("vpc", "L-F678F1CE", "VPCs")
+BILLED_SECONDS = 60.0  # of a warehouse that woke, at least
+SUSPEND_LOOKS = 30.0  # seconds between two looks at whether a warehouse is idle for long enough
 LAMBDA_KEPT = 10  # invocations that AWS keeps for functions that reserve none
 
 
@@ -83,9 +92,32 @@ def check_cidr(cidr: str) -> list[str]:
     return []
 
 
-def cost_lines(hosts: dict[str, Any], prices: dict[str, Any], region: str) -> list[str]:
-    """Return the monthly cost as lines of text, the last two the total and the date of the prices."""
-    rows: list[tuple[str, float]] = []
+def credits_a_month(warehouse: dict[str, Any], meter: dict[str, Any], hours: float) -> tuple[float, float]:
+    """Return the least and the most credits that a month of cycles uses.
+
+    A warehouse is billed by the second from when it wakes, at least a minute, and while it waits for AUTO_SUSPEND, which is
+    looked at every half a minute. https://docs.snowflake.com/en/user-guide/cost-understanding-compute
+    ``warehouse``: C(size), C(auto_suspend) (seconds, 0 for never), C(warehouses), C(cycle_minutes). ``meter``: C(credits_an_hour)
+    by size and, as pairs of least and most, C(cycle_seconds), C(other_wakes_a_day) and C(other_seconds).
+    """
+    count, cycle = int(warehouse["warehouses"]), float(warehouse["cycle_minutes"]) * 60
+    suspend = float(warehouse["auto_suspend"]) or math.inf
+    found = []
+    for bound, late in ((0, 0.0), (1, SUSPEND_LOOKS)):
+        idle = suspend + late
+        awake = count * min(cycle, max(BILLED_SECONDS, meter["cycle_seconds"][bound] / count + idle))
+        free = 1 - awake / (count * cycle)  # an hourly look at tables finds the warehouse awake otherwise
+        other = max(BILLED_SECONDS, meter["other_seconds"][bound] + min(idle, 3600))
+        hourly = awake * 3600 / cycle + free * other * meter["other_wakes_a_day"][bound] / 24
+        found.append(hourly / 3600 * meter["credits_an_hour"][warehouse["size"].upper()] * hours)
+    return found[0], found[1]
+
+
+def cost_lines(
+    hosts: dict[str, Any], prices: dict[str, Any], region: str, snowflake: dict[str, Any] | None = None
+) -> list[str]:
+    """Return the monthly cost, the least and the most, as lines of text; the last two are the sum and the date of the prices."""
+    rows: list[tuple[str, float, float]] = []
     unknown = []
     hours = float(prices["hours_a_month"])
     for role, host in hosts.items():
@@ -93,18 +125,32 @@ def cost_lines(hosts: dict[str, Any], prices: dict[str, Any], region: str) -> li
         hourly = prices["instance_hour"].get(kind)
         if hourly is None:
             unknown.append(kind)
-            rows.append((f"{role}: {kind}, not in the price table", 0.0))
+            rows.append((f"{role}: {kind}, not in the price table", 0.0, 0.0))
         else:
-            rows.append((f"{role}: {kind}", hourly * hours))
+            rows.append((f"{role}: {kind}", hourly * hours, hourly * hours))
     gigabytes = sum(host["volume_gb"] for host in hosts.values())
-    rows.append((f"{gigabytes} GB of gp3", gigabytes * prices["disk_gb_month"]))
-    rows.append((f"{len(hosts)} public addresses", len(hosts) * prices["address_hour"] * hours))
-    rows += [(one["what"], float(one["month"])) for one in prices["other"]]
-    total = sum(amount for _, amount in rows)
-    rows.append(("together" + (", at least" if unknown else ""), total))
+    same = [(f"{gigabytes} GB of gp3", gigabytes * prices["disk_gb_month"])]
+    same.append((f"{len(hosts)} public addresses", len(hosts) * prices["address_hour"] * hours))
+    same += [(one["what"], float(one["month"])) for one in prices["other"]]
+    rows += [(what, amount, amount) for what, amount in same]
+    if snowflake:
+        meter = prices["snowflake"]
+        if snowflake["size"].upper() in meter["credits_an_hour"]:
+            least, most = credits_a_month(snowflake, meter, hours)
+            what = f"Snowflake: {least:.0f} to {most:.0f} credits, a cycle every {snowflake['cycle_minutes']} minutes"
+            rows.append((what, least * meter["credit"], most * meter["credit"]))
+        else:
+            unknown.append(snowflake["size"])
+            rows.append(
+                (f"Snowflake: a warehouse of the size {snowflake['size']}, not in the price table", 0.0, 0.0)
+            )
+    total = [sum(row[bound] for row in rows) for bound in (1, 2)]  # type: ignore[misc]
+    rows.append(("together" + (", at least" if unknown else ""), total[0], total[1]))
     where = prices["region"] + ("" if prices["region"] == region else f", not of {region}")
-    return [f"{amount:>10.2f}  {what}" for what, amount in rows] + [
-        f"{prices['currency']} a month, prices of {where}, as of {prices['as_of']}"
+    return [
+        f"{'least':>10} {'most':>10}",
+        *(f"{least:>10.2f} {most:>10.2f}  {what}" for what, least, most in rows),
+        f"{prices['currency']} a month, prices of {where}, as of {prices['as_of']}",
     ]
 
 
@@ -286,6 +332,7 @@ def main() -> None:
             "hosts": {"type": "dict", "required": True},
             "operator_cidr": {"type": "str", "required": True},
             "prices": {"type": "dict", "required": True},
+            "snowflake": {"type": "dict", "default": {}},
             "concurrency": {"type": "int", "default": 0},
             "bucket": {"type": "str", "default": ""},
         },
@@ -317,7 +364,7 @@ def main() -> None:
         module.fail_json(
             msg="Nothing was changed. " + "; ".join(account.problems) + ".", problems=account.problems
         )
-    costs = cost_lines(params["hosts"], params["prices"], account.region)
+    costs = cost_lines(params["hosts"], params["prices"], account.region, params["snowflake"])
     module.exit_json(
         changed=False,
         account=who["Account"],

@@ -61,23 +61,69 @@ def test_any_other_network_is_refused_with_the_reason(cidr: str, reason: str) ->
     assert reason in problem
 
 
+METER: dict[str, Any] = {
+    "credit": 2.0,
+    "credits_an_hour": {"XSMALL": 1, "SMALL": 2},
+    "cycle_seconds": [60, 240],
+    "other_wakes_a_day": [0, 0],
+    "other_seconds": [5, 30],
+}
+WAREHOUSE = {"size": "XSMALL", "auto_suspend": 60, "warehouses": 1, "cycle_minutes": 30}
+
+
 def test_the_cost_is_added_up() -> None:
-    lines = preflight.cost_lines(HOSTS, PRICES, "us-east-1")
-    assert [line.strip() for line in lines] == [
-        "4.00  db: t3.medium",
-        "2.00  web_app: t3.small",
-        "4.00  40 GB of gp3",
-        "2.00  2 public addresses",
-        "0.50  a queue",
-        "12.50  together",
+    lines = preflight.cost_lines(HOSTS, PRICES | {"snowflake": METER}, "us-east-1", WAREHOUSE)
+    assert [" ".join(line.split()) for line in lines] == [
+        "least most",
+        "4.00 4.00 db: t3.medium",
+        "2.00 2.00 web_app: t3.small",
+        "4.00 4.00 40 GB of gp3",
+        "2.00 2.00 2 public addresses",
+        "0.50 0.50 a queue",
+        "13.33 36.67 Snowflake: 7 to 18 credits, a cycle every 30 minutes",
+        "25.83 49.17 together",
         "USD a month, prices of us-east-1, as of 2020-01",
     ]
+    assert "Snowflake" not in "".join(preflight.cost_lines(HOSTS, PRICES, "us-east-1")), (
+        "where it is left out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "meter", "least", "most"),
+    [
+        # Twice an hour, a minute of work and a minute until it is suspended; at most four minutes, one, and half a one.
+        ({}, {}, 2 * 120, 2 * 330),
+        ({"cycle_minutes": 60}, {}, 120, 330),
+        ({"cycle_minutes": 1}, {}, 3600, 3600),  # never idle for long enough
+        ({"cycle_minutes": 5}, {}, 12 * 120, 3600),
+        ({"size": "small"}, {}, 2 * 2 * 120, 2 * 2 * 330),
+        ({"warehouses": 2}, {}, 2 * 2 * 90, 2 * 2 * 210),  # the work is shared, the wait is not
+        ({"auto_suspend": 0}, {}, 3600, 3600),  # never suspended
+        ({"auto_suspend": 1}, {"cycle_seconds": [1, 10]}, 2 * 60, 2 * 60),  # at least a minute
+        (
+            {},
+            {"cycle_seconds": [0, 0], "other_wakes_a_day": [24, 24]},
+            120 + 65 * 58 / 60,
+            180 + 120 * 57 / 60,
+        ),
+    ],
+)
+def test_credits_are_those_of_snowflakes_meter(
+    changes: dict[str, Any], meter: dict[str, Any], least: float, most: float
+) -> None:
+    found = preflight.credits_a_month(WAREHOUSE | changes, METER | meter, hours=10)
+    assert found == pytest.approx((least / 360, most / 360))
 
 
 def test_what_the_table_does_not_know_is_said() -> None:
     hosts = HOSTS | {"big": {"instance_type": "x9.huge", "volume_gb": 0}}
     lines = preflight.cost_lines(hosts, PRICES, "eu-west-1")
     assert any("x9.huge, not in the price table" in line for line in lines)
+    odd = preflight.cost_lines(
+        HOSTS, PRICES | {"snowflake": METER}, "us-east-1", WAREHOUSE | {"size": "X6LARGE"}
+    )
+    assert odd[-2].endswith("together, at least") and "X6LARGE, not in the price table" in odd[-3]
     assert lines[-2].endswith("together, at least")
     assert "prices of us-east-1, not of eu-west-1" in lines[-1]
 
