@@ -171,6 +171,7 @@ snowflake_access: false # the emulated one keeps no users
 snowflake_admin_user: admin
 snowflake_admin_password: accepts-anything
 ecs_agent_package_checksum: sha256:{"0" * 64}
+airbyte_bash_installer_abctl_checksums: {{amd64: {"0" * 64}}}
 retailflow_terraform_backend: s3
 retailflow_terraform_backend_config:
   bucket: {BUCKET}

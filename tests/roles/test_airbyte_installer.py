@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from airbyte_support import DEFAULTS, NEED, VERSION, executable, render, stand_ins
+from airbyte_support import CHECKSUM, DEFAULTS, NEED, VERSION, executable, render, stand_ins
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -63,6 +64,16 @@ def run(tmp_path: Path) -> Run:
     return call
 
 
+def fetch_call(call: str) -> str:
+    """Return how the archive of the release is fetched, into the folder that this call names."""
+    name = (
+        f"abctl-{VERSION}-linux-{'arm64' if platform.machine() in ('aarch64', 'arm64') else 'amd64'}.tar.gz"
+    )
+    output = call.split(" --output ")[-1].split(" ")[0]
+    url = f"{DEFAULTS['airbyte_bash_installer_abctl_url']}/{VERSION}/{name}"
+    return f"curl --fail --silent --show-error --location --output {output} {url}"
+
+
 def install_call(folder: Path, *more: str) -> str:
     """Return how abctl is told to install."""
     chart = DEFAULTS["airbyte_bash_installer_chart_version"]
@@ -88,8 +99,7 @@ def test_install_fetches_the_pinned_release_and_leaves_the_stamp_that_the_role_l
     result = run("install")
     assert result.returncode == 0, result.stderr
     assert calls() == [
-        "curl -LsfS https://get.airbyte.com",
-        f"release {VERSION}",
+        fetch_call(calls()[0]),
         install_call(tmp_path, "--low-resource-mode"),
     ]
     script = (tmp_path / "opt/install.sh").read_bytes()
@@ -112,8 +122,10 @@ def test_again_keeps_the_release_and_lets_abctl_decide(
 def test_another_release_is_replaced(run: Run, calls: Callable[[], list[str]]) -> None:
     run("install")
     before = len(calls())
-    assert run("install", STUB_ABCTL_VERSION="v0.1.0").returncode == 0
-    assert calls()[before:][:2] == ["curl -LsfS https://get.airbyte.com", f"release {VERSION}"]
+    assert run("install", STUB_ABCTL_VERSION="v0.1.0").returncode == 1, (
+        "the archive still holds the other one"
+    )
+    assert calls()[before] == fetch_call(calls()[before])
 
 
 @pytest.mark.parametrize(
@@ -212,7 +224,27 @@ def test_its_own_installation_may_hold_the_port(
 
 def test_without_the_way_to_the_release_it_says_so(run: Run, tmp_path: Path) -> None:
     assert run("install", STUB_CURL_RC="6").returncode == 1
-    assert "must reach get.airbyte.com" in (tmp_path / "opt/install.sh.log").read_text(encoding="utf-8")
+    assert "must reach https://github.com/" in (tmp_path / "opt/install.sh.log").read_text(encoding="utf-8")
+
+
+def test_a_release_with_another_checksum_is_not_run(
+    run: Run, calls: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "stubs/kept/abctl.tar.gz").write_bytes(b"another release")
+    assert run("install").returncode == 1
+    log = (tmp_path / "opt/install.sh.log").read_text(encoding="utf-8")
+    assert f"has the checksum {hashlib.sha256(b'another release').hexdigest()}, not {CHECKSUM}" in log
+    assert not (tmp_path / "stubs/abctl").exists() and len(calls()) == 1
+
+
+@pytest.mark.parametrize("checksums", [{}, {"arm": CHECKSUM}, {"amd64": "", "arm64": ""}])
+def test_without_a_checksum_nothing_is_fetched(
+    checksums: dict[str, str], run: Run, calls: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    render("abctl", tmp_path, airbyte_bash_installer_abctl_checksums=checksums)
+    result = run("install")
+    assert result.returncode == 1 and "nothing was installed: set" in result.stderr
+    assert "airbyte_bash_installer_abctl_checksums." in result.stderr and calls() == []
 
 
 def test_a_failed_install_collects_events_and_the_next_one_completes(run: Run, tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ Each stand-in writes down in the file $CALLS how it was called.
 
 from __future__ import annotations
 
+import hashlib
+import io
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +36,12 @@ esac
 STUBS = {
     "nproc": '#!/usr/bin/env bash\necho "${STUB_CPUS:-2}"\n',
     "ss": '#!/usr/bin/env bash\n[[ "$*" != *"sport = :8000"* ]] || printf "%b" "${STUB_LISTENS:-}"\n',
-    # get.airbyte.com answers with a script that installs the release RELEASE_TAG.
+    # Answers with the archive of the release.
     "curl": RECORD
     + """
 [ "${STUB_CURL_RC:-0}" -eq 0 ] || exit "$STUB_CURL_RC"
-cat <<'SCRIPT'
-echo "release $RELEASE_TAG" >> "$CALLS"
-cp "$STUBS/kept/abctl" "$STUBS/abctl"
-SCRIPT
+while [ "$1" != --output ]; do shift; done
+cp "$STUBS/kept/abctl.tar.gz" "$2"
 """,
     "docker": RECORD
     + """
@@ -55,6 +56,19 @@ esac
 """,
 }
 
+
+def _archive() -> bytes:
+    """abctl in the archive of a release, in a folder of its own."""
+    text, buffer = ABCTL.encode(), io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        entry = tarfile.TarInfo(f"abctl-{VERSION}-linux/abctl")
+        entry.size, entry.mode = len(text), 0o755
+        archive.addfile(entry, io.BytesIO(text))
+    return buffer.getvalue()
+
+
+ARCHIVE = _archive()
+CHECKSUM = hashlib.sha256(ARCHIVE).hexdigest()
 NEED = {"cpus": 2, "memory_mb": 1, "disk_mb": 1}
 
 
@@ -79,7 +93,9 @@ def render(distribution: str, folder: Path, **changed: Any) -> Path:
             "ansible_managed": "Ansible managed",
             "airbyte_bash_installer_dir": str(folder / "opt"),
             "airbyte_bash_installer_state_dir": str(folder / "state"),
+            "airbyte_bash_installer_abctl_checksums": {"amd64": CHECKSUM, "arm64": CHECKSUM},
             "__airbyte_bash_installer_need": NEED,
+            "__airbyte_bash_installer_bin_dir": str(folder / "stubs"),
         }
         | changed
     )
@@ -91,4 +107,5 @@ def stand_ins(folder: Path) -> None:
     """Write them into a folder for PATH; abctl is among them only when the installer has fetched it."""
     for name, text in STUBS.items():
         executable(folder / name, text)
-    executable(folder / "kept/abctl", ABCTL)
+    (folder / "kept").mkdir()
+    (folder / "kept/abctl.tar.gz").write_bytes(ARCHIVE)
