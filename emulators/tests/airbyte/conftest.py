@@ -13,8 +13,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -185,12 +185,26 @@ class Server:
         self._thread.join()
 
 
+@pytest.fixture(scope="session")
+def forked() -> Iterator[Sequence[Connector]]:
+    """The connectors, as processes that start at once; see forked.py."""
+    with tempfile.TemporaryDirectory() as folder:  # short: the path of a socket has at most 107 characters
+        program, path = str(HERE / "forked.py"), f"{folder}/socket"
+        environment = {**os.environ, "PYTHONPATH": SOURCE_PATH}
+        process = subprocess.Popen([sys.executable, program, "serve", path], env=environment)
+        wait_for(Path(path).exists)
+        lean = (sys.executable, "-I", "-S", program, "run", path)
+        yield [replace(one, command=(*lean, one.kind)) for one in CATALOG]
+        process.kill()
+        process.wait()
+
+
 @pytest.fixture
-def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+def make_server(tmp_path: Path, forked: Sequence[Connector]) -> Iterator[Callable[..., Server]]:
     servers: list[Server] = []
 
     def make(**settings: Any) -> Server:
-        servers.append(Server(tmp_path / "data", Connectors([*CATALOG, *FAKES]), **settings))
+        servers.append(Server(tmp_path / "data", Connectors([*forked, *FAKES]), **settings))
         return servers[-1]
 
     yield make
