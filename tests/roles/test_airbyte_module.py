@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -48,6 +49,9 @@ class Airbyte:
         self.tokens = 0
         self.valid_for = 10**6  # requests that a token serves
         self.answer_first: list[int] = []  # statuses of the next answers, before anything works
+        self.jobs: list[dict[str, Any]] = []  # the newest first
+        self.failure = ""  # of the newest
+        self.versions = {"source": "3.7.0", "destination": "4.0.33"}
         self.requests = 0
         self.waits: list[float] = []  # seconds between two tries
 
@@ -96,6 +100,15 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(401, {"detail": "expired"})
         if path == ["workspaces"]:
             return self.answer(200, {"data": me.workspaces})
+        if path == ["jobs"]:
+            assert parse_qs(url.query)["limit"] == ["1"]
+            return self.answer(200, {"data": me.jobs[:1]})
+        if url.path == "/api/v1/jobs/get":
+            failures = [{"externalMessage": me.failure}]
+            return self.answer(200, {"attempts": [{"attempt": {"failureSummary": {"failures": failures}}}]})
+        if found := re.fullmatch("/api/v1/actor_definition_versions/get_for_(.*)", url.path):
+            assert body[f"{found[1]}Id"] in me.objects[f"{found[1]}s"]
+            return self.answer(200, {"dockerImageTag": me.versions[found[1]]})
         kind, items = path[0], me.objects[path[0]]
         if self.command == "GET":
             query = parse_qs(url.query)
@@ -141,6 +154,7 @@ def parameters(airbyte: Airbyte, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "sources": [SOURCE],
         "destinations": [DESTINATION],
         "connections": [CONNECTION],
+        "slot_replaced": [],
         "state_file": str(tmp_path / "applied.json"),
         "timeout": 5,
         "retries": 3,
@@ -233,20 +247,67 @@ def test_writes_only_what_differs(
 def test_a_connection_that_was_made_again_is_named_until_it_is_refreshed(
     airbyte: Airbyte, parameters: dict[str, Any]
 ) -> None:
-    assert module.run(parameters, False)["made_again"] == [], "the first time there are no older rows"
-    assert module.run(parameters, False)["made_again"] == []
+    assert module.run(parameters, False)["read_again"] == [], "the first time there are no older rows"
+    assert module.run(parameters, False)["read_again"] == []
     del airbyte.objects["connections"]["connection-0"]
     airbyte.objects["connections"]["unrelated"] = {"name": "other", "connectionId": "unrelated"}
-    assert module.run(parameters, True)["made_again"] == [], "check mode makes none"
-    assert module.run(parameters, False)["made_again"] == ["shop to lake"]
-    assert module.run(parameters, False)["made_again"] == ["shop to lake"], "an interrupted run is repeated"
+    assert module.run(parameters, True)["read_again"] == [], "check mode makes none"
+    assert module.run(parameters, False)["read_again"] == ["shop to lake"]
+    assert module.run(parameters, False)["read_again"] == ["shop to lake"], "an interrupted run is repeated"
     Applied(parameters["state_file"]).remember_connection("shop to lake", "connection-1")
-    assert module.run(parameters, False)["made_again"] == []
+    assert module.run(parameters, False)["read_again"] == []
     airbyte.objects["connections"]["by hand"] = {
         **airbyte.objects["connections"].pop("connection-1"),
         "connectionId": "by hand",
     }
-    assert module.run(parameters, False)["made_again"] == ["shop to lake"], "whoever made it"
+    assert module.run(parameters, False)["read_again"] == ["shop to lake"], "whoever made it"
+
+
+def test_a_connection_whose_slot_was_lost_is_read_again(airbyte: Airbyte, parameters: dict[str, Any]) -> None:
+    lost = {**parameters, "slot_replaced": ["shop to lake", "other"]}
+    assert module.run(lost, False)["read_again"] == [], "it has not been read yet"
+    airbyte.jobs = [{"jobId": 7, "status": "succeeded"}]
+    assert module.run(parameters, False)["read_again"] == []
+    assert module.run(lost, False)["read_again"] == ["shop to lake"]
+    assert module.run(lost, True)["read_again"] == []
+    airbyte.jobs.insert(0, {"jobId": 8, "status": "failed"})
+    for failure, again in (
+        ("Replication slot 'airbyte' is not valid: wal_status = 'lost', invalidation_reason = 'null'.", True),
+        ("Replication slot 'airbyte' not found using the query: SELECT", False),
+        ("Replication slot 'airbyte' has advanced beyond the source's state LSN.", False),
+        ("connection refused", False),
+    ):
+        airbyte.failure = failure
+        assert module.run(parameters, False)["read_again"] == (["shop to lake"] if again else []), failure
+    airbyte.jobs.insert(0, {"jobId": 9, "status": "succeeded"})
+    assert module.run(parameters, False)["read_again"] == [], "it was refreshed since"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "fits"),
+    [
+        ("4", "4.0.33", True),
+        ("4.0.33", "4.0.33", True),
+        ("4", "4-rc.1", True),
+        ("", "5.1.0", True),
+        ("4", "5.0.1", False),
+        ("4", "40.0.1", False),
+        ("4.0.33", "4.0.3", False),
+        ("4.0.3", "4.0.33", False),
+    ],
+)
+def test_a_connector_of_another_version_is_refused_before_a_connection_is_made(
+    airbyte: Airbyte, parameters: dict[str, Any], wanted: str, found: str, fits: bool
+) -> None:
+    airbyte.versions["destination"] = found
+    declared = {**parameters, "destinations": [{**DESTINATION, "version": wanted}]}
+    if fits:
+        assert module.run(declared, False)["connections"] == {"shop to lake": "connection-0"}
+        return
+    with pytest.raises(AirbyteError, match=f"runs version {re.escape(found)} of the .* {wanted} is declared"):
+        module.run(declared, False)
+    assert airbyte.objects["connections"] == {}
+    assert len(module.run({**declared, "state_file": f"{parameters['state_file']}2"}, True)["actions"]) > 0
 
 
 def test_check_mode_on_an_empty_airbyte(airbyte: Airbyte, parameters: dict[str, Any]) -> None:

@@ -85,3 +85,34 @@ def test_slots_and_publications_are_dropped_and_their_reader_is_disconnected(
         )
         assert cursor.fetchall() == [("other",), ("other",)]
         connection.close()
+
+
+def test_a_lost_slot_is_made_again_and_named_and_a_missing_one_only_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted = {"database": "postgres", "name": "airbyte", "plugin": "pgoutput"}
+
+    def setup(check_mode: bool = False) -> tuple[list[str], list[str]]:
+        params = {"socket_dir": "127.0.0.1", "admin_user": postgres.ADMIN, "admin_password": "secret"}
+        made = Setup({**params, "roles": [], "databases": [], "schemas": [], "slots": [wanted]}, check_mode)
+        made.run()
+        return [action for action in made.actions if "slot" in action], made.slots_replaced
+
+    with postgres.server() as port:
+        monkeypatch.setenv("PGPORT", str(port))
+        connection = psycopg2.connect(host="127.0.0.1", user=postgres.ADMIN, dbname="postgres")
+        connection.autocommit = True
+        cursor = connection.cursor()
+        assert setup() == (["create slot airbyte"], [])
+        assert setup() == ([], [])
+        for statement in (
+            "alter system set max_slot_wal_keep_size = '1MB'",
+            "select pg_reload_conf()",
+            *("select pg_logical_emit_message(true, 'fill', 'x'); select pg_switch_wal()", "checkpoint") * 4,
+        ):
+            cursor.execute(statement)
+        lost = (["drop slot airbyte, which is lost", "create slot airbyte"], ["airbyte"])
+        assert setup(check_mode=True) == lost
+        assert setup() == lost
+        assert setup() == ([], [])
+        connection.close()

@@ -46,7 +46,6 @@ class Pipe:
         postgres.execute(f"create publication everything {publication}")
         postgres.execute(f"select pg_create_logical_replication_slot('{self.slot}', 'pgoutput')")
         replication = {"method": "CDC", "publication": "everything", "replication_slot": self.slot}
-        replication["invalid_cdc_cursor_position_behavior"] = "Re-sync data"
         self.config = {
             **postgres.configuration,
             "schemas": ["public"],

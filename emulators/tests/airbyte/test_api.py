@@ -290,3 +290,15 @@ def test_what_json_does_not_know_is_refused(client: Client) -> None:
         "body: not valid JSON: NaN is not a JSON number",
     )
     assert client.call("GET", "/sources")["data"] == []
+
+
+def test_an_actor_tells_the_version_of_its_connector(client: Client) -> None:
+    source = client.actor("source", "fake", {"rows": 1})
+    answer = client.http.post(
+        f"{client.url}/api/v1/actor_definition_versions/get_for_source", json={"sourceId": source}
+    )
+    assert (answer.status_code, answer.json()["dockerImageTag"]) == (200, "0.0.0")
+    answer = client.http.post(
+        f"{client.url}/api/v1/actor_definition_versions/get_for_destination", json={"destinationId": source}
+    )
+    assert answer.status_code == 404

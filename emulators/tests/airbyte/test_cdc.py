@@ -62,7 +62,6 @@ class Shop:
             "publication": "shop",
             "replication_slot": self.slot,
             "heartbeat_action_query": "update heartbeat set at = now()",
-            "invalid_cdc_cursor_position_behavior": "Re-sync data",
             **more,
         }
         self.config = {**postgres.configuration, "replication_method": method}
@@ -306,34 +305,32 @@ def lose(shop: Shop, how: str) -> None:
         assert status == [("lost",)]
 
 
-@pytest.mark.parametrize("how", ["dropped", "dropped and made again", "overrun"])
-def test_a_lost_slot_is_answered_with_a_refresh(shop: Shop, how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("dropped", "not found"),
+        ("dropped and made again", "has advanced beyond the source's state LSN"),
+        ("overrun", "is not valid: wal_status = 'lost'"),
+    ],
+)
+def test_a_lost_slot_is_an_error_until_it_is_made_again_and_refreshed(
+    shop: Shop, how: str, words: str
+) -> None:
     shop.insert(1, 100)
     shop.sync()
     shop.postgres.execute("delete from sales where order_id <= 10")
-    if how != "overrun":  # what happened in between is in no log any more
-        lose(shop, how)
-        shop.postgres.execute("update sales set city = 'unseen' where order_id = 11")
-    else:
-        shop.postgres.execute("update sales set city = 'unseen' where order_id = 11")
-        lose(shop, how)
-    job = shop.sync()
-    assert len(job["failures"]) == 1 and "is read again from the start" in job["failures"][0]
-    shop.assert_equal()
-    assert shop.sync()["rowsSynced"] == 0, "the slot works again"
-
-
-def test_a_lost_slot_can_be_made_to_fail(client: Client, postgres: Postgres, warehouse: Snowflake) -> None:
-    more = {"invalid_cdc_cursor_position_behavior": "Fail sync"}
-    shop = Shop(client, postgres, warehouse, "LOST_FAILS", **more)
-    shop.insert(1, 10)
-    shop.sync()
-    lose(shop, "dropped and made again")
-    shop.postgres.execute("delete from sales where order_id = 1")
-    job = client.sync(shop.connection)
-    assert job["status"] == "failed" and "changes are lost. Refresh the connection" in job["failures"][0]
+    lose(shop, how)
+    shop.postgres.execute("update sales set city = 'in no log' where order_id = 11")
+    (failure,) = shop.client.sync(shop.connection)["failures"]
+    assert f"Replication slot '{shop.slot}' {words}" in failure, "and trying again does not help"
+    if how != "dropped and made again":
+        if how == "overrun":
+            shop.postgres.execute(f"select pg_drop_replication_slot('{shop.slot}')")
+        shop.postgres.execute(f"select pg_create_logical_replication_slot('{shop.slot}', 'pgoutput')")
+        assert "has advanced beyond" in shop.client.sync(shop.connection)["failures"][0]
     shop.sync("refresh")
     shop.assert_equal()
+    assert shop.sync()["rowsSynced"] == 0, "the slot works again"
 
 
 def test_truncation_and_new_columns(shop: Shop) -> None:

@@ -47,6 +47,10 @@ options:
     suboptions: &actor
       name: {description: Name., type: str, required: true}
       type: {description: "Connector, such as V(postgres).", type: str, required: true}
+      version:
+        description: Version of the connector, such as V(4) for any 4.x; another one is an error. Empty takes any.
+        type: str
+        default: ""
       configuration: {description: Configuration without secrets., type: dict, default: {}}
       secrets: {description: Secrets; merged into the configuration., type: dict, default: {}}
   destinations:
@@ -70,6 +74,11 @@ options:
         elements: dict
         required: true
       options: {description: Other fields of the connection in the API's words., type: dict, default: {}}
+  slot_replaced:
+    description: Names of connections whose replication slot was lost and has been made again.
+    type: list
+    elements: str
+    default: []
   state_file:
     description: File that keeps the hashes of the secrets applied last and the ids of connections.
     type: path
@@ -114,8 +123,10 @@ workspace_id: {description: Id of the workspace., type: str, returned: always}
 sources: {description: Name to id., type: dict, returned: always}
 destinations: {description: Name to id., type: dict, returned: always}
 connections: {description: Name to id., type: dict, returned: always}
-made_again:
-  description: Connections whose id is another one than when they were read; they need a refresh, which drops rows of before.
+read_again:
+  description: >-
+    Connections that need a refresh, which drops rows of before: their id is another one than when they were read, or their
+    source has lost changes, as the last job or O(slot_replaced) says.
   type: list
   elements: str
   returned: always
@@ -137,7 +148,9 @@ def run(parameters: Item, check_mode: bool) -> Item:
     workspace = Workspace(api, Applied(parameters["state_file"]), parameters["workspace"], check_mode)
     sources = workspace.actors("source", parameters["sources"])
     destinations = workspace.actors("destination", parameters["destinations"])
-    connections = workspace.connections(parameters["connections"], sources, destinations)
+    connections = workspace.connections(
+        parameters["connections"], sources, destinations, parameters["slot_replaced"]
+    )
     return {
         "changed": bool(workspace.actions),
         "actions": workspace.actions,
@@ -145,7 +158,7 @@ def run(parameters: Item, check_mode: bool) -> Item:
         "sources": sources,
         "destinations": destinations,
         "connections": connections,
-        "made_again": workspace.made_again,
+        "read_again": workspace.read_again,
         "diff": {"before": workspace.before, "after": workspace.after},
     }
 
@@ -154,6 +167,7 @@ def main() -> None:
     actor = {
         "name": {"type": "str", "required": True},
         "type": {"type": "str", "required": True},
+        "version": {"type": "str", "default": ""},
         "configuration": {"type": "dict", "default": {}},
         "secrets": {"type": "dict", "default": {}, "no_log": True},
     }
@@ -173,6 +187,7 @@ def main() -> None:
             "sources": {"type": "list", "elements": "dict", "default": [], "options": actor},
             "destinations": {"type": "list", "elements": "dict", "default": [], "options": actor},
             "connections": {"type": "list", "elements": "dict", "default": [], "options": connection},
+            "slot_replaced": {"type": "list", "elements": "str", "default": []},
             "state_file": {"type": "path", "required": True},
             "timeout": {"type": "int", "default": 300},
             "retries": {"type": "int", "default": 6},

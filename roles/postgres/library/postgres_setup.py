@@ -53,7 +53,7 @@ options:
       name: {description: Its name in messages., type: str, required: true}
       sql: {description: Its text., type: str, required: true}
   slots:
-    description: Logical replication slots. One that is missing is made; nothing else of it is touched.
+    description: Logical replication slots. One that is missing is made, one that is lost is made again; nothing else is touched.
     type: list
     elements: dict
     default: []
@@ -89,6 +89,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions: {description: What was done, or would be., type: list, returned: success}
+slots_replaced:
+  description: Lost slots that were made again, or would be; who read them has missed changes and must begin again.
+  type: list
+  elements: str
+  returned: success
 """
 
 
@@ -137,7 +142,12 @@ def main() -> None:
         except (SetupError, psycopg2.Error) as error:
             module.fail_json(msg=str(error), actions=setup.actions)
     diff = {"before": "\n".join(setup.before) + "\n", "after": "\n".join(setup.after) + "\n"}
-    module.exit_json(changed=bool(setup.actions), actions=setup.actions, diff=diff if setup.actions else {})
+    module.exit_json(
+        changed=bool(setup.actions),
+        actions=setup.actions,
+        slots_replaced=setup.slots_replaced,
+        diff=diff if setup.actions else {},
+    )
 
 
 if __name__ == "__main__":

@@ -309,6 +309,14 @@ def _configuration_routes(service: Service, issue: Callable[[Request], Awaitable
             )
             for kind in ("source", "destination")
         ),
+        *(
+            Route(
+                f"/actor_definition_versions/get_for_{kind}",
+                call(lambda id_, kind=kind: service.actor_version(kind, id_), f"{kind}Id"),  # type: ignore[misc]
+                methods=["POST"],
+            )
+            for kind in ("source", "destination")
+        ),
     ]
 
 

@@ -12,13 +12,17 @@ Kind = Literal["source", "destination"]
 
 @dataclass(frozen=True)
 class Connector:
-    """A connector: how the API names it and the command that speaks the Airbyte protocol."""
+    """A connector: how the API names it and the command that speaks the Airbyte protocol.
+
+    `version` is that of Airbyte's connector whose contract it keeps: columns, types, messages.
+    """
 
     kind: Kind
     type: str
     name: str
     definition_id: str
     command: tuple[str, ...]
+    version: str = "0.0.0"
 
 
 def _module(name: str) -> tuple[str, ...]:
@@ -32,6 +36,7 @@ CATALOG: Sequence[Connector] = (
         name="Postgres (embedded)",
         definition_id="decd338e-5647-4c0b-adf4-da0e75f5a750",
         command=_module("source_postgres"),
+        version="3.7.0",
     ),
     Connector(
         kind="destination",
@@ -39,5 +44,6 @@ CATALOG: Sequence[Connector] = (
         name="Snowflake (embedded)",
         definition_id="424892c4-daac-4491-b35d-c6688ba547ba",
         command=_module("destination_snowflake"),
+        version="4.0.33",
     ),
 )

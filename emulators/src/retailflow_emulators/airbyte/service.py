@@ -118,6 +118,19 @@ class Service:
             return {"status": "failed", "message": str(error), "jobInfo": {}}
         return {"status": "succeeded", "jobInfo": {}}
 
+    def actor_version(self, kind: Kind, id_: str) -> JsonObject:
+        """The configuration API's version of an actor's connector."""
+        row = self._row(store.actors, id_, kind, kind=kind)
+        connector = self._connector(kind, row["type"])
+        return {
+            "dockerRepository": f"airbyte/{kind}-{connector.type}",
+            "dockerImageTag": connector.version,
+            "supportsRefreshes": True,
+            "isVersionOverrideApplied": False,
+            "supportState": "supported",
+            "supportLevel": "certified",
+        }
+
     def _actor(self, row: Row) -> JsonObject:
         kind: Kind = row["kind"]
         connector = self._connector(kind, row["type"])

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from typing import Any
 
-from .api import Api
+from .api import CONFIGURATION, Api
 from .applied import Applied
 from .comparison import differences, in_words_of, merge, ordered
 from .errors import AirbyteError, UnreachableError
+from .refresh import failure_of
 
 Item = dict[str, Any]
 NOT_YET_MADE = "(made by this run)"
+#: What source-postgres says at every sync while its slot is lost (ReplicationSlotManager.kt in airbytehq/airbyte). A slot that
+#: is missing, or newer than the last sync, may be that of another server: then a refresh is for a person to ask for.
+LOST_SLOT = re.compile(r"Replication slot '[^']*' is not valid: wal_status = 'lost'")
 
 
 class Workspace:
@@ -21,8 +27,8 @@ class Workspace:
         self._applied = applied
         self._check_mode = check_mode
         self.actions: list[str] = []
-        #: Connections that were made again since they were read: the destination still has the rows of the old ones.
-        self.made_again: list[str] = []
+        #: Connections that must be read again from the start: see `connections`.
+        self.read_again: list[str] = []
         self.before: Item = {}
         self.after: Item = {}
         try:
@@ -45,8 +51,14 @@ class Workspace:
         existing = self._by_name(f"/{kind}s", kind, declared)
         return {one["name"]: self._actor(kind, one, existing.get(one["name"])) for one in declared}
 
-    def connections(self, declared: list[Item], sources: Item, destinations: Item) -> Item:
-        """Connections. Returns name -> id."""
+    def connections(
+        self, declared: list[Item], sources: Item, destinations: Item, slot_replaced: Collection[str] = ()
+    ) -> Item:
+        """Connections. Returns name -> id.
+
+        One must be read again that was made again since it was read, for the destination still has the rows of the old one;
+        and one that has lost changes: its last job says so, or it is in `slot_replaced`.
+        """
         existing = self._by_name("/connections", "connection", declared)
         ids = {}
         for one in declared:
@@ -60,9 +72,18 @@ class Workspace:
                 continue
             if known is None:
                 self._applied.remember_connection(one["name"], id_)
-            elif known != id_:
-                self.made_again.append(one["name"])
+            elif known != id_ or self._lost_changes(id_, one["name"] in slot_replaced):
+                self.read_again.append(one["name"])
         return ids
+
+    def _lost_changes(self, id_: str, slot_replaced: bool) -> bool:
+        """Whether the slot was lost since the last sync."""
+        query = f"connectionId={id_}&limit=1&orderBy=createdAt%7CDESC"
+        jobs = self._api.call("GET", f"/jobs?{query}")["data"]
+        if not jobs:
+            return False  # it has not been read yet
+        failed = jobs[0]["status"] == "failed"
+        return slot_replaced or (failed and bool(LOST_SLOT.search(failure_of(self._api, jobs[0]["jobId"]))))
 
     def _by_name(self, path: str, what: str, declared: list[Item]) -> dict[str, Item]:
         names = [one["name"] for one in declared]
@@ -80,6 +101,27 @@ class Workspace:
         return found
 
     def _actor(self, kind: str, declared: Item, actual: Item | None) -> str:
+        id_ = self._reconcile_actor(kind, declared, actual)
+        if not self._check_mode:
+            self._check_version(kind, declared, id_)
+        return id_
+
+    def _check_version(self, kind: str, declared: Item, id_: str) -> None:
+        """Refuse a connector of another version than declared: `4` is any 4.x. Raises AirbyteError."""
+        wanted = declared.get("version") or ""
+        if not wanted:
+            return
+        path, body = f"/actor_definition_versions/get_for_{kind}", {f"{kind}Id": id_}
+        found = str(self._api.call("POST", path, body, CONFIGURATION)["dockerImageTag"])
+        if found != wanted and not found.startswith((f"{wanted}.", f"{wanted}-")):
+            raise AirbyteError(
+                f"Airbyte runs version {found} of the connector of the {kind} {declared['name']}, and {wanted} is declared. "
+                f"No connection was changed. Set the connector's version in Airbyte, under Settings, {kind.title()}s; or read "
+                f"the changelog of the {declared['type']} connector, see that the columns in the destination stay what your "
+                f"queries expect, and declare version {found.split('.')[0]}."
+            )
+
+    def _reconcile_actor(self, kind: str, declared: Item, actual: Item | None) -> str:
         name, given = declared["name"], declared["secrets"]
         configuration = merge(declared["configuration"], given)
         if actual is None:

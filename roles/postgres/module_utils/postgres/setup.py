@@ -39,6 +39,9 @@ class Setup:
         self.params = params
         self.check_mode = check_mode
         self.actions: list[str] = []
+        #: Slots that were lost on this server and made again: their readers must begin again. One that is merely missing is
+        #: not among them, for then the server may be another one, and to read that as if it were the same is for a person to say.
+        self.slots_replaced: list[str] = []
         self.before: list[str] = []
         self.after: list[str] = []
         self.missing_databases: set[str] = set()
@@ -218,23 +221,32 @@ class Setup:
             self.after.extend(f"rows of {table} written" for table in sorted(rows))
 
     def reconcile_slot(self, slot: dict[str, Any]) -> None:
-        """Make a replication slot where there is none of its name."""
+        """Make a replication slot where there is none of its name, or where PostgreSQL has removed the log that it needed."""
         name, database = slot["name"], slot["database"]
         if self.check_mode and database in self.missing_databases:
             self.actions.append(f"create slot {name}")
             return
+        arguments = (sql.Literal(name), sql.Literal(slot["plugin"]))
+        statement = sql.SQL("select pg_create_logical_replication_slot({}, {})").format(*arguments)
         with self.connect(database) as connection, connection.cursor() as cursor:
-            cursor.execute("select database, plugin from pg_replication_slots where slot_name = %s", (name,))
+            cursor.execute(
+                "select database, plugin, wal_status is not distinct from 'lost' from pg_replication_slots"
+                " where slot_name = %s",
+                (name,),
+            )
             found = cursor.fetchone()
             if found is None:
-                arguments = (sql.Literal(name), sql.Literal(slot["plugin"]))
-                statement = sql.SQL("select pg_create_logical_replication_slot({}, {})").format(*arguments)
                 self.act(cursor, f"create slot {name}", statement)
-            elif found != (database, slot["plugin"]):
+            elif found[:2] != (database, slot["plugin"]):
                 raise SetupError(
                     f"The replication slot {name} is there, but for the plugin {found[1]} in {found[0]}: drop it,"
                     " or choose another name."
                 )
+            elif found[2]:
+                drop = sql.SQL("select pg_drop_replication_slot({})").format(sql.Literal(name))
+                self.act(cursor, f"drop slot {name}, which is lost", drop)
+                self.act(cursor, f"create slot {name}", statement)
+                self.slots_replaced.append(name)
 
     def release(self) -> None:
         """Drop the slots and publications that are listed, where they are."""

@@ -30,7 +30,7 @@ class PostgresSource:
                 # What is published is meant to be replicated. Standard has no such list of what is meant.
                 for reason in [*unfit.values(), *replication.publication_of(connection).keyless()]:
                     raise ConnectorError(reason, "config_error")
-                replication.check_slot(connection)
+                replication.valid_slot(connection)
             _offered(config, carried, unfit)
 
     def discover(self, config: JsonObject) -> None:

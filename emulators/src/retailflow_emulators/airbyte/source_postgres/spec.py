@@ -5,7 +5,6 @@ from __future__ import annotations
 from ..protocol import JsonObject
 
 OVERLAP_SECONDS = 3600
-FAIL, RESYNC = "Fail sync", "Re-sync data"
 
 _STANDARD: JsonObject = {
     "title": "Standard",
@@ -35,10 +34,10 @@ _CDC: JsonObject = {
         },
         "invalid_cdc_cursor_position_behavior": {
             "type": "string",
-            "enum": [FAIL, RESYNC],
-            "default": FAIL,
-            "description": "What to do when the slot no longer has the changes since the last sync: fail, or "
-            "make the slot again if it is gone, and refresh every table",
+            "enum": ["Fail sync", "Re-sync data"],
+            "default": "Fail sync",
+            "description": "Has no effect, as in source-postgres: a slot that no longer has the changes since the last "
+            "sync is an error until it is made again and the connection is refreshed",
         },
     },
 }

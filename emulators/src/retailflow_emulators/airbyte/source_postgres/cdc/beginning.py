@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 import psycopg2.extensions
 
-from ...protocol import ConnectorError, JsonObject, RefreshRequiredError, Stream, log
+from ...protocol import ConnectorError, JsonObject, RefreshRequiredError, Stream
 from .. import identity, limits
 from ..catalog import SourceTable
-from .position import CdcPosition, stream_id, stream_names
+from .position import CdcPosition, stream_id
 from .replication import Replication, Slot, lsn_text
 
 
@@ -41,10 +41,10 @@ class Beginning:
                 else:
                     foreign.append(stream)
         self._refuse_another_server(found, system, timeline, now)
-        slot = self._usable_slot([stream for _, stream, _ in found] + foreign)
+        slot = self._usable_slot()
         changed = {stream_id(stream): "was read by another method or key before" for stream in foreign}
         identities = {stream_id(stream): self._identity(table) for table, stream in pairs}
-        lost = []
+        lost: list[int] = []
         for table, stream, position in found:
             current, before = identities[stream_id(stream)], position.identity
             why = identity.difference(self._control, table, before, current) if before else None
@@ -56,7 +56,7 @@ class Beginning:
                 foreign.append(stream)
                 changed[stream_id(stream)] = why
             elif position.lsn < slot.confirmed:
-                lost.append(stream)
+                lost.append(position.lsn)
             else:
                 kept = identity.merged(before, current) if before else current
                 positions[stream_id(stream)] = replace(position, timeline=timeline, identity=kept)
@@ -66,7 +66,7 @@ class Beginning:
                 foreign,
             )
         if lost:
-            self._refresh(lost, f"slot {self._replication.slot} has moved on past the last sync")
+            raise ConnectorError(self._replication.passed_slot(slot.confirmed, min(lost)), "config_error")
         if positions:
             confirmed = max(slot.confirmed, min(position.lsn for position in positions.values()))
         else:
@@ -105,39 +105,13 @@ class Beginning:
             "publication": self._replication.membership(self._control, table.oid),
         }
 
-    def _usable_slot(self, known: Sequence[Stream]) -> Slot:
-        """The slot; one that is gone is made again if the user wants that."""
-        slot = self._replication.find_slot(self._control)
-        if slot and not slot.lost:
-            if slot.active:
-                raise ConnectorError(
-                    f"slot {self._replication.slot} is being read by another process", "transient_error"
-                )
-            return slot
-        why = self._replication.lost_slot if slot else self._replication.missing_slot
-        if not self._replication.resync:
-            raise ConnectorError(why, "config_error")
-        name = self._replication.slot
-        if slot:
-            self._ask("select pg_drop_replication_slot(%s)::text", name)
-        self._ask("select pg_create_logical_replication_slot(%s, 'pgoutput')::text", name)
-        log(f"made slot {name} again", "WARN")
-        if known:
-            self._refresh(known, why)
-        made = self._replication.find_slot(self._control)
-        assert made
-        return made
-
-    def _refresh(self, streams: Sequence[Stream], why: str) -> NoReturn:
-        if self._replication.resync:
-            raise RefreshRequiredError(
-                f"{why}; {stream_names(streams)} is read again from the start", streams
+    def _usable_slot(self) -> Slot:
+        slot = self._replication.valid_slot(self._control)
+        if slot.active:
+            raise ConnectorError(
+                f"slot {self._replication.slot} is being read by another process", "transient_error"
             )
-        raise ConnectorError(
-            f"{why}: changes are lost. Refresh the connection, or set invalid_cdc_cursor_position_behavior "
-            "to “Re-sync data”",
-            "config_error",
-        )
+        return slot
 
     def _settled(self) -> int:
         """A place in the log before which every transaction has ended; 0 if one does not end in time."""

@@ -10,7 +10,6 @@ import psycopg2.extensions
 
 from ...protocol import ConnectorError, JsonObject
 from ..catalog import SourceTable
-from ..spec import RESYNC
 
 # A changed row is named by its primary key, or whole; each partition says for itself which.
 _PUBLISHED = """
@@ -111,7 +110,6 @@ class Replication:
     slot: str
     publication: str
     heartbeat: str
-    resync: bool
     user: str
 
     @classmethod
@@ -124,17 +122,17 @@ class Replication:
             method["replication_slot"],
             method["publication"],
             method.get("heartbeat_action_query") or "",
-            method.get("invalid_cdc_cursor_position_behavior") == RESYNC,
             config["username"],
         )
 
-    def check_slot(self, connection: psycopg2.extensions.connection) -> None:
+    def valid_slot(self, connection: psycopg2.extensions.connection) -> Slot:
         """Raises ConnectorError with what is missing and the statement that makes it."""
         slot = self.find_slot(connection)
         if slot is None:
-            raise ConnectorError(self.missing_slot, "config_error")
+            raise ConnectorError(self._missing_slot, "config_error")
         if slot.lost:
-            raise ConnectorError(self.lost_slot, "config_error")
+            raise ConnectorError(self._lost_slot, "config_error")
+        return slot
 
     def membership(self, connection: psycopg2.extensions.connection, table: int) -> str:
         """The identity of the publication and of a table's place in it."""
@@ -144,18 +142,26 @@ class Replication:
             (told,) = cursor.fetchone() or ("",)
         return str(told)
 
+    # How these sentences begin is source-postgres': ReplicationSlotManager.kt in airbytehq/airbyte.
+
     @property
-    def missing_slot(self) -> str:
+    def _missing_slot(self) -> str:
         return (
-            f"replication slot {self.slot} does not exist: "
-            f"select pg_create_logical_replication_slot('{self.slot}', 'pgoutput')"
+            f"Replication slot '{self.slot}' not found: "
+            f"select pg_create_logical_replication_slot('{self.slot}', 'pgoutput'), then refresh the connection"
         )
 
     @property
-    def lost_slot(self) -> str:
+    def _lost_slot(self) -> str:
         return (
-            f"replication slot {self.slot} is lost: PostgreSQL has removed the log that it needed "
-            "(max_slot_wal_keep_size). Drop it, make it again and refresh the connection"
+            f"Replication slot '{self.slot}' is not valid: wal_status = 'lost'. PostgreSQL has removed the log that it "
+            "needed (max_slot_wal_keep_size). Drop it, make it again and refresh the connection"
+        )
+
+    def passed_slot(self, confirmed: int, lsn: int) -> str:
+        return (
+            f"Replication slot '{self.slot}' has advanced beyond the source's state LSN. Confirmed flush LSN: "
+            f"{lsn_text(confirmed)}, source LSN: {lsn_text(lsn)}. The changes in between are lost: refresh the connection"
         )
 
     def publication_of(self, connection: psycopg2.extensions.connection) -> Publication:
