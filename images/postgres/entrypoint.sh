@@ -49,7 +49,8 @@ else
   printf '\nhost all all all scram-sha-256\n' >> "$new/pg_hba.conf"
   printf "\nlisten_addresses = '*'\n" >> "$new/postgresql.conf"
   if [ "$database" != postgres ]; then
-    printf 'create database "%s"\n' "$database" | postgres --single -j -D "$new" postgres > /dev/null
+    quoted=$(printf '%s' "$database" | sed 's/"/""/g')
+    printf 'create database "%s"\n' "$quoted" | postgres --single -j -D "$new" postgres > /dev/null
   fi
   for entry in "$new"/*; do
     case $entry in */PG_VERSION) ;; *) rm -rf "${PGDATA:?}/${entry##*/}" && mv "$entry" "$PGDATA/" ;; esac

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +67,33 @@ def test_every_image_is_needed_by_a_target() -> None:
     assert local == set(IMAGES)
     aws = with_bases(FACTS["images_pulled"]["aws"])
     assert aws == {"base", "python", "dagster-dbt"}, "AWS needs no image of the emulated cloud"
+
+
+@pytest.mark.parametrize("name", ["shop", 'a"b', "a'b", "a b$c;--", "100%s", "ä\\n"])
+def test_the_postgres_image_makes_a_database_of_any_name(name: str, tmp_path: Path) -> None:
+    """`initdb` and `postgres` stand in for PostgreSQL's: what they are given is under test."""
+    programs = {
+        "initdb": 'new=${1#*=}; mkdir -p "$new"; cat > "$HOME/password"; touch "$new/PG_VERSION"',
+        "postgres": 'if [ "$1" = --single ]; then cat > "$HOME/sql"; fi',
+        "id": "echo 1000",
+    }
+    for program, text in programs.items():
+        (tmp_path / program).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / program).chmod(0o755)
+    password = 'it\'s $HOME \\ "100 %s"'
+    (tmp_path / "secret").write_text(password)
+    environment = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "PGDATA": str(tmp_path / "data"),
+        "POSTGRES_USER": "o'wner",
+        "POSTGRES_DB": name,
+        "POSTGRES_PASSWORD_FILE": str(tmp_path / "secret"),
+    }
+    command = ["sh", str(ROOT / "images/postgres/entrypoint.sh"), "postgres"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    doubled = name.replace('"', '""')
+    assert (tmp_path / "sql").read_text() == f'create database "{doubled}"\n'
+    assert (tmp_path / "password").read_text() == f"{password}\n"
+    assert (tmp_path / "data/PG_VERSION").exists()

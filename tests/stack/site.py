@@ -281,6 +281,13 @@ def _namespace(pid: str) -> str:
     return done.stdout.strip()
 
 
+def engine_is_ours() -> bool:
+    """Whether RetailFlow started or installed this machine's engine: any other one serves strangers too."""
+    packages = ROOT / ".state/machine/packages"
+    installed = packages.exists() and "docker.io" in packages.read_text().split()
+    return installed or (ROOT / ".state/machine/dockerd.pid").exists()
+
+
 @contextlib.contextmanager
 def engine_down() -> Iterator[None]:
     """Stop this machine's Docker engine for a while, and start it as it ran before."""

@@ -8,6 +8,7 @@ from .defs.dbt.assets import dbt_models, manifest, translator
 from .defs.orchestration.alerts import alert_sensor
 from .defs.orchestration.history import history_job, history_schedule
 from .defs.orchestration.jobs import sales_job, transform_job
+from .defs.orchestration.record import record_sensor
 from .defs.orchestration.retention import prune_runs_job, prune_runs_schedule
 from .defs.orchestration.schedules import sales_schedule
 from .defs.orchestration.sensors import airbyte_sensor
@@ -31,6 +32,6 @@ defs = dg.Definitions.merge(
     dg.Definitions(
         jobs=[transform_job, history_job, prune_runs_job],
         schedules=[sales_schedule, history_schedule, prune_runs_schedule],
-        sensors=[airbyte_sensor, alert_sensor],
+        sensors=[airbyte_sensor, alert_sensor, record_sensor],
     ),
 )

@@ -51,3 +51,7 @@ with connection, connection.cursor() as cursor:
         + ", current_timestamp() CREATED_AT, current_timestamp() LOADED_AT"
         " from NET_REVENUE_BY_CITY join (values (1), (2), (3)) as NUMBERS (N) on N <= ORDERS"
     )
+    cursor.execute(
+        "create or replace table PIPELINE_RUNS as select 'a' RUN_ID, 'sales_job' JOB, 'SUCCESS' STATUS,"
+        " sysdate() BEGAN_AT, sysdate() ENDED_AT, '' PROBLEM"
+    )

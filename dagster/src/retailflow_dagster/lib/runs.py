@@ -14,6 +14,8 @@ AIRBYTE_JOB = "retailflow/airbyte_job_id"
 
 #: The job that has the tag of a cycle without being one: it reads the marts and writes nothing.
 HISTORY_JOB = "history_job"
+#: The jobs whose ends the dashboards show.
+RECORDED = ("sales_job", "transform_job", HISTORY_JOB)
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -22,6 +24,7 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
 def tags(source: str, *, cycle: str = "", airbyte_job_id: str = "") -> dict[str, str]:

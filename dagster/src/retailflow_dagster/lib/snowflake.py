@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,27 @@ select
     coalesce(sum(cast(net_revenue as number(38, 2))), 0)
 from {table}
 """
+
+# The build makes the table (dbt/dbt_project.yml), so that the dashboards find it before the first run has ended.
+RECORD = """
+insert into {table} (run_id, job, status, began_at, ended_at, problem)
+select run_id, job, status, began_at::timestamp_ntz, ended_at::timestamp_ntz, problem
+from (values {rows}) as ended(run_id, job, status, began_at, ended_at, problem)
+where run_id not in (select run_id from {table})
+"""
+RECORDED_DAYS = 30
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """How a run ended; times in UTC, `problem` empty where it succeeded."""
+
+    run_id: str
+    job: str
+    status: str
+    began_at: datetime
+    ended_at: datetime
+    problem: str
 
 
 class Warehouse(dg.ConfigurableResource[Any]):
@@ -151,6 +174,20 @@ class Session:
         orders = "count(*)" if name == "fct_sales" else "coalesce(sum(cast(orders as number(38, 0))), 0)"
         (row,) = self._rows(MART_TOTALS.format(orders=orders, table=self.names.mart(name)))
         return Totals.of(*row)
+
+    def record_runs(self, runs: Sequence[RunRecord]) -> None:
+        """Writes runs that are not on record yet, and removes those that ended RECORDED_DAYS ago."""
+        table = self.names.mart("pipeline_runs")
+        rows = ", ".join(["(%s, %s, %s, %s, %s, %s)"] * len(runs))
+        values = [
+            value.strftime("%Y-%m-%d %H:%M:%S.%f") if isinstance(value, datetime) else value
+            for run in runs
+            for value in astuple(run)
+        ]
+        patience = self.names.network_timeout
+        self.cursor.execute(RECORD.format(table=table, rows=rows), values, timeout=patience)
+        old = f"delete from {table} where ended_at < dateadd('day', -{RECORDED_DAYS}, %s::timestamp_ntz)"
+        self.cursor.execute(old, [values[4]], timeout=patience)
 
     def _without(self, template: str, table: str, max_order_id: int, without: Sequence[int]) -> Totals:
         """All rows up to the order id, minus those of the given orders, IN_LIST of them at a time."""

@@ -5,15 +5,16 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from ...lib.runs import ENDED
+
 DAYS = float(os.environ.get("RUN_RETENTION_DAYS", "14"))
-FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 BATCH = 200
 
 
 def prune_runs(instance: dg.DagsterInstance, before: datetime) -> int:
     """Deletes finished runs that were created before the given time, with their logs; returns how many."""
     deleted = 0
-    while runs := instance.get_runs(dg.RunsFilter(statuses=FINISHED, created_before=before), limit=BATCH):
+    while runs := instance.get_runs(dg.RunsFilter(statuses=ENDED, created_before=before), limit=BATCH):
         for run in runs:
             instance.compute_log_manager.delete_logs(prefix=[run.run_id])
             instance.delete_run(run.run_id)
