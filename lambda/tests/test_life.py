@@ -262,6 +262,25 @@ def test_a_history_is_spread_over_its_days(database: Sql) -> None:
     assert database(by_age, "2026-11-12") == [("cancelled",), ("returned",), ("shipped",)]
 
 
+class Hurried:
+    """A Lambda context whose timeout is always about to come."""
+
+    aws_request_id = "hurried"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 9_000
+
+
+def test_a_history_answers_before_its_timeout_and_goes_on_when_it_is_asked_again(database: Sql) -> None:
+    left = []
+    while not left or left[-1]:
+        result = handler(HISTORY, Hurried())
+        left.append(result["days_left"])
+    assert left == list(range(19, -1, -1)), "a new day each time, whatever little time there is"
+    assert database("select count(*) from sales") == [(result["rows"],)]
+    assert result["batches_written"] == 1
+
+
 def test_a_history_cut_short_goes_on_where_it_stopped(database: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, written = Encoder.chunks, 0
 

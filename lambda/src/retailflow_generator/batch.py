@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -29,6 +30,10 @@ from .shop import Shop, default_shop
 
 Result = dict[str, Any]
 Progress = Callable[[int], object]
+Remaining = Callable[[], float]
+
+# A history stops before the next day where fewer seconds are left than this, or than twice the slowest day took.
+RESERVE_SECONDS = 10.0
 
 
 class DatabaseUnavailableError(RuntimeError):
@@ -106,11 +111,21 @@ def _cents(amount: str) -> int:
     return int(amount.replace(".", ""))
 
 
-def _write_history(settings: Settings, request: BatchRequest, progress: Progress) -> tuple[Result, bool]:
+def _write_history(
+    settings: Settings, request: BatchRequest, progress: Progress, remaining: Remaining
+) -> tuple[Result, bool]:
     results: list[tuple[Result, bool]] = []
     known = Stock()
-    for day in history(default_shop(), request):
+    days = list(history(default_shop(), request))
+    slowest = 0.0
+    for day in days:
+        # At least one day is new, so that a caller who asks again and again comes to an end.
+        fresh = any(not repeated for _, repeated in results)
+        if fresh and remaining() < max(RESERVE_SECONDS, 2 * slowest):
+            break
+        started = time.monotonic()
         results.append(_write_batch(settings, day, known, alive=False))
+        slowest = max(slowest, time.monotonic() - started)
         progress(day.rows)
     written = [result for result, _ in results]
     return {
@@ -125,23 +140,28 @@ def _write_history(settings: Settings, request: BatchRequest, progress: Progress
         "as_of": request.as_of.isoformat(),
         "seed": request.seed,
         "days": request.days,
+        "days_left": len(days) - len(results),
         "batches_written": sum(not repeated for _, repeated in results),
     }, all(repeated for _, repeated in results)
 
 
 def generate(
-    settings: Settings, request: BatchRequest, progress: Progress = lambda rows: None
+    settings: Settings,
+    request: BatchRequest,
+    progress: Progress = lambda rows: None,
+    remaining: Remaining = lambda: float("inf"),
 ) -> tuple[Result, bool]:
     """Write what was asked for; returns its result (see ``handler``) and whether all of it had been written before.
 
-    ``progress`` is called with the number of rows after each day of a history. Raises DatabaseUnavailableError.
+    ``progress`` is called with the number of rows after each day of a history, ``remaining`` says how many seconds are
+    left. Raises DatabaseUnavailableError.
     """
     try:
         if request.days is None:
             if request.scheduled:
                 request = in_season(default_shop(), request)
             return _write_batch(settings, request, Stock(), alive=True)
-        return _write_history(settings, request, progress)
+        return _write_history(settings, request, progress, remaining)
     except OperationalError as error:
         where = f"{settings.host}:{settings.port}/{settings.database} as {settings.user}"
         raise DatabaseUnavailableError(
