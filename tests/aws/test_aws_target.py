@@ -67,6 +67,23 @@ def test_nothing_is_made_without_a_yes(site: aws_support.Site) -> None:
     assert leftovers(site) == []
 
 
+def test_what_somebody_else_has_by_our_names_is_refused_before_anything_is_made(
+    site: aws_support.Site,
+) -> None:
+    ecs, sqs = site.client("ecs"), site.client("sqs")
+    ecs.create_cluster(clusterName="retailflow")
+    cluster = site.play("playbooks/preflight.yml")
+    ecs.delete_cluster(cluster="retailflow")
+    assert not cluster.ok
+    assert "the cluster retailflow exists and lacks the tag Project=retailflow" in cluster.text, cluster.text
+    queue = sqs.create_queue(QueueName="retailflow-generator-failed")["QueueUrl"]
+    run = site.play("playbooks/preflight.yml")
+    sqs.delete_queue(QueueUrl=queue)
+    assert not run.ok
+    assert "the queue retailflow-generator-failed lack the tag Project=retailflow" in run.text, run.text
+    assert leftovers(site) == []
+
+
 def test_a_second_run_changes_nothing(site: aws_support.Site, made: aws_support.Run) -> None:
     assert made.changed > 0
     run = site.play(*MAKE)
@@ -106,6 +123,19 @@ def test_a_region_in_the_environment_changes_nothing(site: aws_support.Site, mad
         held[region] = [*ec2.describe_instances(Filters=filters)["Reservations"], *queues]
     assert [region for region, found in held.items() if found] == [aws_support.REGION]
     assert f"AWS_REGION={aws_support.REGION}\n" in (site.root / ".env").read_text()
+
+
+def test_the_key_of_a_host_is_known_by_its_instance(site: aws_support.Site, made: aws_support.Run) -> None:
+    """A host that was made again has another ssh key at the same address; people and playbooks accept it alike."""
+    instances = re.findall(r"_INSTANCE_ID=(i-\w+)", (site.root / ".env").read_text())
+    settings = (site.root / ".state/aws/ssh_config").read_text()
+    assert len(instances) == len(ROLES)
+    assert sorted(re.findall(r"HostKeyAlias (\S+)", settings)) == sorted(instances)
+    (site.root / "options.yml").write_text(
+        "---\n- hosts: hosts\n  connection: local\n  tasks:\n    - ansible.builtin.debug: {var: ansible_ssh_common_args}\n"
+    )
+    run = site.play("options.yml")
+    assert sorted(re.findall(r"-o HostKeyAlias=(\S+)", run.text)) == sorted(instances), run.text
 
 
 def test_no_host_lacks_a_variable(site: aws_support.Site, made: aws_support.Run) -> None:

@@ -193,6 +193,29 @@ def test_a_needed_image_that_is_not_listed_is_named(tree: Path) -> None:
         builder.Builder(FakeEngine({}), params(tree) | {"names": ["web"]}, False)
 
 
+@pytest.mark.parametrize(
+    ("base", "digests", "identity"),
+    [
+        ("debian:bookworm-slim", ["debian@sha256:1"], "debian:bookworm-slim"),
+        ("debian@sha256:1", ["debian@sha256:1"], "debian@sha256:1"),
+        (
+            "registry.example:5000/debian",
+            ["registry.example:5000/debian@sha256:1"],
+            "registry.example:5000/debian",
+        ),
+        ("mine:1", [], "sha256:local"),
+        ("mine:1", None, "sha256:local"),
+        ("shop/rootfs:latest", ["debian@sha256:1"], "sha256:local"),
+        ("shop/rootfs:latest", ["shop/rootfs@sha256:1"], "sha256:local"),
+    ],
+)
+def test_a_pulled_base_counts_by_its_name_and_one_that_was_made_here_by_its_content(
+    base: str, digests: list[str] | None, identity: str
+) -> None:
+    """Two laptops that pulled a base on different days give the same tag to the same sources."""
+    assert builder.base_identity(base, {"Id": "sha256:local", "RepoDigests": digests}, "shop") == identity
+
+
 def test_a_base_that_is_nowhere_is_named(tree: Path) -> None:
     with pytest.raises(
         ImageError, match="its base debian:bookworm is neither in the list nor on this engine"

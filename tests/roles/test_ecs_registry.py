@@ -42,9 +42,11 @@ def test_a_cluster_is_made_once_and_keeps_foreign_tags(ecs: Any) -> None:
     assert run(ecs, "ensure_cluster", {"Project": "shop"}) == []
     arn = ecs.list_clusters()["clusterArns"][0]
     ecs.tag_resource(resourceArn=arn, tags=[{"key": "Team", "value": "data"}])
-    assert run(ecs, "ensure_cluster", {"Project": "other"}) == ["tag cluster shop"]
+    for check in (True, False):
+        with pytest.raises(ecs_registry.ForeignError, match="exists and lacks the tag Project=other"):
+            run(ecs, "ensure_cluster", {"Project": "other"}, check=check)
     tags = {tag["key"]: tag["value"] for tag in ecs.list_tags_for_resource(resourceArn=arn)["tags"]}
-    assert tags == {"Project": "other", "Team": "data"}
+    assert tags == {"Project": "shop", "Team": "data"}
 
 
 def test_an_instance_is_registered_once_with_its_attributes(ecs: Any) -> None:

@@ -164,11 +164,47 @@ def test_removal_takes_what_is_there_and_works_twice(clients: dict[str, Any]) ->
 def test_removal_refuses_what_is_not_ours_and_touches_nothing(clients: dict[str, Any]) -> None:
     deploy(clients, {"Project": "other"})
     clients["sqs"].create_queue(QueueName="report-failed")
-    with pytest.raises(lambda_operation.ForeignError) as refused:
-        remove(clients)
-    for what in ("the function report", "the queue report-failed", "the log group", "the role report"):
-        assert what in str(refused.value)
+    for refuse in (remove, ensure):
+        with pytest.raises(lambda_operation.ForeignError) as refused:
+            refuse(clients)
+        for what in ("the function report", "the queue report-failed", "the log group", "the role report"):
+            assert what in str(refused.value)
     assert clients["sqs"].list_queues()["QueueUrls"], "it is still there"
+    assert clients["events"].list_rules()["Rules"] == [], "nothing was made beside it"
+
+
+def of_somebody_else(clients: dict[str, Any], kind: str) -> None:
+    """Make one thing that has our name and somebody else's tag."""
+    tags = [{"Key": "Project", "Value": "other"}]
+    match kind:
+        case "queue":
+            clients["sqs"].create_queue(QueueName="report-failed", tags={"Project": "other"})
+        case "rule":
+            clients["events"].put_rule(Name="report-schedule", ScheduleExpression="rate(1 hour)", Tags=tags)
+        case "log group":
+            clients["logs"].create_log_group(logGroupName="/aws/lambda/report", tags={"Project": "other"})
+        case "role":
+            clients["iam"].create_role(RoleName="report", AssumeRolePolicyDocument="{}", Tags=tags)
+        case _:
+            clients["cloudwatch"].put_metric_alarm(
+                AlarmName="report-errors",
+                Namespace="AWS/Lambda",
+                MetricName="Errors",
+                Statistic="Sum",
+                Period=300,
+                EvaluationPeriods=1,
+                Threshold=1.0,
+                ComparisonOperator="GreaterThanThreshold",
+                Tags=tags,
+            )
+
+
+@pytest.mark.parametrize("kind", ["queue", "rule", "log group", "role", "alarm"])
+def test_one_thing_of_somebody_else_stops_everything(clients: dict[str, Any], kind: str) -> None:
+    of_somebody_else(clients, kind)
+    for check in (True, False):
+        with pytest.raises(lambda_operation.ForeignError, match=f"nothing was changed: the {kind} "):
+            operation(clients, check).check()
 
 
 def test_without_a_function_it_says_so(clients: dict[str, Any]) -> None:

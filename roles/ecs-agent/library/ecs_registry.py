@@ -22,7 +22,7 @@ short_description: Make or remove an ECS cluster, or a container instance of one
 description:
   - Without O(instance_id) it is about the cluster, with it about that container instance.
   - Looks everything up first, so that it also works with emulators of the API that leave out parts of an answer.
-  - What is removed is drained first, so that services end in order, and removal refuses a cluster that lacks O(tags).
+  - What is removed is drained first, so that services end in order, and a cluster that lacks O(tags) is refused.
   - A container instance is registered with an instance identity document, as the ECS agent does. AWS accepts only the
     document that it signed for the instance, so on AWS leave registering to the agent.
 options:
@@ -94,7 +94,7 @@ class Registry(AwsWork):
         return [one for one in found if one["status"] != "INACTIVE"]
 
     def ensure_cluster(self) -> None:
-        """Make the cluster and set its tags; other tags stay."""
+        """Make the cluster with its tags; ForeignError for one that lacks them. Other tags stay."""
         found = self.active()
         if found is None:
             self.act(
@@ -104,11 +104,9 @@ class Registry(AwsWork):
                 tags=self.ecs_tag_list,
             )
         elif not self.is_ours(found.get("tags")):
-            self.act(
-                f"tag cluster {self.cluster}",
-                self.client.tag_resource,
-                resourceArn=found["clusterArn"],
-                tags=self.ecs_tag_list,
+            raise ForeignError(
+                f"nothing was changed: the cluster {self.cluster} exists and lacks the tag {self.mark}. Remove it, give it "
+                "that tag if it is this site's, or choose another name"
             )
 
     def remove_cluster(self) -> None:

@@ -22,13 +22,14 @@ description:
   - The EventBridge rule that invokes the function, its reserved concurrency, the retries of an event, the queue for events
     that failed for good, and the alarm on errors. All of it is tagged when it is made, and looked up before it is changed.
   - O(state=paused) disables the rule, O(state=described) reads the present state, O(state=absent) removes rule, queue and
-    alarm, and refuses to where anything of the function's lacks the tags.
+    alarm. O(state=checked) only refuses.
+  - Refuses, before anything is made or removed, where something that has one of the names lacks the tags.
 options:
   function: {description: Name of the function., type: str, required: true}
   state:
     description: What to do.
     type: str
-    choices: [present, paused, described, absent]
+    choices: [present, checked, paused, described, absent]
     default: present
   tags: {description: Tags that mark everything as ours., type: dict, default: {}}
   rule: {description: Name of the rule., type: str, required: true}
@@ -75,7 +76,7 @@ def main() -> None:
             "function": {"type": "str", "required": True},
             "state": {
                 "type": "str",
-                "choices": ["present", "paused", "described", "absent"],
+                "choices": ["present", "checked", "paused", "described", "absent"],
                 "default": "present",
             },
             "tags": {"type": "dict", "default": {}},
@@ -101,6 +102,8 @@ def main() -> None:
         match module.params["state"]:
             case "present":
                 operation.ensure()
+            case "checked":
+                operation.check()
             case "paused":
                 operation.pause()
             case "described":

@@ -22,6 +22,20 @@ WORKERS = 2
 LOG_TAIL_LINES = 30
 
 
+def base_identity(base: str, found: dict[str, Any], namespace: str) -> str:
+    """Return what stands for a base in the tags of what is built on it.
+
+    For one that was pulled, that is its name: two people who pulled it at different times would otherwise push one image under
+    two tags and replace each other's for ever. A newer base is chosen in the inventory, by its tag or digest. One that was made
+    on this machine, as those of the namespace are, is its content.
+    """
+    repository = base.partition("@")[0]
+    if ":" in repository.rsplit("/", 1)[-1]:
+        repository = repository.rpartition(":")[0]
+    pulled = any(digest.partition("@")[0] == repository for digest in found.get("RepoDigests") or [])
+    return base if pulled and not base.startswith(f"{namespace}/") else str(found["Id"])
+
+
 @dataclass
 class Outcome:
     """What was done, or in check mode would be done, for one image."""
@@ -103,20 +117,26 @@ class Builder:
         if image.base in self.hashes:
             tag = self.hashes[image.base]
             return f"{self.namespace}/{image.base}:{tag}", tag
-        identity = self.image_id(image.base)
-        if identity is None and not self.check_mode:
+        found = self.inspect(image.base)
+        if found is None and not self.check_mode:
             raise ImageError(
                 f"image {image.name}: its base {image.base} is neither in the list nor on this engine; "
                 "build or pull it first"
             )
-        return image.base, identity or "absent"
+        return image.base, base_identity(image.base, found or {"Id": "absent"}, self.namespace)
+
+    def inspect(self, reference: str) -> dict[str, Any] | None:
+        """Return what the engine knows of a local image, or None."""
+        try:
+            found: dict[str, Any] = self.client.api.inspect_image(reference)
+        except ImageNotFound:
+            return None
+        return found
 
     def image_id(self, reference: str) -> str | None:
         """Return the id of a local image, or None."""
-        try:
-            return str(self.client.api.inspect_image(reference)["Id"])
-        except ImageNotFound:
-            return None
+        found = self.inspect(reference)
+        return None if found is None else str(found["Id"])
 
     def build(self, image: Image, reference: str, base: str | None) -> None:
         """Build one image; its log goes to a file, whose end is in the error."""

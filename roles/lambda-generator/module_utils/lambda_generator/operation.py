@@ -20,7 +20,8 @@ class Operation(Parts):
     """Brings the parts to what was asked for, or away; clients by service."""
 
     def ensure(self) -> None:
-        """Bring everything to what was asked for."""
+        """Bring everything to what was asked for; ForeignError, and nothing is touched, where something is not ours."""
+        self.check()
         found = self.function()
         queue_arn = self.ensure_queue()
         if found is None:
@@ -61,8 +62,6 @@ class Operation(Parts):
                 QueueUrl=found["url"],
                 Attributes=QUEUE_ATTRIBUTES,
             )
-        if not self.is_ours(found["tags"]):
-            self.act("tag the queue", sqs.tag_queue, QueueUrl=found["url"], Tags=self.tags)
         return str(found["QueueArn"])
 
     def ensure_concurrency(self) -> None:
@@ -130,13 +129,6 @@ class Operation(Parts):
             return
         if any(found.get(key) != value for key, value in wanted.items()):
             self.act(f"change the alarm {wanted['AlarmName']}", cloudwatch.put_metric_alarm, **wanted)
-        if not self.is_ours(self.tags_of("cloudwatch", found["AlarmArn"])):
-            self.act(
-                "tag the alarm",
-                cloudwatch.tag_resource,
-                ResourceARN=found["AlarmArn"],
-                Tags=self.tag_list,
-            )
 
     def ensure_rule(self, function_arn: str) -> str:
         """Make the rule and its target; return the rule's ARN, empty in check mode before the first run."""
@@ -158,8 +150,6 @@ class Operation(Parts):
             arn = found["Arn"]
             if not wanted.items() <= found.items():
                 self.act(f"change the rule {name}", events.put_rule, Name=name, **wanted)
-            if not self.is_ours(self.tags_of("events", arn)):
-                self.act("tag the rule", events.tag_resource, ResourceARN=arn, Tags=self.tag_list)
             targets = events.list_targets_by_rule(Rule=name)["Targets"]
         target = {"Id": TARGET_ID, "Arn": function_arn}
         others = [one["Id"] for one in targets if one["Id"] != TARGET_ID]
@@ -239,8 +229,17 @@ class Operation(Parts):
             "log_days": group.get("retentionInDays") if group else None,
         }
 
+    def check(self) -> None:
+        """Raise ForeignError where something has the function's names and not our tags."""
+        untagged = self.untagged()
+        if untagged:
+            raise ForeignError(
+                f"nothing was changed: {', '.join(untagged)} lack the tag {self.mark}. Remove them by hand, or give them the "
+                "tag if they are this site's: then they are removed with it."
+            )
+
     def untagged(self) -> list[str]:
-        """Name everything that would be removed but is not marked as ours."""
+        """Name everything that has one of the names but is not marked as ours."""
         function, rule, queue, alarm, group = (
             self.function(),
             self.rule(),
@@ -267,12 +266,7 @@ class Operation(Parts):
 
     def remove(self) -> None:
         """Remove rule, queue and alarm; ForeignError, and nothing is touched, where something is not ours."""
-        untagged = self.untagged()
-        if untagged:
-            raise ForeignError(
-                f"nothing was removed: {', '.join(untagged)} lack the tag {self.mark}. Remove them by hand, "
-                "or give them the tag so that they are removed with the site."
-            )
+        self.check()
         events = self.clients["events"]
         rule = self.rule()
         if rule is not None:
