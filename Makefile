@@ -78,7 +78,7 @@ upgrade: made ## Metabase to the image that the inventory names, with a way back
 
 # Reads the hosts as they were made, so that it also answers where the AWS API does not.
 .PHONY: status
-status: ## is the site well? every part, freshness, rows, runs (fails if not; FORMAT=json for machines)
+status: ## is the site well? every part, freshness, rows, runs (exit code 1 if not; FORMAT=json for machines)
 	@[ -x .venv/bin/ansible-playbook ] || { echo "error: nothing is installed here yet: run make up" >&2; exit 1; }
 	[ -f $(STATE)/hosts.yml ] || { echo "error: no site of the target $(TARGET) was made here: run make up TARGET=$(TARGET)" >&2; exit 1; }
 	rm -f $(STATE)/status.json $(STATE)/status.txt
@@ -87,6 +87,15 @@ status: ## is the site well? every part, freshness, rows, runs (fails if not; FO
 	[ -f $(STATE)/status.txt ] || { cat $(STATE)/status.log >&2; echo "NOT WELL: the status could not be found out, see above" >&2; exit 1; }
 	cat $(STATE)/status.$(if $(filter json,$(FORMAT)),json,txt)
 	grep -q '^WELL' $(STATE)/status.txt
+
+ACCOUNT :=
+.PHONY: policy
+policy: ## writes the IAM policies that TARGET=aws needs, and how to use them (ACCOUNT=123456789012 limits them to one)
+	@tools/machine venv
+	mkdir -p $(STATE)
+	ansible-playbook -i inventory/$(TARGET).yml playbooks/policy.yml -e '{"retailflow_policy_account": "$(ACCOUNT)"}' \
+	  > $(STATE)/policy.log 2>&1 || { cat $(STATE)/policy.log >&2; exit 1; }
+	cat $(STATE)/policies/README.txt
 
 .PHONY: print-lambda
 print-lambda: made ## the generator as AWS has it: configuration, environment, code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import jinja2
 import pytest
 
 from hostile import HOSTILE
@@ -32,9 +34,17 @@ PARTS = (
     "teardown.yml",
     "tools",
 )
+# Keys of IAM's users; the administrator stands for the person who opens the account.
+ADMINISTRATOR = {"access_key_id": "AKIAQAAAAADMINISTRAT", "secret_access_key": "administrator"}
+EC2_KEY = {"access_key_id": "AKIAQAAAAAEC2SERVICE", "secret_access_key": "ec2"}
+OPERATOR_KEY = {"access_key_id": "AKIAQAAAAAOPERATOR22", "secret_access_key": "operator"}
+EVERYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 # Not the inventory's own, so that whatever forgets to ask for it is found.
 REGION = "eu-central-1"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": OPERATOR_KEY["access_key_id"],
+    "AWS_SECRET_ACCESS_KEY": OPERATOR_KEY["secret_access_key"],
+}
 # Regions, profiles and settings of other projects in the operator's shell, which must change nothing.
 _HOSTILE = {
     name: value
@@ -51,18 +61,48 @@ aws_access_key_id = AKIASOMEBODYELSE
 aws_secret_access_key = of-somebody-else
 """
 _MOTO = ROOT / "images/moto"
+ACCOUNT = "123456789012"
 BUCKET = "retailflow-terraform-state"
 # An address that AWS would see; nothing is ever sent there.
 OPERATOR = "52.94.76.9/32"
 
 
+def policies(site: str = "retailflow", region: str = REGION) -> dict[str, Any]:
+    """Return the documents of docs/policies as the inventory renders them, by their name."""
+    facts = {
+        "retailflow_name": site,
+        "retailflow_region": region,
+        "retailflow_account_id": ACCOUNT,
+        "retailflow_partition": "aws",
+        "retailflow_terraform_backend_config": {"bucket": BUCKET, "key": "retailflow.tfstate"},
+    }
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+    return {
+        f"{site}-{path.name.split('.')[0]}": json.loads(
+            environment.from_string(path.read_text()).render(facts)
+        )
+        for path in sorted((ROOT / "docs/policies").glob("*.json.j2"))
+    }
+
+
 @contextlib.contextmanager
-def moto(folder: Path) -> Iterator[str]:
-    """Run moto's server with the settings of the local target's image; yield its address."""
+def moto(folder: Path, enforced: bool = False) -> Iterator[str]:
+    """Run moto's server with the settings of the local target's image; yield its address.
+
+    If `enforced`, IAM decides about every request; else every key may do everything. Each triple of caller, action and resource
+    that it decided about is a line of `actions.txt` in the folder.
+    """
+    identities = [
+        ADMINISTRATOR | {"name": "administrator", "policies": {"everything": EVERYTHING}},
+        OPERATOR_KEY | {"name": "operator", "policies": policies()},
+        EC2_KEY | {"name": "ec2.amazonaws.com", "policies": {}},
+    ]
     url = f"http://127.0.0.1:{free_port()}"
     settings = {
         "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
         "MOTO_AMIS_PATH": str(_MOTO / "amis.json"),
+        "EMULATED_AWS_IDENTITIES": json.dumps(identities) if enforced else "",
+        "EMULATED_AWS_RECORD": str(folder / "actions.txt"),
     }
     command = [sys.executable, str(_MOTO / "server.py"), "-H", "127.0.0.1"]
     command += ["-p", url.rsplit(":", 1)[1]]
@@ -135,8 +175,8 @@ class Site:
             service,
             endpoint_url=self.url,
             region_name=region,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
+            aws_access_key_id=ADMINISTRATOR["access_key_id"],
+            aws_secret_access_key=ADMINISTRATOR["secret_access_key"],
         )
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
 
 from . import aws_support
 
@@ -20,13 +18,13 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-def client(service: str, url: str, key: str = "test", secret: str = "test") -> Any:
+def client(service: str, url: str) -> Any:
     return boto3.client(
         service,
         endpoint_url=url,
         region_name="eu-central-1",
-        aws_access_key_id=key,
-        aws_secret_access_key=secret,
+        aws_access_key_id=aws_support.ADMINISTRATOR["access_key_id"],
+        aws_secret_access_key=aws_support.ADMINISTRATOR["secret_access_key"],
     )
 
 
@@ -59,34 +57,3 @@ def test_a_terminated_instance_releases_its_interface(url: str) -> None:
         "NetworkInterfaces"
     ]
     assert found["Status"] == "available"
-
-
-def authorize_from_now_on(url: str, unauthorized: str) -> None:
-    """Let IAM decide about every request (0), or about none (inf), as moto's own switch does."""
-    headers = {"Content-Type": "text/plain"}  # a form would be parsed
-    request = urllib.request.Request(f"{url}/moto-api/reset-auth", unauthorized.encode(), headers)
-    urllib.request.urlopen(request, timeout=10).close()
-
-
-def test_actions_are_authorized_under_the_prefix_that_policies_use(url: str) -> None:
-    iam = client("iam", url)
-    iam.create_user(UserName="operator")
-    document = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {"Effect": "Allow", "Action": ["cloudwatch:DescribeAlarms", "tag:Get*"], "Resource": "*"},
-        ],
-    }
-    iam.put_user_policy(UserName="operator", PolicyName="all", PolicyDocument=json.dumps(document))
-    key = iam.create_access_key(UserName="operator")["AccessKey"]
-    own = (url, key["AccessKeyId"], key["SecretAccessKey"])
-    authorize_from_now_on(url, "0")
-    try:
-        assert client("cloudwatch", *own).describe_alarms()["MetricAlarms"] == []
-        assert "ResourceTagMappingList" in client("resourcegroupstaggingapi", *own).get_resources()
-        with pytest.raises(ClientError, match="not authorized to perform: cloudwatch:DeleteAlarms"):
-            client("cloudwatch", *own).delete_alarms(AlarmNames=["none"])
-        with pytest.raises(ClientError, match="not authorized to perform: ecs:ListClusters"):
-            client("ecs", *own).list_clusters()
-    finally:
-        authorize_from_now_on(url, "inf")

@@ -17,14 +17,15 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 STATE = ROOT / ".state/local"
-PORTS: dict[str, int] = yaml.safe_load((ROOT / "inventory/group_vars/local/main.yml").read_text())[
-    "local_cloud_ports"
-]
+FACTS = yaml.safe_load((ROOT / "inventory/group_vars/local/main.yml").read_text())
+PORTS: dict[str, int] = FACTS["local_cloud_ports"]
+SECRET = ROOT / ".secrets/local/aws_operator"
+# The operator's own key: the tests may do what the shipped policies allow.
 AWS = {
     "endpoint_url": f"http://127.0.0.1:{PORTS['aws']}",
     "region_name": "us-east-1",
-    "aws_access_key_id": "local",
-    "aws_secret_access_key": "local",
+    "aws_access_key_id": FACTS["retailflow_aws_keys"]["operator"],
+    "aws_secret_access_key": SECRET.read_text().strip() if SECRET.exists() else "none",
 }
 Host = Any  # testinfra has no types
 

@@ -79,8 +79,8 @@ def test_terraform_has_nothing_to_change() -> None:
             "TF_DATA_DIR": str(STATE / "terraform"),
             "TF_CLI_CONFIG_FILE": str(ROOT / ".state/terraform.rc"),
             "AWS_ENDPOINT_URL": AWS["endpoint_url"],
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_ACCESS_KEY_ID": AWS["aws_access_key_id"],
+            "AWS_SECRET_ACCESS_KEY": AWS["aws_secret_access_key"],
             "AWS_EC2_METADATA_DISABLED": "true",
         },
     )  # fmt: skip

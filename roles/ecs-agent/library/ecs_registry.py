@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 try:
+    import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 except ImportError:
+    boto3 = None
     BotoCoreError = ClientError = Exception
 
 from ansible.module_utils.retailflow_aws import AwsWork, ForeignError
@@ -32,6 +34,12 @@ options:
   drain_timeout: {description: Seconds that tasks have to end before they are ended., type: int, default: 120}
   instance_id: {description: EC2 instance id of the host., type: str, default: ""}
   attributes: {description: Attributes of the container instance., type: dict, default: {}}
+  register_as:
+    description:
+      - With what the host itself would register, as an agent does with its instance role. Empty for the credentials of the task.
+      - C(role_arn) is that role, C(access_key) and C(secret_key) belong to who may assume it.
+    type: dict
+    default: {}
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -64,12 +72,19 @@ class Registry(AwsWork):
     """One cluster, seen through an ECS client; its tags mark the cluster."""
 
     def __init__(
-        self, client: Any, cluster: str, tags: dict[str, Any], check_mode: bool, drain_timeout: int = 120
+        self,
+        client: Any,
+        cluster: str,
+        tags: dict[str, Any],
+        check_mode: bool,
+        drain_timeout: int = 120,
+        register_as: dict[str, str] | None = None,
     ) -> None:
         super().__init__(tags, check_mode)
         self.client = client
         self.cluster = cluster
         self.drain_timeout = drain_timeout
+        self.register_as = register_as or {}
 
     def wait(self, done: Callable[[], bool]) -> None:
         """Wait until something is done, but no longer than the drain timeout."""
@@ -167,6 +182,27 @@ class Registry(AwsWork):
             return []
         return [one for one in self.instances() if one.get("ec2InstanceId") == instance_id]
 
+    def agent(self, instance_id: str) -> Any:
+        """Return the client of the host itself, by its instance role; this one where no such role is known."""
+        if not self.register_as or self.check_mode:
+            return self.client
+        keys = {
+            "aws_access_key_id": self.register_as["access_key"],
+            "aws_secret_access_key": self.register_as["secret_key"],
+        }
+        region = self.client.meta.region_name
+        sts = boto3.client("sts", region_name=region, **keys)
+        session = sts.assume_role(RoleArn=self.register_as["role_arn"], RoleSessionName=instance_id)[
+            "Credentials"
+        ]
+        return boto3.client(
+            "ecs",
+            region_name=region,
+            aws_access_key_id=session["AccessKeyId"],
+            aws_secret_access_key=session["SecretAccessKey"],
+            aws_session_token=session["SessionToken"],
+        )
+
     def ensure_instance(self, instance_id: str, attributes: dict[str, str]) -> None:
         """Register an EC2 instance and set its attributes; other attributes stay."""
         entries = self.find(instance_id)
@@ -177,7 +213,7 @@ class Registry(AwsWork):
             document = json.dumps({"instanceId": instance_id, "region": region, "version": "2017-09-30"})
             answer = self.act(
                 f"register {instance_id} in {self.cluster}",
-                self.client.register_container_instance,
+                self.agent(instance_id).register_container_instance,
                 cluster=self.cluster,
                 instanceIdentityDocument=document,
                 attributes=listed,
@@ -235,13 +271,19 @@ def main() -> None:
             "tags": {"type": "dict", "default": {}},
             "instance_id": {"type": "str", "default": ""},
             "attributes": {"type": "dict", "default": {}},
+            "register_as": {"type": "dict", "default": {}, "no_log": True},
             "drain_timeout": {"type": "int", "default": 120},
         },
         supports_check_mode=True,
     )
     params = module.params
     registry = Registry(
-        module.client("ecs"), params["cluster"], params["tags"], module.check_mode, params["drain_timeout"]
+        module.client("ecs"),
+        params["cluster"],
+        params["tags"],
+        module.check_mode,
+        params["drain_timeout"],
+        params["register_as"],
     )
     try:
         if params["instance_id"] and params["state"] == "present":
