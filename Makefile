@@ -78,7 +78,7 @@ upgrade: made ## Metabase to the image that the inventory names, with a way back
 
 # Reads the hosts as they were made, so that it also answers where the AWS API does not.
 .PHONY: status
-status: ## is the site well? every part, freshness, rows, runs (exit code 1 if not; FORMAT=json for machines)
+status: ## is the site well? every part, freshness, rows, runs (fails if not; FORMAT=json for machines)
 	@[ -x .venv/bin/ansible-playbook ] || { echo "error: nothing is installed here yet: run make up" >&2; exit 1; }
 	[ -f $(STATE)/hosts.yml ] || { echo "error: no site of the target $(TARGET) was made here: run make up TARGET=$(TARGET)" >&2; exit 1; }
 	rm -f $(STATE)/status.json $(STATE)/status.txt

@@ -1,6 +1,6 @@
 {#- Returns a row when two levels do not hold the same orders and the same money. `lower_orders` and `higher_orders`
     say how each counts orders. Two empty levels agree. -#}
-{% macro reconcile(lower, higher, lower_orders='count(*)', higher_orders=exact_sum('orders')) %}
+{% macro reconcile(lower, higher, lower_orders='count(*)', higher_orders='sum(orders)') %}
 
 {%- set money = ['total_revenue', 'total_discount', 'net_revenue', 'refund'] -%}
 
@@ -11,7 +11,7 @@ lower_level as (
     select
         coalesce({{ lower_orders }}, 0) as orders
         {%- for measure in money %},
-        coalesce({{ exact_sum(measure, scale=2) }}, 0) as {{ measure }}
+        coalesce(sum({{ measure }}), 0) as {{ measure }}
         {%- endfor %}
     from {{ lower }}
 
@@ -22,7 +22,7 @@ higher_level as (
     select
         coalesce({{ higher_orders }}, 0) as orders
         {%- for measure in money %},
-        coalesce({{ exact_sum(measure, scale=2) }}, 0) as {{ measure }}
+        coalesce(sum({{ measure }}), 0) as {{ measure }}
         {%- endfor %}
     from {{ higher }}
 

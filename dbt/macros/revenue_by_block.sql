@@ -101,7 +101,7 @@ revenue as (
         {%- endfor %}
         count(sales.order_id) as orders,
         {%- for measure in money %}
-        coalesce({{ exact_sum('sales.' ~ measure, scale=2) }}, 0) as {{ measure }},
+        coalesce(sum(sales.{{ measure }}), 0) as {{ measure }},
         {%- endfor %}
         max(blocks.loaded_at) as loaded_at,
         case

@@ -12,10 +12,13 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import airbyte_support
 from server_support import ROOT
@@ -80,6 +83,56 @@ def _stand_in(role: Path, folder: Path, real: Path) -> None:
             "no_log": True,
         }
         (role / "tasks/main.yml").write_text(json.dumps([task]))
+
+
+class Late(BaseHTTPRequestHandler):
+    """A server in front of an Airbyte that is still starting: 503 to so many requests, as ingress-nginx says it."""
+
+    left = 0
+
+    def do_GET(self) -> None:
+        cls = type(self)
+        cls.left -= 1
+        self.send_response(503 if cls.left >= 0 else 200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the roles give their files to root")
+def test_airbyte_may_take_minutes_to_come_back_after_a_pause(site: Path) -> None:
+    """300 seconds, by a clock that runs 30 times as fast: of the wait, and of what is answered late."""
+    wait = yaml.safe_load((ROOT / "inventory/group_vars/aws/main.yml").read_text())["retailflow_waits"][
+        "airbyte"
+    ]
+    airbyte_support.render("abctl", site)
+    (site / "playbooks").unlink()
+    shutil.copytree(ROOT / "playbooks", site / "playbooks")
+    tasks = [
+        {"include_role": {"name": "airbyte-bash-installer", "tasks_from": entry}}
+        for entry in ("service", "credentials")
+    ]
+    (site / "playbooks/wire.yml").write_text(json.dumps([{"hosts": "airbyte", "tasks": tasks}]))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Late) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+
+        def started(wait: int) -> subprocess.CompletedProcess[str]:
+            Late.left = 300 // 30 // 5
+            (site / "late").write_text("not yet\n" * Late.left)
+            return play(
+                site,
+                STUB_LATE=str(site / "late"),
+                airbyte_bash_installer_port=server.server_port,
+                airbyte_bash_installer_wait=wait // 30,
+                __airbyte_bash_installer_pause=0.01,
+            )
+
+        done = started(wait)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert started(240).returncode == 2, "it has an end"
+        server.shutdown()
 
 
 def play(site: Path, *options: str, **more: Any) -> subprocess.CompletedProcess[str]:

@@ -45,6 +45,7 @@ cp "$STUBS/kept/abctl.tar.gz" "$2"
 """,
     "docker": RECORD
     + """
+if [ -s "${STUB_LATE:-}" ]; then sed -i 1d "$STUB_LATE"; exit 1; fi
 case "$*" in
   info) exit "${STUB_DOCKER_RC:-0}" ;;
   "ps "*"publish=8000/tcp "*) printf '%b' "${STUB_PUBLISHED:-}" ;;

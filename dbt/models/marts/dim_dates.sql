@@ -36,7 +36,7 @@ day_numbers as (
 
 days as (
 
-    select cast(dateadd('day', day_numbers.day_number, years.first_day) as date) as date_day
+    select dateadd('day', day_numbers.day_number, years.first_day) as date_day
     from years
     cross join day_numbers
     where year(dateadd('day', day_numbers.day_number, years.first_day)) = year(years.first_day)
@@ -58,8 +58,8 @@ select
     dayname(date_day) as day_name,
 
     -- dates
-    cast(date_trunc('month', date_day) as date) as month_start,
-    cast(date_trunc('week', date_day) as date) as week_start,
+    date_trunc('month', date_day) as month_start,
+    date_trunc('week', date_day) as week_start,
 
     -- booleans
     dayofweekiso(date_day) >= 6 as is_weekend

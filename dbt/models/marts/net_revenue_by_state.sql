@@ -11,11 +11,11 @@ revenue as (
     select
         country,
         state,
-        {{ exact_sum('orders') }} as orders,
-        {{ exact_sum('total_revenue', scale=2) }} as total_revenue,
-        {{ exact_sum('total_discount', scale=2) }} as total_discount,
-        {{ exact_sum('net_revenue', scale=2) }} as net_revenue,
-        {{ exact_sum('refund', scale=2) }} as refund
+        sum(orders) as orders,
+        sum(total_revenue) as total_revenue,
+        sum(total_discount) as total_discount,
+        sum(net_revenue) as net_revenue,
+        sum(refund) as refund
 
     from cities
     group by country, state

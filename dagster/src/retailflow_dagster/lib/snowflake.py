@@ -16,31 +16,30 @@ from .reconcile import Totals
 #: Snowflake takes at most 16,384 expressions in a list.
 IN_LIST = 10_000
 
-# Airbyte keeps a deleted row in RAW and marks it. Every sum casts its argument: that keeps money exact, on
-# the emulated Snowflake too, which adds bare columns as DOUBLE.
+# Airbyte keeps a deleted row in RAW and marks it. Money is a FLOAT there: the casts keep its sums exact.
 RAW_TOTALS = """
 select
     count(*),
-    coalesce(sum(cast(quantity * cast(price as number(10, 2)) as number(38, 2))), 0),
-    coalesce(sum(cast(quantity * cast(discount as number(10, 2)) as number(38, 2))), 0)
+    coalesce(sum(quantity * cast(price as number(10, 2))), 0),
+    coalesce(sum(quantity * cast(discount as number(10, 2))), 0)
 from {table}
 where _ab_cdc_deleted_at is null and order_id <= {max_order_id} {only}
 """
 FACT_TOTALS = """
 select
     count(*),
-    coalesce(sum(cast(total_revenue as number(38, 2))), 0),
-    coalesce(sum(cast(total_discount as number(38, 2))), 0),
-    coalesce(sum(cast(net_revenue as number(38, 2))), 0)
+    coalesce(sum(total_revenue), 0),
+    coalesce(sum(total_discount), 0),
+    coalesce(sum(net_revenue), 0)
 from {table}
 where order_id <= {max_order_id} {only}
 """
 MART_TOTALS = """
 select
     {orders},
-    coalesce(sum(cast(total_revenue as number(38, 2))), 0),
-    coalesce(sum(cast(total_discount as number(38, 2))), 0),
-    coalesce(sum(cast(net_revenue as number(38, 2))), 0)
+    coalesce(sum(total_revenue), 0),
+    coalesce(sum(total_discount), 0),
+    coalesce(sum(net_revenue), 0)
 from {table}
 """
 
@@ -171,7 +170,7 @@ class Session:
 
     def mart(self, name: str) -> Totals:
         """All of a mart; fct_sales counts rows, the others add up their orders."""
-        orders = "count(*)" if name == "fct_sales" else "coalesce(sum(cast(orders as number(38, 0))), 0)"
+        orders = "count(*)" if name == "fct_sales" else "coalesce(sum(orders), 0)"
         (row,) = self._rows(MART_TOTALS.format(orders=orders, table=self.names.mart(name)))
         return Totals.of(*row)
 

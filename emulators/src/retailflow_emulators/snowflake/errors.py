@@ -59,8 +59,10 @@ def translated(error: BaseException) -> ProgrammingError | None:
             return _compilation(2003, "42S02", f"Object '{found[1]}' does not exist or not authorized.")
         if found := re.search(r"(?:Table|View|Schema|Sequence) with name \"?(.+?)\"? already exists", text):
             return _compilation(2002, "42710", f"Object '{found[1]}' already exists.")
-    if found := re.search(r"Referenced column \"(.+?)\" not found", text):
-        return _compilation(904, "42000", f"invalid identifier '{found[1]}'")
+    if found := re.search(
+        r"Referenced column \"(.+?)\" not found|does not have a column with name \"(.+?)\"", text
+    ):
+        return _compilation(904, "42000", f"invalid identifier '{found[1] or found[2]}'")
     return None
 
 

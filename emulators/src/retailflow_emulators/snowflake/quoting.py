@@ -195,7 +195,10 @@ class _History:
 def copy(connection: Any, database: str | None, schema: str | None, expression: exp.Copy, *rest: Any) -> str:
     """COPY with the history of loads beside the table."""
     table = expression.this.this if isinstance(expression.this, exp.Schema) else expression.this
-    history: Any = _History(connection, table.catalog or str(database))
+    place = (
+        table.catalog if table.catalog != "temp" else None
+    )  # of temporary tables, which have no place of their own
+    history: Any = _History(connection, place or str(database))
     return _COPY(history, database, schema, expression, *rest)
 
 

@@ -48,6 +48,7 @@ from .quoting import literal
 from .session import Instance, Session
 from .settings import Settings
 from .statements import Statements
+from .text import bare
 
 log = logging.getLogger("retailflow.snowflake")
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -99,25 +100,26 @@ async def _body(request: Request) -> Any:
 async def _serve_ourselves(request: Request) -> JSONResponse | None:
     """Do what upstream cannot: ``drop database`` and ``use role``; None where upstream answers the client."""
     statement = await _body(request)
-    if match := _USE_ROLE.fullmatch(statement["sqlText"]):
+    text = bare(statement["sqlText"])
+    if match := _USE_ROLE.fullmatch(text):
         role = match["quoted"] or match["name"].upper()
         _session(upstream.to_token(request)).about.role = role
         return None
-    if match := _USE_WAREHOUSE.fullmatch(statement["sqlText"]):
+    if match := _USE_WAREHOUSE.fullmatch(text):
         warehouse = match["quoted"] or match["name"].upper()
         _session(upstream.to_token(request)).about.warehouse = warehouse
         return None
-    if match := _GET.fullmatch(statement["sqlText"]):
+    if match := _GET.fullmatch(text):
         session, base = _session(upstream.to_token(request)), f"{request.url.scheme}://{request.url.netloc}"
         found = await run_in_threadpool(stages.download, match["stage"], match["target"], base, session)
         return JSONResponse({"data": found, "success": True})
-    if match := _REMOVE.fullmatch(statement["sqlText"]):
+    if match := _REMOVE.fullmatch(text):
         removed = await run_in_threadpool(stages.remove, match["stage"], _session(upstream.to_token(request)))
         rows = ", ".join(f"({literal(name)}, 'removed')" for name in removed) or "(null, null)"
         where = "" if removed else " where false"
         _replace(request, statement, f'select * from (values {rows}) as r("name", "result"){where}')
         return None
-    match = _DROP_DATABASE.fullmatch(statement["sqlText"])
+    match = _DROP_DATABASE.fullmatch(text)
     if not match:
         return None
     name = match["name"].upper() if match["name"] else match["quoted"].replace('""', '"')

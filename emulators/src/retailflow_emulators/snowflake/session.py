@@ -18,11 +18,12 @@ from fakesnow.transforms.merge import operations
 from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
-from . import context, merges, names, refused, rewrites, stages
+from . import comments, context, merges, names, refused, rewrites, stages, temporary
 from .account import Account
 from .errors import sql_error, translated
 from .quoting import identifier, literal, schema_setting
 from .resolution import marks, resolve
+from .text import bare
 
 KEPT = 64  # results whose columns are remembered
 CONFLICT_PAUSE_SECONDS = 0.05
@@ -55,6 +56,8 @@ class Connection:
     def execute(self, sql: str, parameters: Any = None) -> Connection:
         """Run a statement; outside of a transaction it runs again when another one wrote to the same table."""
         if found := _HISTORY.match(sql):
+            if found[1] == temporary.CATALOG:
+                return self  # a new name has no history
             sql = f"DELETE FROM {identifier(found[1])}{sql[found.end(1) :]}"
         deadline = time.monotonic() + self._lock_seconds
         while True:
@@ -129,6 +132,7 @@ class Session(FakeSnowflakeConnection):
                 own.use(database, "main")
         self.about = context.About()
         self.account = account or Account()
+        self.temporary = temporary.Temporary()
         self.described: OrderedDict[str, list[tuple[str, str]]] = OrderedDict()
 
     def leave(self) -> None:
@@ -156,10 +160,11 @@ class Cursor(FakeSnowflakeCursor):
 
     def execute(self, command: str, params: Any = None, *args: Any, **settings: Any) -> Cursor:
         """Run a statement; ProgrammingError has Snowflake's code where it is known."""
-        self._command = command
+        command = self._command = temporary.plain(command)
         try:
-            refused.check(command)
-            if not self._about_account(command):
+            text = bare(command)
+            refused.check(text)
+            if not self._about_account(text) and not self._commented(text):
                 super().execute(command, params, *args, **settings)
         except duckdb.Error as error:
             raise translated(error) or error from error
@@ -187,6 +192,15 @@ class Cursor(FakeSnowflakeCursor):
         self._describe()
         return True
 
+    def _commented(self, command: str) -> bool:
+        """Run a statement that comments columns; returns whether it was one."""
+        statements = comments.statements(command, self._conn)
+        for statement in statements:
+            self._duck_conn.execute(statement)
+        if statements:
+            self._answer(exp.Command(this="SELECT"), "Statement executed successfully.")
+        return bool(statements)
+
     def _transform_explode(self, expression: exp.Expr) -> list[exp.Expr]:
         names.name_columns(expression, self._command)
         if isinstance(expression, exp.Merge):
@@ -198,11 +212,25 @@ class Cursor(FakeSnowflakeCursor):
         refused.check_tree(expression)
         expression = expression.transform(lambda node: transforms.identifier(node, params), copy=False)
         expression = stages.encoded(expression, self._conn, params)
+        expression = temporary.renamed(expression, self._conn)
         expression = rewrites.apply(context.answer(expression, self._conn))
         transformed: exp.Expr = super()._transform(expression, params)
         return merges.native(transformed) if isinstance(transformed, exp.Merge) else transformed
 
     def _execute(self, transformed: exp.Expr, params: Any = None) -> None:
+        self._run(transformed, params)
+        if created := transformed.args.get("create_db_name"):
+            self._enter(created, make=True)
+        elif (entered := transformed.args.get("set_database")) and not transformed.args.get("set_schema"):
+            self._enter(entered, make=False)
+        elif place := temporary.settled(self._conn):
+            done = "dropped" if self._conn.temporary.dropped else "created"
+            self._answer(
+                transformed, f"{'' if done == 'dropped' else 'Table '}{place[2]} successfully {done}."
+            )
+        self._describe()
+
+    def _run(self, transformed: exp.Expr, params: Any) -> None:
         kind = str(transformed.args.get("kind")).upper()
         if isinstance(transformed, (exp.Transaction, exp.Commit, exp.Rollback)):
             super()._execute(transformed, params)
@@ -215,11 +243,6 @@ class Cursor(FakeSnowflakeCursor):
             self._drop_stage(transformed)
         else:
             super()._execute(transformed, params)
-        if created := transformed.args.get("create_db_name"):
-            self._enter(created, make=True)
-        elif (entered := transformed.args.get("set_database")) and not transformed.args.get("set_schema"):
-            self._enter(entered, make=False)
-        self._describe()
 
     def _describe(self) -> None:
         """Remember the types of the result's columns."""

@@ -1,4 +1,0 @@
-{#- Snowflake answers on https only; the emulator on http only. -#}
-{% macro is_emulated() -%}
-    {{ return(target.get('protocol') == 'http') }}
-{%- endmacro %}

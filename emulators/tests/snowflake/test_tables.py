@@ -1,0 +1,118 @@
+"""Temporary tables and comments, as clients and dbt make them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import snowflake.connector
+
+from retailflow_emulators.snowflake.testing import EmulatedSnowflake
+from retailflow_emulators.snowflake.text import bare
+
+Error = snowflake.connector.errors.Error
+
+
+def test_a_temporary_table_belongs_to_its_session_and_hides_a_permanent_one(
+    warehouse: EmulatedSnowflake,
+) -> None:
+    warehouse.query("create or replace table DB.PUBLIC.T (A number, B varchar(3))")
+    warehouse.query("insert into DB.PUBLIC.T values (1, 'old')")
+    with warehouse.connect(database="DB", schema="PUBLIC") as one, warehouse.connect(database="DB") as other:
+
+        def run(sql: str) -> list[object]:
+            cursor = one.cursor()
+            cursor.execute(sql)
+            return list(cursor.fetchall())
+
+        assert run("create or replace temporary table T as select 2 as A, 'new' as B") == [
+            ("Table T successfully created.",)
+        ]
+        assert run("select T.A, t.b from DB.PUBLIC.T") == [(2, "new")]
+        assert other.cursor().execute("select A from DB.PUBLIC.T").fetchall() == [(1,)]
+        run('create scoped temporary table u (A number(10, 2) not null, "b c" varchar(3))')
+        run("insert into U values (1.5, 'abc')")
+        with pytest.raises(Error, match="is too long"):
+            run("insert into U values (2, 'abcd')")
+        with pytest.raises(Error, match="NULL result"):
+            run("insert into U values (null, 'abc')")
+        assert [row[:2] for row in run("describe table DB.PUBLIC.U")] == [  # type: ignore[index]
+            ("A", "NUMBER(10,2)"),
+            ("b c", "VARCHAR(3)"),
+        ]
+        run("update U set A = A + 1 where U.A > 1")
+        run("begin")
+        run(
+            "merge into T as D using U on D.A = U.A when matched then update set B = 'm' "
+            'when not matched then insert (A, B) values (A, "b c")'
+        )
+        run("insert into T select A / 5, 'tx' from U")
+        run("commit")
+        assert run("select * from T order by B") == [(3, "abc"), (2, "new"), (1, "tx")]
+        assert run("with T as (select 5 as A) select A from T") == [(5,)]
+        assert run("select U.A, T.A from U join DB.PUBLIC.T as T on T.A > U.A") == [(Decimal("2.50"), 3)]
+        run("alter table U add column N number")
+        run("truncate table U")
+        assert run("select count(*) from U") == [(0,)]
+        run("create or replace temporary table T as select max(A) as A from T")
+        assert run("select A from T") == [(3,)]
+        assert run("drop table T") == [("T successfully dropped.",)]
+        assert run("select A from T") == [(1,)]
+        with pytest.raises(Error):
+            run("create temporary table BROKEN as select 1 / 0 as A")
+        with pytest.raises(Error, match="does not exist"):
+            run("select * from BROKEN")
+    with warehouse.connect(database="DB") as later, pytest.raises(Error, match="does not exist"):
+        later.cursor().execute("select * from U")
+
+
+def test_a_temporary_table_is_loaded_from_a_stage(warehouse: EmulatedSnowflake, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("1,a\n2,b\n")
+    with warehouse.connect(database="DB", schema="PUBLIC") as session:
+        cursor = session.cursor()
+        for _ in range(2):
+            cursor.execute("create or replace temporary table LOADED (A number, B varchar)")
+            cursor.execute("create or replace temporary stage LOADING")
+            cursor.execute(f"put 'file://{tmp_path}/rows.csv' @LOADING")
+            cursor.execute("copy into LOADED from @LOADING file_format = (type = csv)")
+            assert cursor.execute("select * from LOADED order by A").fetchall() == [(1, "a"), (2, "b")]
+
+
+def test_columns_are_commented_together(warehouse: EmulatedSnowflake) -> None:
+    run = warehouse.query
+    run('create or replace table DB.PUBLIC.SAID (A number, "b c" number, C number)')
+    run("create or replace view DB.PUBLIC.SAID_TOO as select A from DB.PUBLIC.SAID")
+    run(
+        'alter table DB.PUBLIC.SAID alter\n A comment $$it\'s "A"$$, column "b c" comment \'b\'\'s\'; /* {"app": "dbt"} */'
+    )
+    run("comment on column DB.PUBLIC.SAID.C is 'third'")
+    run("alter view DB.PUBLIC.SAID_TOO modify column a comment 'seen'")
+    said = {row[0]: row[9] for row in run("describe table DB.PUBLIC.SAID")}
+    assert said == {"A": 'it\'s "A"', "b c": "b's", "C": "third"}
+    assert [row[9] for row in run("describe view DB.PUBLIC.SAID_TOO")] == ["seen"]
+    with pytest.raises(Error, match="invalid identifier 'D'"):
+        run("alter table DB.PUBLIC.SAID alter A comment 'other', D comment 'nothing'")
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("select '/* x */', '--'", "select '/* x */', '--'"),
+        (" /* a */ -- b\n // c\n use role R ; /* dbt */ ;\n", "use role R"),
+        ("put file:///tmp/x @s", "put file:///tmp/x @s"),
+        ("", ""),
+        ("/* alone", "/* alone"),
+        ("a" + " ;" * 100_000, "a"),
+        ("select '*/' /* */", "select '*/'"),
+    ],
+)
+def test_a_statement_is_known_behind_comments(written: str, found: str) -> None:
+    assert bare(written) == found
+
+
+def test_what_is_refused_is_refused_behind_a_comment_too(warehouse: EmulatedSnowflake) -> None:
+    with pytest.raises(Error, match="not emulated: EXPLAIN"):
+        warehouse.query("/* why */ explain select 1")
+    warehouse.query("-- a role\nuse role ANALYST; /* dbt */")
+    assert warehouse.query("select current_role()") == [("ANALYST",)]
