@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from retailflow_emulators.snowflake.testing import EmulatedSnowflake, private_key
+from retailflow_emulators.snowflake.testing import ACCOUNT, EmulatedSnowflake
 
 ROOT = Path(__file__).parents[1]
 STATEMENT_TIMEOUT_S = 1800
+DATABASES = ("RAW", "ANALYTICS")
 
 
 class Warehouse(EmulatedSnowflake):
@@ -19,15 +20,25 @@ class Warehouse(EmulatedSnowflake):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        key = folder / "key.p8"
-        key.write_text(private_key())
+        self._key = folder / "key.p8"
         self.environment = {
-            "SNOWFLAKE_ACCOUNT": "bench",
+            "SNOWFLAKE_ACCOUNT": ACCOUNT,
             "SNOWFLAKE_HOST": "127.0.0.1",
             "SNOWFLAKE_PORT": str(self.port),
             "SNOWFLAKE_PROTOCOL": "http",
-            "SNOWFLAKE_PRIVATE_KEY_PATH": str(key),
+            "SNOWFLAKE_PRIVATE_KEY_PATH": str(self._key),
         }
+
+    def let_dbt_in(self) -> None:
+        """Make the user of dbt, whose role may do everything in the databases that are there."""
+        grants = [f"all on database {name}" for name in DATABASES]
+        for what in ("schemas", "tables"):
+            for name in DATABASES:
+                grants += [
+                    f"all on all {what} in database {name}",
+                    f"all on future {what} in database {name}",
+                ]
+        self._key.write_text(self.add_user("DBT", "TRANSFORMER", *grants, warehouse="TRANSFORMING"))
 
     @property
     def login(self) -> dict[str, Any]:

@@ -24,9 +24,8 @@ import httpx
 import psycopg2
 import pyarrow.csv
 import pyarrow.parquet
-import snowflake.connector
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+
+from retailflow_emulators.snowflake.testing import ACCOUNT, emulated_snowflake
 
 from ..measurement import Measurement
 from ..others import ToolMissingError, dlt_extract, meltano_tap
@@ -169,16 +168,11 @@ class Bench:
         self._execute("vacuum analyze public.sales")
 
     def _start_snowflake(self) -> None:
-        data = self._folder / "snowflake"
-        data.mkdir()
-        self._snowflake_port = _free_port()
-        environment = {
-            "EMULATED_SNOWFLAKE_PORT": str(self._snowflake_port),
-            "EMULATED_SNOWFLAKE_DATA": str(data),
-        }
-        self._module("snowflake", environment, f"http://127.0.0.1:{self._snowflake_port}/health")
-        self._query("create database RAW")
-        self._query("create schema RAW.RETAIL")
+        self._snowflake = self._stack.enter_context(emulated_snowflake(self._folder))
+        self._snowflake.query("create database RAW")
+        self._snowflake.query("create schema RAW.RETAIL")
+        grants = ("all on database RAW", "all on schema RAW.RETAIL", "all on future schemas in database RAW")
+        self._key = self._snowflake.add_user("AIRBYTE", "LOADER", *grants, warehouse="LOADING")
 
     def _start_airbyte(self) -> None:
         port = _free_port()
@@ -217,21 +211,18 @@ class Bench:
                 "replication_method": method,
             },
         )
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
         destination = actor(
             "destination",
             "snowflake",
             {
-                "host": f"127.0.0.1:{self._snowflake_port}",
-                "jdbc_url_params": "ssl=off&account=bench",
+                "host": f"127.0.0.1:{self._snowflake.port}",
+                "jdbc_url_params": f"ssl=off&account={ACCOUNT}",
                 "username": "AIRBYTE",
                 "role": "LOADER",
                 "warehouse": "LOADING",
                 "database": "RAW",
                 "schema": "RETAIL",
-                "credentials": {"auth_type": "Key Pair Authentication", "private_key": key.decode()},
+                "credentials": {"auth_type": "Key Pair Authentication", "private_key": self._key},
             },
         )
         stream = {"name": "sales", "namespace": "public", "syncMode": "incremental_deduped_history"}
@@ -270,7 +261,8 @@ class Bench:
     def _memory(self) -> Iterator[tuple[str, int]]:
         """Peak resident bytes of the servers and of the connectors that run now."""
         server = self._processes["airbyte"].pid
-        processes = {"airbyte": server, "snowflake": self._processes["snowflake"].pid}
+        assert self._snowflake.process
+        processes = {"airbyte": server, "snowflake": self._snowflake.process.pid}
         with contextlib.suppress(OSError):
             for children in Path(f"/proc/{server}/task").glob("*/children"):
                 for child in children.read_text().split():
@@ -299,18 +291,8 @@ class Bench:
                 return cursor.fetchall() if cursor.description else None
 
     def _query(self, statement: str) -> list[tuple[Any, ...]]:
-        with snowflake.connector.connect(
-            account="bench",
-            user="bench",
-            password="any",
-            host="127.0.0.1",
-            port=self._snowflake_port,
-            protocol="http",
-            database="RAW",
-            schema="RETAIL",
-            network_timeout=300,
-            session_parameters={"CLIENT_TELEMETRY_ENABLED": False},
-        ) as session:
+        place = {"database": "RAW", "schema": "RETAIL", "network_timeout": 300}
+        with self._snowflake.connect(**place) as session:
             cursor = session.cursor()
             cursor.execute(statement)
             return [tuple(row) for row in cursor.fetchall()]

@@ -86,6 +86,7 @@ def measure(rows: int) -> Iterator[Measurement]:
         dbt = Dbt(warehouse, Path(name))
         for statement in _TABLES:
             warehouse.query(statement)
+        warehouse.let_dbt_in()
         orders, day = 0, 1
         for size in SIZES:
             for after in range(orders, size * rows, STEP):

@@ -25,7 +25,7 @@ import yaml
 
 import dbt_support
 from retailflow_dagster.lib import dbt as dbt_lib
-from retailflow_emulators.snowflake.testing import EmulatedSnowflake, emulated_snowflake, private_key
+from retailflow_emulators.snowflake.testing import ACCOUNT, EmulatedSnowflake, emulated_snowflake
 
 STAGING = "select order_id, quantity from RAW.RETAIL.SALES"
 FACTS = "select order_id, quantity from {{ ref('stg_sales') }}"
@@ -118,6 +118,10 @@ def test_a_warehouse_that_fails_ends_the_run_leaves_the_marts_and_the_next_run_r
         "insert into RAW.RETAIL.SALES values (3, 30)",
     ):
         query(statement)
+    grants = ("usage on database RAW", "usage on schema RAW.RETAIL", "select on table RAW.RETAIL.SALES")
+    grants += ("usage on database ANALYTICS", "create schema on database ANALYTICS")
+    grants += ("ownership on schema ANALYTICS.MARTS", "ownership on table ANALYTICS.MARTS.FCT_SALES")
+    key = warehouse.add_user("DBT", "TRANSFORMER", *grants, warehouse="TRANSFORMING")
     mart = "select order_id from ANALYTICS.MARTS.FCT_SALES order by order_id"
     before = [(1,), (2,)]
     assert query(mart) == before
@@ -141,7 +145,8 @@ def test_a_warehouse_that_fails_ends_the_run_leaves_the_marts_and_the_next_run_r
         "SNOWFLAKE_HOST": "127.0.0.1",
         "SNOWFLAKE_PORT": str(door.server.server_port),
         "SNOWFLAKE_PROTOCOL": "http",
-        "SNOWFLAKE_PRIVATE_KEY": private_key(),
+        "SNOWFLAKE_ACCOUNT": ACCOUNT,
+        "SNOWFLAKE_PRIVATE_KEY": key,
     }.items():
         monkeypatch.setenv(name, value)
     dbt_support.dbt("parse")

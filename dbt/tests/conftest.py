@@ -12,7 +12,18 @@ import pytest
 
 import dbt_support
 from raw_support import RAW
-from retailflow_emulators.snowflake.testing import EmulatedSnowflake, emulated_snowflake, private_key
+from retailflow_emulators.snowflake.testing import ACCOUNT, EmulatedSnowflake, emulated_snowflake, private_key
+
+KEY = private_key()
+# What roles/snowflake grants to the role of dbt.
+GRANTS = (
+    "usage on database RAW",
+    "usage on schema RAW.RETAIL",
+    "select on all tables in schema RAW.RETAIL",
+    "select on future tables in schema RAW.RETAIL",
+    "usage on database ANALYTICS",
+    "create schema on database ANALYTICS",
+)
 
 dbt_support.manifest()
 
@@ -27,6 +38,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedSnow
             *RAW,
         ):
             made.query(statement)
+        made.add_user("DBT", "TRANSFORMER", *GRANTS, key=KEY, warehouse="TRANSFORMING")
         yield made
 
 
@@ -34,7 +46,8 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedSnow
 def connected(
     warehouse: EmulatedSnowflake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> EmulatedSnowflake:
-    (tmp_path / "key.p8").write_text(private_key())
+    (tmp_path / "key.p8").write_text(KEY)
+    monkeypatch.setenv("SNOWFLAKE_ACCOUNT", ACCOUNT)
     monkeypatch.setenv("SNOWFLAKE_HOST", "127.0.0.1")
     monkeypatch.setenv("SNOWFLAKE_PORT", str(warehouse.port))
     monkeypatch.setenv("SNOWFLAKE_PROTOCOL", "http")

@@ -231,7 +231,7 @@ class Snowflake(EmulatedSnowflake):
         """Of destination-snowflake."""
         return {
             "host": f"127.0.0.1:{self.port}",
-            "jdbc_url_params": "ssl=off&account=test&networkTimeout=20000",
+            "jdbc_url_params": "ssl=off&account=retailflow&networkTimeout=20000",
             "username": "AIRBYTE",
             "role": "LOADER",
             "warehouse": "LOADING",
@@ -247,6 +247,8 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snowflake]:
     emulated.start()
     try:
         emulated.query("create database if not exists RAW")
+        grants = ("all on database RAW", "all on future schemas in database RAW")
+        emulated.add_user("AIRBYTE", "LOADER", *grants, key=emulated.private_key, warehouse="LOADING")
         yield emulated
     finally:
         emulated.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from snowflake_shop import Shop
 
 from retailflow_emulators.snowflake.testing import EmulatedSnowflake, emulated_snowflake
 
@@ -15,3 +16,10 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedSnow
     with emulated_snowflake(tmp_path_factory.mktemp("snowflake")) as server:
         server.query("create database DB")
         yield server
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A server with three users and what they made."""
+    with emulated_snowflake(tmp_path_factory.mktemp("snowflake")) as server:
+        yield Shop(server)

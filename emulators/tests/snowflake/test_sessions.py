@@ -15,7 +15,7 @@ import httpx
 import pytest
 import snowflake.connector
 
-from retailflow_emulators.snowflake.testing import EmulatedSnowflake
+from retailflow_emulators.snowflake.testing import ACCOUNT, ADMINISTRATOR, PASSWORD, EmulatedSnowflake
 
 Error = snowflake.connector.errors.Error
 
@@ -96,7 +96,8 @@ def test_a_request_that_makes_no_sense_is_no_internal_server_error(
     warehouse: EmulatedSnowflake, body: bytes, zipped: bool
 ) -> None:
     with httpx.Client(base_url=warehouse.url, timeout=20) as http:
-        login = http.post("/session/v1/login-request", json={"data": {"SESSION_PARAMETERS": {}}})
+        who = {"ACCOUNT_NAME": ACCOUNT, "LOGIN_NAME": ADMINISTRATOR, "PASSWORD": PASSWORD}
+        login = http.post("/session/v1/login-request", json={"data": who})
         headers = {"Authorization": f'Snowflake Token="{login.json()["data"]["token"]}"'}
         for path in (
             "/queries/v1/query-request?requestId=1",
@@ -115,7 +116,21 @@ def test_a_request_that_makes_no_sense_is_no_internal_server_error(
 
 def test_a_session_knows_who_it_is(warehouse: EmulatedSnowflake) -> None:
     asked = "select current_user(), current_role(), current_warehouse(), current_account(), current_database(), current_schema()"
-    with warehouse.connect(user="ann", role="analyst", warehouse="small", database="DB") as session:
+    run = warehouse.query
+    key = warehouse.add_user("ANN", "ANALYST")
+    for statement in (
+        "create role R2",
+        "grant role R2 to user ANN",
+        "create warehouse SMALL initially_suspended = true",
+        "create warehouse OTHER initially_suspended = true",
+        "grant usage on warehouse SMALL to role ANALYST",
+        "grant usage on warehouse OTHER to role ANALYST",
+        "grant usage on database DB to role ANALYST",
+        "grant usage on schema DB.PUBLIC to role ANALYST",
+    ):
+        run(statement)
+    login = warehouse.login_of("ann", key)
+    with warehouse.connect(**login, role="analyst", warehouse="small", database="DB") as session:
         cursor = session.cursor()
         assert cursor.execute(asked).fetchone() == ("ANN", "ANALYST", "SMALL", "RETAILFLOW", "DB", "PUBLIC")
         cursor.execute("use warehouse OTHER")
@@ -133,21 +148,23 @@ def test_roles_warehouses_and_users_are_shown_as_they_were_made(tmp_path: Path) 
     run = server.query
     run("create role if not exists LOADER")
     run("create warehouse LOADING warehouse_size = SMALL auto_suspend = 60")
-    run("create user DBT password = 'secret' default_role = LOADER")
+    run("create user DBT default_role = LOADER")
     run("alter warehouse LOADING set warehouse_size = 'LARGE'")
     assert "LOADER" in {row[1] for row in run("show roles")}
-    assert [(row[0], row[3], row[5]) for row in run("show warehouses like 'load%'")] == [
+    assert [(row[0], row[3], row[11]) for row in run("show warehouses like 'load%'")] == [
         ("LOADING", "Large", 60)
     ]
-    assert [row[0] for row in run("show users")] == ["DBT"]
+    assert [row[0] for row in run("show users")] == ["DBT", ADMINISTRATOR]
     with pytest.raises(Error, match="already exists"):
         run("create role LOADER")
+    with pytest.raises(Error, match="not emulated: passwords"):
+        run("create user OTHER password = 'secret'")
     server.stop()
     server.start()
-    assert [row[0] for row in run("show warehouses")] == ["LOADING"]
+    assert [row[0] for row in run("show warehouses")] == ["LOADING", "TESTS"]
     assert "secret" not in (server.data / "account.json").read_text()
     run("drop warehouse LOADING")
-    assert run("show warehouses") == []
+    assert [row[0] for row in run("show warehouses")] == ["TESTS"]
     server.stop()
 
 
@@ -233,7 +250,7 @@ def test_the_first_merges_of_ten_sessions_at_once(tmp_path: Path) -> None:
     views = [f"create or replace view SEEN{number} as select * from OWN{number}" for number in range(10)]
     schema = ["create schema if not exists TOGETHER"] * 10
     comments = [f"comment on table OWN{number} is 'number {number}'" for number in range(10)]
-    for statements in (tables, views, schema, comments):
+    for statements in (tables, views, comments, schema):
         works = [
             lambda s=session, q=sql: s.cursor().execute(q)
             for session, sql in zip(sessions, statements, strict=True)
@@ -245,12 +262,13 @@ def test_the_first_merges_of_ten_sessions_at_once(tmp_path: Path) -> None:
 def test_the_first_logins_of_a_user_at_once(tmp_path: Path) -> None:
     server = EmulatedSnowflake(tmp_path)
     server.start()
+    key = server.add_user("NEWCOMER", "NEW")
     try:
         together = threading.Barrier(10)
 
         def login(_: int) -> str:
             together.wait(30)
-            with server.connect(user="NEWCOMER") as session:
+            with server.connect(**server.login_of("NEWCOMER", key)) as session:
                 cursor = session.cursor().execute("select current_user()")
                 assert cursor is not None
                 return str(cursor.fetchall()[0][0])

@@ -114,5 +114,5 @@ def test_a_statement_is_known_behind_comments(written: str, found: str) -> None:
 def test_what_is_refused_is_refused_behind_a_comment_too(warehouse: EmulatedSnowflake) -> None:
     with pytest.raises(Error, match="not emulated: EXPLAIN"):
         warehouse.query("/* why */ explain select 1")
-    warehouse.query("-- a role\nuse role ANALYST; /* dbt */")
-    assert warehouse.query("select current_role()") == [("ANALYST",)]
+    warehouse.query("-- a role\nuse role SYSADMIN; /* dbt */")
+    assert warehouse.query("select current_role()") == [("SYSADMIN",)]

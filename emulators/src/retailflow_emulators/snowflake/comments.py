@@ -40,6 +40,12 @@ patch(module, "SQL_DESCRIBE_TABLE", "DESCRIBE TABLE shows the comments of column
 )
 
 
+def table_of(command: str) -> exp.Table | None:
+    """The table whose columns a statement comments, if it may be one that does nothing else."""
+    found = _COMMENT.match(command) or _ALTER.match(command)
+    return exp.to_table(found["table"], dialect="snowflake") if found else None
+
+
 def statements(command: str, session: Session) -> list[str]:
     """DuckDB's statements for one of Snowflake's that does nothing but to comment columns; empty for others."""
     if found := _COMMENT.match(command):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from fakesnow.server import sessions
 from sqlglot import exp
+
+from .access.who import insufficient
+from .errors import NotEmulatedError
 
 if TYPE_CHECKING:
     from .session import Session
@@ -19,20 +23,14 @@ _numbers = itertools.count(1)
 
 @dataclass
 class About:
-    """Who a session is, and what it ran."""
+    """Where a session is, and what it ran; who it is, its guard knows."""
 
-    user: str = "PUBLIC"
-    role: str = "PUBLIC"
-    warehouse: str | None = None
     account: str = "RETAILFLOW"
     client: str = ""
     session: str = field(default_factory=lambda: str(next(_numbers)))
     queries: deque[str] = field(default_factory=lambda: deque(maxlen=QUERIES_KEPT))
 
     ANSWERS: ClassVar[dict[str, str]] = {
-        "CURRENT_USER": "user",
-        "CURRENT_ROLE": "role",
-        "CURRENT_WAREHOUSE": "warehouse",
         "CURRENT_ACCOUNT": "account",
         "CURRENT_ACCOUNT_NAME": "account",
         "CURRENT_SESSION": "session",
@@ -46,15 +44,35 @@ def _name(node: exp.Expr) -> str:
     return node.sql_name().upper() if isinstance(node, exp.Func) else ""
 
 
+# What a view would have to ask whenever it is read; here the answer would be the one of the session that made it.
+_OF_ROLES = {
+    "CURRENT_USER",
+    "CURRENT_ROLE",
+    "CURRENT_AVAILABLE_ROLES",
+    "CURRENT_SECONDARY_ROLES",
+    "IS_ROLE_IN_SESSION",
+}
+
+
 def answer(expression: exp.Expr, session: Session) -> exp.Expr:
     """The statement with functions that ask about the session replaced by what they answer."""
+    view = isinstance(expression, exp.Create) and str(expression.args.get("kind")).upper() == "VIEW"
 
     def known(node: exp.Expr) -> exp.Expr:
         name = _name(node)
         if name == "LAST_QUERY_ID":
-            return _text(_query(node, session.about))
+            query = _query(node, session.about)
+            # RESULT_SCAN wants the id itself.
+            scanned = isinstance(node.parent, exp.Anonymous) and _name(node.parent) == "RESULT_SCAN"
+            return exp.Literal.string(str(query)) if scanned else _text(query)
         if name == "SYSTEM$CANCEL_ALL_QUERIES":
-            return _text(_cancel(node))
+            return _text(_cancel(node, session))
+        if name in _OF_ROLES:
+            if view:
+                raise NotEmulatedError(f"{name} in a view")
+            return _of_roles(name, node, session)
+        if name == "CURRENT_WAREHOUSE":
+            return _text(session.guard.warehouse)
         if name in About.ANSWERS:
             return _text(getattr(session.about, About.ANSWERS[name]))
         if name == "CURRENT_DATABASE":
@@ -66,11 +84,30 @@ def answer(expression: exp.Expr, session: Session) -> exp.Expr:
     return expression.transform(known, copy=False)
 
 
-def _cancel(node: exp.Expr) -> str:
-    """Interrupt what another session runs."""
+def _of_roles(name: str, node: exp.Expr, session: Session) -> exp.Expr:
+    who = session.guard.who
+    if name == "CURRENT_USER":
+        return _text(who.user)
+    if name == "CURRENT_ROLE":
+        return _text(who.role)
+    if name == "CURRENT_AVAILABLE_ROLES":
+        return _text(json.dumps(sorted(who.account.available_roles(who.user))))
+    if name == "CURRENT_SECONDARY_ROLES":
+        roles = sorted(who.account.roles_of(who.user) - {who.role, "PUBLIC"}) if who.secondary else []
+        return _text(json.dumps({"roles": ",".join(roles), "value": "ALL" if who.secondary else ""}))
+    asked = node.expressions[0] if node.expressions else node.args.get("this")
+    if not isinstance(asked, exp.Literal):
+        raise NotEmulatedError("IS_ROLE_IN_SESSION of something other than a written name")
+    return exp.true() if asked.name in who.roles else exp.false()
+
+
+def _cancel(node: exp.Expr, own: Session) -> str:
+    """Interrupt what another session of the same user runs."""
     asked = node.expressions[0].name
     for session in list(sessions.values()):
         if isinstance(about := getattr(session, "about", None), About) and about.session == asked:
+            if session.guard.who.user != own.guard.who.user:  # type: ignore[attr-defined]
+                raise insufficient("session", (asked,))
             session._duck_conn.interrupt()
             return "1 statements cancelled"
     return "0 statements cancelled"

@@ -14,7 +14,9 @@ from fakesnow import info_schema
 from fakesnow import macros as upstream_macros
 
 from . import macros, patches
-from .account import Account
+from .access.guard import Gate
+from .access.metering import Meter
+from .access.model import Account, Key
 from .quoting import database_file, identifier, literal
 from .session import Instance
 from .settings import Settings
@@ -22,12 +24,7 @@ from .settings import Settings
 log = logging.getLogger("retailflow.snowflake")
 
 # Statements that Snowflake needs and DuckDB has no notion of: accepted, and without effect.
-NOP_REGEXES = [
-    r"^\s*(grant|revoke)\b",
-    r"^\s*(create(\s+or\s+replace)?|drop|alter)\s+(resource\s+monitor|network\s+policy)\b",
-    r"^\s*alter\s+session\b",
-    r"^\s*use\s+(secondary|role|warehouse)\b",
-]
+NOP_REGEXES = [r"^\s*alter\s+session\b"]
 RESULTS_KEPT = 64  # results that RESULT_SCAN and late fetches may still read; upstream keeps all for ever
 
 
@@ -51,7 +48,9 @@ def open_instance(settings: Settings) -> Instance:
     )
     instance.results_cache = RecentResults()
     instance.lock_seconds = settings.lock
-    instance.account = Account.at(settings.data)
+    account = Account(settings.data / "account.json", settings.account)
+    account.make_administrator(settings.admin_user)
+    instance.gate = Gate(account, Meter(account), settings.admin_password)
     duck = instance.duck_conn
     macros.create(duck)
     duck.execute(upstream_macros.creation_sql("memory"))  # for sessions without a database
@@ -65,7 +64,25 @@ def open_instance(settings: Settings) -> Instance:
         duck.execute(info_schema.per_db_creation_sql(name))
         duck.execute(upstream_macros.creation_sql(name))
         log.info("attached database %s", name)
+    adopt(instance)
     return instance
+
+
+def adopt(instance: Instance) -> None:
+    """Let the account know what the databases hold."""
+    kinds: dict[Key, str] = {}
+    ours = "not internal and database_name not in ('_fs_global', 'memory')"
+    for kind, columns, source in (
+        ("DATABASE", "database_name", "duckdb_databases()"),
+        ("SCHEMA", "database_name, schema_name", "duckdb_schemas()"),
+        ("TABLE", "database_name, schema_name, table_name", "duckdb_tables()"),
+        ("VIEW", "database_name, schema_name, view_name", "duckdb_views()"),
+    ):
+        sql = f"select {columns} from {source} where {ours}"
+        for names in instance.duck_conn.execute(sql).fetchall():
+            if len(names) == 1 or names[1] not in ("main", "_fs_information_schema"):
+                kinds[("TABLE" if kind == "VIEW" else kind, *names)] = kind
+    instance.gate.account.adopt(set(kinds), kinds)
 
 
 def fold_logs(instance: Instance, force: bool = False) -> None:

@@ -6,6 +6,9 @@ Configuration is by environment:
 - ``EMULATED_SNOWFLAKE_DATA``: folder of the databases (/data), one ``<NAME>.db`` each.
 - ``EMULATED_SNOWFLAKE_MEMORY_LIMIT``: what DuckDB may hold before it spills to disk (2GB).
 - ``EMULATED_SNOWFLAKE_PATIENCE_SECONDS``: after which a statement that still runs is answered "in progress" (40).
+- ``EMULATED_SNOWFLAKE_ACCOUNT``: name of the account, which clients and their tokens must name.
+- ``EMULATED_SNOWFLAKE_ADMIN_USER``, ``EMULATED_SNOWFLAKE_ADMIN_PASSWORD_FILE``: who has ACCOUNTADMIN from the start,
+  and a file whose first line is the password; everybody else logs in with a key pair (``access/login.py``).
 - ``EMULATED_SNOWFLAKE_LOCK_SECONDS``: how long a statement waits for others that write to the same table (60).
 
 ``GET /health`` answers 200 as soon as statements can run. What a client saw committed survives ``kill -9``:
@@ -34,6 +37,7 @@ from typing import Any
 import duckdb
 import fakesnow.server as upstream
 import uvicorn
+from fakesnow.transforms import SERVER_VERSION
 from fakesnow.transforms.stage import LOCAL_BUCKET_PATH
 from snowflake.connector.errors import ProgrammingError
 from starlette.applications import Starlette
@@ -43,6 +47,9 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from . import stages
+from .access import login as access_login
+from .access.login import LoginError
+from .access.who import Who
 from .databases import drop_database, fold_logs, open_instance
 from .quoting import literal
 from .session import Instance, Session
@@ -58,15 +65,12 @@ _DROP_DATABASE = re.compile(
     r"(\s+(cascade|restrict))?\s*;?\s*",
     re.IGNORECASE,
 )
-_NAMED = r"\s+(?:(?P<name>[\w$]+)|\"(?P<quoted>[^\"]+)\")\s*;?\s*"
-_USE_ROLE = re.compile(r"\s*use\s+role" + _NAMED, re.IGNORECASE)
 _STAGE = r"(?P<stage>'@(?:[^']|'')*'|@(?:\"(?:[^\"]|\"\")*\"|[^\s\";])+)"
 _GET = re.compile(
     rf"\s*get\s+{_STAGE}\s+(?P<q>'?)(?P<target>file://[^'\s]+(?:(?<=[^'])\s[^'=]*?)?)(?P=q)(?:\s+\w+\s*=\s*\S+)*\s*;?\s*",
     re.IGNORECASE,
 )
 _REMOVE = re.compile(rf"\s*(?:remove|rm)\s+{_STAGE}\s*;?\s*", re.IGNORECASE)
-_USE_WAREHOUSE = re.compile(r"\s*use\s+warehouse" + _NAMED, re.IGNORECASE)
 SMALL = 100_000  # bytes that an error has at most
 REST_SECONDS = 2.0  # without a statement, after which the logs are folded away
 
@@ -98,23 +102,18 @@ async def _body(request: Request) -> Any:
 
 
 async def _serve_ourselves(request: Request) -> JSONResponse | None:
-    """Do what upstream cannot: ``drop database`` and ``use role``; None where upstream answers the client."""
+    """Do what upstream cannot: ``drop database``, GET and REMOVE; None where upstream answers the client."""
     statement = await _body(request)
     text = bare(statement["sqlText"])
-    if match := _USE_ROLE.fullmatch(text):
-        role = match["quoted"] or match["name"].upper()
-        _session(upstream.to_token(request)).about.role = role
-        return None
-    if match := _USE_WAREHOUSE.fullmatch(text):
-        warehouse = match["quoted"] or match["name"].upper()
-        _session(upstream.to_token(request)).about.warehouse = warehouse
-        return None
     if match := _GET.fullmatch(text):
         session, base = _session(upstream.to_token(request)), f"{request.url.scheme}://{request.url.netloc}"
+        session.guard.check_stage(match["stage"], "READ", "USAGE")
         found = await run_in_threadpool(stages.download, match["stage"], match["target"], base, session)
         return JSONResponse({"data": found, "success": True})
     if match := _REMOVE.fullmatch(text):
-        removed = await run_in_threadpool(stages.remove, match["stage"], _session(upstream.to_token(request)))
+        session = _session(upstream.to_token(request))
+        session.guard.check_stage(match["stage"], "WRITE", "USAGE")
+        removed = await run_in_threadpool(stages.remove, match["stage"], session)
         rows = ", ".join(f"({literal(name)}, 'removed')" for name in removed) or "(null, null)"
         where = "" if removed else " where false"
         _replace(request, statement, f'select * from (values {rows}) as r("name", "result"){where}')
@@ -123,8 +122,11 @@ async def _serve_ourselves(request: Request) -> JSONResponse | None:
     if not match:
         return None
     name = match["name"].upper() if match["name"] else match["quoted"].replace('""', '"')
-    if not await run_in_threadpool(drop_database, _instance(), name) and not match["if_exists"]:
-        return _sql_error("002003", "02000", f"Database '{name}' does not exist or not authorized.")
+    guard = _session(upstream.to_token(request)).guard
+    if ("DATABASE", name) in guard.account.things or not match["if_exists"]:
+        forget = guard.drop_database(name)
+        await run_in_threadpool(drop_database, _instance(), name)
+        forget()
     for there in list(upstream.sessions.values()):
         if isinstance(there, Session) and there.database == name:
             await run_in_threadpool(there.leave)
@@ -152,29 +154,64 @@ def _instance() -> Instance:
 
 
 async def login(request: Request) -> JSONResponse:
-    """Upstream's login, and who logged in: it looks at neither user, role, warehouse nor account.
+    """Let a user in with a key pair, or the administrator with the password.
 
     The tokens and their lifetimes are what clients ask for; nothing is renewed, because no token ends.
     """
-    response: JSONResponse = await upstream.login_request(request)
-    answer, asked = json.loads(bytes(response.body)), (await _body(request))["data"]
-    data, query = answer["data"], request.query_params
-    about = _session(data["token"]).about
-    about.user = str(asked.get("LOGIN_NAME") or about.user).upper()
-    about.role = (query.get("roleName") or about.role).upper()
-    about.warehouse = (query.get("warehouse") or "").upper() or None
-    about.account = str(asked.get("ACCOUNT_NAME") or about.account).upper()
+    asked, query = (await _body(request))["data"], dict(request.query_params)
+    try:
+        answer = await run_in_threadpool(_open_session, asked, query)
+    except LoginError as error:
+        log.info("refused the login of %s: %s %s", asked.get("LOGIN_NAME"), error.code, error.message)
+        data = {"authnMethod": "USERNAME_PASSWORD", "errorCode": error.code, "nextAction": "RETRY_LOGIN"}
+        return JSONResponse({"data": data, "code": error.code, "message": error.message, "success": False})
+    return JSONResponse(answer)
+
+
+def _open_session(asked: dict[str, Any], query: dict[str, str]) -> dict[str, Any]:
+    instance = _instance()
+    gate = instance.gate
+    place = access_login.login(gate.account, gate.password, asked, query)
+    autocommit = (asked.get("SESSION_PARAMETERS") or {}).get("AUTOCOMMIT", True)
+    visible = place.warehouse and gate.account.visible(
+        ("WAREHOUSE", place.warehouse), Who(gate.account, place.user, place.role, place.secondary).roles
+    )
+    session = instance.connect(
+        place.database,
+        place.schema,
+        who=Who(gate.account, place.user, place.role, place.secondary),
+        warehouse=place.warehouse if visible else None,
+        autocommit=autocommit,
+    )
+    about = session.about
+    about.account = gate.account.name
     about.client = f"{asked.get('CLIENT_APP_ID', '')} {asked.get('CLIENT_APP_VERSION', '')}".strip()
-    data |= {
+    stages.make_user_stage(session)
+    token = secrets.token_urlsafe(32)
+    upstream.sessions[token] = session
+    database, schema = session.current()
+    data = {
+        "token": token,
+        "serverVersion": SERVER_VERSION,
+        "parameters": [
+            {"name": "AUTOCOMMIT", "value": autocommit},
+            {"name": "CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY", "value": 3600},
+            # Arrays are sent with the statement and not through a stage.
+            {"name": "CLIENT_STAGE_ARRAY_BINDING_THRESHOLD", "value": 0},
+        ],
+        "sessionInfo": {
+            "databaseName": database,
+            "schemaName": schema,
+            "roleName": place.role,
+            "warehouseName": session.guard.warehouse,
+        },
         "masterToken": secrets.token_urlsafe(32),
         "validityInSeconds": 3600,
         "masterValidityInSeconds": 14400,
         "sessionId": int(about.session),
-        "displayUserName": about.user,
+        "displayUserName": place.user,
     }
-    await run_in_threadpool(stages.make_user_stage, _session(data["token"]))
-    data["sessionInfo"] |= {"roleName": about.role, "warehouseName": about.warehouse}
-    return JSONResponse(answer)
+    return {"data": data, "success": True}
 
 
 def _sql_error(code: str, state: str, message: str) -> JSONResponse:
@@ -314,6 +351,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
     await asyncio.wait({folding})  # a fold that is under way ends before the databases are closed
     await app.state.statements.stop()
     upstream.sessions.clear()
+    _instance().gate.account.save()
     await run_in_threadpool(fold_logs, _instance(), force=True)
     upstream.shared_fs.duck_conn.close()
 

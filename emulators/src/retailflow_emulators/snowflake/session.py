@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 import uuid
 from collections import OrderedDict
+from datetime import datetime
 from typing import Any
 
 import duckdb
+import fakesnow.server as server_module
 import pyarrow as pa
 from fakesnow import transforms
 from fakesnow.conn import FakeSnowflakeConnection
 from fakesnow.cursor import FakeSnowflakeCursor
+from fakesnow.dialect import parse_one as parse_snowflake
+from fakesnow.expr import key_command
 from fakesnow.instance import FakeSnow
 from fakesnow.transforms.merge import operations
 from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
 from . import comments, context, merges, names, refused, rewrites, stages, temporary
-from .account import Account
-from .errors import sql_error, translated
+from .access import showing, visibility
+from .access.guard import Gate, Guard, is_command
+from .access.model import Key
+from .access.needs import path
+from .access.who import Who, missing
+from .access.words import tokens
+from .errors import NotEmulatedError, sql_error, translated
+from .patches import patch
 from .quoting import identifier, literal, schema_setting
 from .resolution import marks, resolve
 from .text import bare
@@ -116,24 +127,60 @@ class Session(FakeSnowflakeConnection):
         results: dict[str, Any],
         database: str | None,
         schema: str | None,
-        lock_seconds: float = 60,
-        account: Account | None = None,
+        lock_seconds: float,
+        gate: Gate,
+        who: Who,
+        warehouse: str | None = None,
         **settings: Any,
     ) -> None:
         own: Any = Connection(connection, lock_seconds)
         super().__init__(own, results, **settings)
-        if database and own.has(database, "main"):
+        self.guard = Guard(gate, who, self, warehouse)
+        if database and own.has(database, "main") and self.guard.sees("DATABASE", (database,)):
             self.database, self.database_set = database, True
             place = schema or HOME
-            if own.has(database, place):
+            if own.has(database, place) and self.guard.sees("SCHEMA", (database, place)):
                 own.use(database, place)
                 self._schema, self.schema_set = place, True
             else:
                 own.use(database, "main")
         self.about = context.About()
-        self.account = account or Account()
         self.temporary = temporary.Temporary()
         self.described: OrderedDict[str, list[tuple[str, str]]] = OrderedDict()
+
+    def current(self) -> tuple[str | None, str | None]:
+        """The current database and schema."""
+        return (
+            self.database if self.database_set else None,
+            self.schema if self.database_set and self.schema_set else None,
+        )
+
+    def look(self, key: Key) -> str | None:
+        """The kind of an object, where a database has it."""
+        kind, names = key[0], list(key[1:])
+        columns = ["database_name", "schema_name", "table_name"][: len(names)]
+        sources = {
+            "DATABASE": [("DATABASE", "duckdb_databases() where not internal and path is not null and ")],
+            "SCHEMA": [("SCHEMA", "duckdb_schemas() where not internal and ")],
+            "TABLE": [
+                ("TABLE", "duckdb_tables() where not internal and "),
+                ("VIEW", "duckdb_views() where not internal and "),
+            ],
+        }
+        for found, source in sources.get(kind, []):
+            name = "view_name" if found == "VIEW" else columns[-1]
+            where = " and ".join(f"{column} = ?" for column in (*columns[:-1], name))
+            with contextlib.suppress(duckdb.Error), self._duck_conn.cursor() as cursor:
+                if cursor.execute(f"select 1 from {source}{where}", names).fetchone():
+                    return found
+        return None
+
+    def stage(self, text: str) -> tuple[str, str, str]:
+        """Database, schema and name of a stage; that of the user is called ``~``."""
+        (database, schema, name), _ = stages.parts(text, self)
+        if database == stages.USERS:
+            return "", "", "~"
+        return stages.decode(database), stages.decode(schema), stages.decode(name)
 
     def leave(self) -> None:
         """Have no current database, because it was dropped."""
@@ -144,6 +191,58 @@ class Session(FakeSnowflakeConnection):
     def cursor(self, cursor_class: Any = None) -> Cursor:
         """A cursor of this session."""
         return Cursor(conn=self, duck_conn=self._duck_conn)
+
+
+@patch(
+    server_module, "parse_one", "DESCRIBE USER and CREATE USER, which sqlglot cannot read or complains about"
+)
+def parse_one(command: str) -> exp.Expr:
+    """A statement's tree; statements that upstream does not run have none."""
+    if is_command(command):
+        return exp.Command(this="SHOW", expression=exp.Literal.string(command))
+    tree: exp.Expr = parse_snowflake(command)
+    return tree
+
+
+def check_count(command: str) -> None:
+    """Refuse two statements in one request: only the first one would run.
+
+    https://docs.snowflake.com/en/sql-reference/parameters#multi-statement-count
+    """
+    if ";" not in command.rstrip("; \n\t\r"):
+        return
+    parts = 1
+    empty = True
+    for token in tokens(command):
+        if token.kind == "mark" and token.text == ";":
+            parts, empty = parts + (not empty), True
+        else:
+            empty = False
+    count = parts - (empty and parts > 1)
+    if count > 1:
+        raise sql_error(
+            8,
+            "0A000",
+            f"Actual statement count {count} did not match the desired statement count 1.",
+        )
+
+
+def _asks_for_name(expression: exp.Expr) -> bool:
+    """Whether a name comes with the parameters of the request, which are not known yet."""
+    return any(
+        isinstance(table.this, (exp.DynamicIdentifier, exp.Anonymous)) and table.this.find(exp.Placeholder)
+        for table in expression.find_all(exp.Table)
+    )
+
+
+def _array(values: tuple[Any, ...]) -> pa.Array:
+    """A column of a SHOW."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int}:
+        return pa.array(values, pa.int64())
+    if kinds == {datetime}:
+        return pa.array(values, pa.timestamp("us", "UTC"))
+    return pa.array(values, pa.string())
 
 
 class Cursor(FakeSnowflakeCursor):
@@ -161,11 +260,21 @@ class Cursor(FakeSnowflakeCursor):
     def execute(self, command: str, params: Any = None, *args: Any, **settings: Any) -> Cursor:
         """Run a statement; ProgrammingError has Snowflake's code where it is known."""
         command = self._command = temporary.plain(command)
+        self._checked = False
+        self._show: tuple[Any, ...] | None = None
+        with contextlib.ExitStack() as self._running:
+            self._statement(command, params, *args, **settings)
+        return self
+
+    def _statement(self, command: str, params: Any = None, *args: Any, **settings: Any) -> None:
         try:
             text = bare(command)
             refused.check(text)
+            check_count(command)
             if not self._about_account(text) and not self._commented(text):
                 super().execute(command, params, *args, **settings)
+                if self._show:
+                    self._hide(*self._show)
         except duckdb.Error as error:
             raise translated(error) or error from error
         except ProgrammingError as error:
@@ -173,28 +282,69 @@ class Cursor(FakeSnowflakeCursor):
             raise (translated(cause) if isinstance(cause, duckdb.Error) else None) or error from cause
         finally:
             self._conn.about.queries.append(self._sfqid or "")
-        return self
+            if self._sfqid:
+                self._conn.guard.gate.remember_result(self._sfqid, self._conn.guard.who.user)
 
     def _about_account(self, command: str) -> bool:
-        """Run a statement about roles, warehouses and users; returns whether it was one."""
-        account, about = self._conn.account, self._conn.about
+        """Run a statement about roles, warehouses, users and grants; returns whether it was one."""
         nothing = exp.Command(this="SELECT")
-        if (text := account.run(command)) is not None:
-            self._answer(nothing, text)
-            return True
-        current = about.warehouse if "warehouses" in command.lower() else about.role
-        if (shown := account.shown(command, current)) is None:
-            return False
-        self._last_sql = shown
-        self._arrow_table = self._duck_conn.execute(shown).to_arrow_table()
+        answer = self._conn.guard.command(command)
+        if isinstance(answer, showing.Table):
+            self._answer_table(nothing, answer)
+        elif answer is not None:
+            self._answer(nothing, answer)
+        return answer is not None
+
+    def _answer_table(self, transformed: exp.Expr, answer: showing.Table) -> None:
+        """Answer with rows."""
+        columns = list(zip(*answer.rows, strict=True)) or [()] * len(answer.columns)
+        table = pa.table([_array(column) for column in columns], names=answer.columns)
+        connection = self._duck_conn._connection
+        connection.register("_sf_shown", table)
+        try:
+            self._last_sql = "select * from _sf_shown"
+            self._arrow_table = self._duck_conn.execute(self._last_sql).to_arrow_table()
+        finally:
+            connection.unregister("_sf_shown")
         self._rowcount = self._arrow_table.num_rows
-        self._keep(nothing)
+        self._keep(transformed)
         self._describe()
-        return True
+
+    def _hide(self, what: str, rules: Any) -> None:
+        """Take from the answer of a SHOW what the role may not see."""
+        if self._arrow_table is None:
+            return
+        self._arrow_table = visibility.filtered(self._arrow_table, what, self._conn.guard, rules)
+        self._rowcount = self._arrow_table.num_rows
+        described = self._conn.described.get(self._sfqid or "")
+        if described and self._sfqid:
+            new = self._arrow_table.column_names[len(described) :]
+            self._conn.described[self._sfqid] = [*described, *((name, "VARCHAR") for name in new)]
+        kept = self._conn.results_cache.get(self._sfqid)
+        if kept:
+            self._conn.results_cache[self._sfqid] = (self._arrow_table, self._rowcount, *kept[2:])
+
+    def check_db_and_schema(self, expression: exp.Expr) -> None:
+        """Upstream's look at names, which ``_check`` does better: names may still stand in IDENTIFIER()."""
+
+    def _check(self, expression: exp.Expr) -> None:
+        """Refuse a statement that the session may not run; from here on it runs on a warehouse if it needs one."""
+        self._checked = True
+        guard = self._conn.guard
+        try:
+            self._running.enter_context(guard.running(guard.check(self._command, expression)))
+        except ProgrammingError as error:
+            if error.errno in (90105, 90106):
+                said = str(error.raw_msg).replace("perform operation", f"perform {key_command(expression)}")
+                raise sql_error(error.errno, "22000", said) from None
+            raise
 
     def _commented(self, command: str) -> bool:
         """Run a statement that comments columns; returns whether it was one."""
-        statements = comments.statements(command, self._conn)
+        table = comments.table_of(command)
+        statements = comments.statements(command, self._conn) if table else []
+        if table and statements:
+            self._conn.guard.check_table(path(table), "OWNERSHIP")
         for statement in statements:
             self._duck_conn.execute(statement)
         if statements:
@@ -202,6 +352,13 @@ class Cursor(FakeSnowflakeCursor):
         return bool(statements)
 
     def _transform_explode(self, expression: exp.Expr) -> list[exp.Expr]:
+        refused.check_tree(expression)
+        if "identifier" not in self._command.lower() or not _asks_for_name(expression):
+            named = expression.transform(lambda node: transforms.identifier(node, None), copy=False)
+            expression = named
+            self._check(expression)
+        if isinstance(expression, exp.Show):
+            self._show = expression.name.upper(), visibility.without_limit(expression)
         names.name_columns(expression, self._command)
         if isinstance(expression, exp.Merge):
             return [expression]
@@ -211,6 +368,9 @@ class Cursor(FakeSnowflakeCursor):
     def _transform(self, expression: exp.Expr, params: Any) -> exp.Expr:
         refused.check_tree(expression)
         expression = expression.transform(lambda node: transforms.identifier(node, params), copy=False)
+        if not self._checked:
+            self._check(expression)
+        expression = visibility.rewritten(expression, self._conn.guard)
         expression = stages.encoded(expression, self._conn, params)
         expression = temporary.renamed(expression, self._conn)
         expression = rewrites.apply(context.answer(expression, self._conn))
@@ -241,6 +401,10 @@ class Cursor(FakeSnowflakeCursor):
             self._create_schema(transformed)
         elif isinstance(transformed, exp.Drop) and kind == "STAGE":
             self._drop_stage(transformed)
+        elif isinstance(transformed, exp.Drop) and kind == "FILE FORMAT":
+            self._drop_file_format(transformed)
+        elif isinstance(transformed, exp.Alter) and (renames := self._renames(transformed)):
+            self._rename(transformed, renames)
         else:
             super()._execute(transformed, params)
 
@@ -299,17 +463,67 @@ class Cursor(FakeSnowflakeCursor):
         if make and not connection.has(database, HOME):
             connection.execute(f"create schema {identifier(database)}.{identifier(HOME)}")
         self._conn.database, self._conn.database_set = database, True
-        self._conn.schema_set = connection.has(database, HOME)
+        self._conn.schema_set = make or (
+            connection.has(database, HOME) and self._conn.guard.sees("SCHEMA", (database, HOME))
+        )
         self._conn._schema = HOME if self._conn.schema_set else None
         connection.use(database, HOME if self._conn.schema_set else "main")
+
+    def _drop_file_format(self, transformed: exp.Drop) -> None:
+        sql = "delete from _fs_global._fs_information_schema._fs_file_formats"
+        sql += " where database_name = ? and schema_name = ? and name = ?"
+        for table in transformed.args.get("tables") or [transformed.this]:
+            where = [table.catalog or self._conn.database, table.db or self._conn.schema, table.name]
+            (dropped,) = self._duck_conn.execute(sql, where).fetchone() or (0,)
+            if not dropped and not transformed.args.get("exists"):
+                raise missing("FILE FORMAT", map(str, where))
+            self._answer(transformed, f"{table.name} successfully dropped.")
+
+    def _renames(self, transformed: exp.Alter) -> list[tuple[str, str, str]]:
+        """Kind, old and new name of each step of a RENAME or SWAP, which DuckDB does within a schema; else nothing."""
+        action = next(iter(transformed.args.get("actions") or []), None)
+        if not isinstance(action, (exp.SwapTable, exp.AlterRename)):
+            return []
+        one, other = transformed.this, action.this
+        places = [
+            (table.catalog or self._conn.database, table.db or self._conn.schema) for table in (one, other)
+        ]
+        if isinstance(action, exp.AlterRename) and not other.db:
+            places[1] = places[0]
+        kind = str(transformed.args["kind"])
+        if places[0] != places[1]:
+            raise NotEmulatedError(f"ALTER {kind} RENAME or SWAP across schemas")
+        place = f"{identifier(str(places[0][0]))}.{identifier(str(places[0][1]))}"
+
+        def step(old: str, new: str) -> tuple[str, str, str]:
+            return kind, f"{place}.{identifier(old)}", identifier(new)
+
+        if isinstance(action, exp.AlterRename):
+            return [step(one.name, other.name)]
+        aside = f"_sf_swapped_{uuid.uuid4().hex}"
+        return [step(one.name, aside), step(other.name, one.name), step(aside, other.name)]
+
+    def _rename(self, transformed: exp.Alter, steps: list[tuple[str, str, str]]) -> None:
+        """Rename all or nothing."""
+        own = not self._duck_conn.in_transaction and len(steps) > 1
+        if own:
+            self._duck_conn.execute("begin")
+        try:
+            for kind, old, new in steps:
+                self._duck_conn.execute(f"alter {kind} {old} rename to {new}")
+            if own:
+                self._duck_conn.execute("commit")
+        except duckdb.Error:
+            if own:
+                self._duck_conn.execute("rollback")
+            raise
+        self._answer(transformed, "Statement executed successfully.")
 
     def _drop_stage(self, transformed: exp.Expr) -> None:
         for table in transformed.args.get("tables") or [transformed.this]:
             where = table.catalog or self._conn.database, table.db or self._conn.schema, table.name
             if not stages.drop(where, self._conn) and not transformed.args.get("exists"):
-                shown = ".".join(map(str, where))
-                message = f"SQL compilation error:\nStage '{shown}' does not exist or not authorized."
-                raise sql_error(2003, "02000", message)
+                raise missing("STAGE", map(str, where))
             self._answer(transformed, f"{table.name} successfully dropped.")
 
     def _describe_last_sql(self) -> list[tuple[Any, ...]]:
@@ -322,12 +536,13 @@ class Instance(FakeSnow):
     """An instance whose sessions are ours."""
 
     lock_seconds: float = 60
-    account: Account | None = None
+    gate: Gate
 
     def connect(
         self, database: str | None = None, schema: str | None = None, nop_regexes: Any = None, **settings: Any
     ) -> Session:
-        """Open a session."""
+        """Open a session; ``settings`` are who it is and its warehouse. What is no operation is not the client's choice."""
+        del nop_regexes
         return Session(
             self.duck_conn.cursor(),
             self.results_cache,
@@ -336,8 +551,8 @@ class Instance(FakeSnow):
             create_database=self.create_database_on_connect,
             create_schema=self.create_schema_on_connect,
             db_path=self.db_path,
-            nop_regexes=nop_regexes or self.nop_regexes,
+            nop_regexes=self.nop_regexes,
             lock_seconds=self.lock_seconds,
-            account=self.account,
+            gate=self.gate,
             **settings,
         )

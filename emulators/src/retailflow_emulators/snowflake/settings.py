@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PREFIX = "EMULATED_SNOWFLAKE_"
@@ -20,6 +20,9 @@ class Settings:
     memory_limit: str = "2GB"
     patience: float = 40.0
     lock: float = 60.0
+    account: str = "RETAILFLOW"
+    admin_user: str = ""
+    admin_password: str = field(default="", repr=False)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
@@ -37,6 +40,9 @@ class Settings:
             env.get(PREFIX + "MEMORY_LIMIT", cls.memory_limit),
             _seconds(env, "PATIENCE_SECONDS", cls.patience),
             _seconds(env, "LOCK_SECONDS", cls.lock),
+            _name(env, "ACCOUNT", r"[A-Z0-9][A-Z0-9_-]*"),
+            _name(env, "ADMIN_USER", r"[A-Z_][A-Z0-9_$]*"),
+            _password(env),
         )
 
 
@@ -45,3 +51,28 @@ def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
     if not re.fullmatch(r"\d+(\.\d+)?", text) or not float(text):
         raise ValueError(f"{PREFIX}{name} must be seconds above 0, got {text!r}")
     return float(text)
+
+
+def _name(env: Mapping[str, str], name: str, pattern: str) -> str:
+    text = env.get(PREFIX + name, "").upper()
+    if not re.fullmatch(pattern, text):
+        raise ValueError(
+            f"{PREFIX}{name} must be set to a plain name, got {text!r}; "
+            "without an account and its administrator nobody could log in"
+        )
+    return text
+
+
+def _password(env: Mapping[str, str]) -> str:
+    """The password of the administrator: the first line of a file."""
+    name = PREFIX + "ADMIN_PASSWORD_FILE"
+    file = env.get(name, "")
+    if not file:
+        raise ValueError(f"{name} must name a file that holds the password of the administrator")
+    try:
+        lines = Path(file).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name}: cannot read {file}: {error}") from error
+    if not lines or not lines[0]:
+        raise ValueError(f"{name}: the first line of {file} is empty")
+    return lines[0]

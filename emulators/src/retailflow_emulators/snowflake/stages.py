@@ -68,7 +68,7 @@ def parts(text: str, session: Session) -> tuple[tuple[str, str, str], str]:
         raise sql_error(1003, "42000", f"SQL compilation error:\nsyntax error in the stage {text}")
     path = found["path"].removeprefix("/")
     if found["name"] == "~":
-        return (USERS, USERS, "~" + encode(session.about.user)), path
+        return (USERS, USERS, "~" + encode(session.guard.who.user)), path
     names = [_plain(one) for one in _ONE.findall(found["name"])]
     where = [
         session.database if session.database_set else None,
@@ -136,7 +136,7 @@ def make_user_stage(session: Session) -> None:
         session._duck_conn.execute(
             "insert or ignore into _fs_global._fs_information_schema._fs_stages (created_on, name, "
             "database_name, schema_name, url, type) values (now(), ?, ?, ?, '', 'INTERNAL')",
-            ["~" + encode(session.about.user), USERS, USERS],
+            ["~" + encode(session.guard.who.user), USERS, USERS],
         )
 
 

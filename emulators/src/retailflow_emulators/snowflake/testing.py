@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 SOURCE = Path(__file__).parents[2]
+ACCOUNT, ADMINISTRATOR, PASSWORD, WAREHOUSE = "RETAILFLOW", "TESTER", "any", "TESTS"
 START_SECONDS = 120
 STOP_SECONDS = 20
 
@@ -41,12 +42,15 @@ class EmulatedSnowflake:
         self.data = folder / "snowflake"
         self.data.mkdir(parents=True, exist_ok=True)
         self.log = folder / "snowflake.log"
+        self.password_file = folder / "snowflake.password"
+        self.password_file.write_text(PASSWORD + "\n")
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
         self._settings = {
             f"EMULATED_SNOWFLAKE_{name.upper()}": str(value) for name, value in settings.items()
         }
+        self._has_warehouse = False
         self._session: snowflake.connector.SnowflakeConnection | None = None
 
     def start(self) -> None:
@@ -56,6 +60,9 @@ class EmulatedSnowflake:
             "EMULATED_SNOWFLAKE_HOST": "127.0.0.1",
             "EMULATED_SNOWFLAKE_PORT": str(self.port),
             "EMULATED_SNOWFLAKE_DATA": str(self.data),
+            "EMULATED_SNOWFLAKE_ACCOUNT": ACCOUNT,
+            "EMULATED_SNOWFLAKE_ADMIN_USER": ADMINISTRATOR,
+            "EMULATED_SNOWFLAKE_ADMIN_PASSWORD_FILE": str(self.password_file),
             **self._settings,
         }
         with self.log.open("ab") as log:
@@ -64,10 +71,59 @@ class EmulatedSnowflake:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=5):
+                self._make_warehouse()
                 return
             time.sleep(0.05)
         self.stop(signal.SIGKILL)
         raise AssertionError(f"the emulated Snowflake did not start:\n{self.log.read_text()}")
+
+    def _make_warehouse(self) -> None:
+        """A warehouse for the administrator's statements, in every session of theirs."""
+        if self._has_warehouse:
+            return
+        with self.connect(warehouse=None) as session:
+            cursor = session.cursor()
+            cursor.execute(
+                f"create warehouse if not exists {WAREHOUSE} auto_suspend = 60 initially_suspended = true"
+            )
+            cursor.execute(f"alter user {ADMINISTRATOR} set default_warehouse = {WAREHOUSE}")
+        self._has_warehouse = True
+
+    def add_user(
+        self,
+        name: str,
+        role: str,
+        *grants: str,
+        key: str | None = None,
+        warehouse: str = WAREHOUSE,
+    ) -> str:
+        """Make a user who logs in with a key pair; returns the private key.
+
+        Made where they are missing: the role, which SYSADMIN gets as well, and the warehouse. The role may use the warehouse,
+        and has ``grants``, for example ``"usage on database RAW"``, and nothing else.
+        """
+        key = key or private_key()
+        for statement in (
+            f"create role if not exists {role}",
+            f"grant role {role} to role SYSADMIN",
+            f"create warehouse if not exists {warehouse} auto_suspend = 60 initially_suspended = true",
+            f"grant usage on warehouse {warehouse} to role {role}",
+            f"create or replace user {name} type = service default_role = {role} "
+            f"default_warehouse = {warehouse} rsa_public_key = '{public_key(key)}'",
+            f"grant role {role} to user {name}",
+            *(f"grant {grant} to role {role}" for grant in grants),
+        ):
+            self.query(statement)
+        return key
+
+    def login_of(self, name: str, key: str) -> dict[str, Any]:
+        """What ``connect`` needs for a user with a key pair."""
+        return {
+            "user": name,
+            "password": None,
+            "authenticator": "SNOWFLAKE_JWT",
+            "private_key": der(key),
+        }
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End the server with a signal and return its exit code."""
@@ -84,12 +140,12 @@ class EmulatedSnowflake:
     def login(self) -> dict[str, Any]:
         """What ``snowflake.connector.connect`` needs; a role, a database and the like may be added."""
         return {
-            "account": "retailflow",
+            "account": ACCOUNT.lower(),
             "host": "127.0.0.1",
             "port": self.port,
             "protocol": "http",
-            "user": "TESTER",
-            "password": "any",
+            "user": ADMINISTRATOR,
+            "password": PASSWORD,
             "login_timeout": 20,
             "network_timeout": 60,
             "session_parameters": {"CLIENT_TELEMETRY_ENABLED": False},
@@ -133,6 +189,22 @@ def private_key() -> str:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
+
+
+def public_key(key: str) -> str:
+    """The public key of a private one, as RSA_PUBLIC_KEY takes it."""
+    loaded = serialization.load_pem_private_key(key.encode(), None)
+    pem = loaded.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return "".join(pem.decode().splitlines()[1:-1])
+
+
+def der(key: str) -> bytes:
+    """A private key as the connector takes it."""
+    return serialization.load_pem_private_key(key.encode(), None).private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def _free_port() -> int:

@@ -1,0 +1,177 @@
+"""What a role may see of SHOW and of the information schema: rows of objects on which it has a privilege."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pyarrow as pa
+from sqlglot import exp
+
+from ..quoting import literal
+from .guard import Guard
+from .model import Key, Thing, key_of
+from .needs import INFORMATION, METERING, path
+
+_PARTS = {
+    "DATABASES": ("name",),
+    "SCHEMAS": ("database_name", "name"),
+    "COLUMNS": ("database_name", "schema_name", "table_name"),
+    "PRIMARY KEYS": ("database_name", "schema_name", "table_name"),
+    "UNIQUE KEYS": ("database_name", "schema_name", "table_name"),
+    "IMPORTED KEYS": ("fk_database_name", "fk_schema_name", "fk_table_name"),
+}
+_KIND = {"DATABASES": "DATABASE", "SCHEMAS": "SCHEMA", "STAGES": "STAGE", "FILE FORMATS": "FILE FORMAT"}
+_KIND |= {"SEQUENCES": "SEQUENCE"}
+
+
+def without_limit(tree: exp.Show) -> tuple[int | None, str | None, str | None]:
+    """Take LIMIT, LIKE and STARTS WITH out of a SHOW: they count after what may not be seen has gone."""
+    limit, like, starts = tree.args.get("limit"), tree.args.get("like"), tree.args.get("starts_with")
+    for name in ("limit", "starts_with"):
+        tree.set(name, None)
+    number = limit.expression if isinstance(limit, exp.Limit) else None
+    return (
+        int(number.name) if isinstance(number, exp.Expr) and number.name.isdigit() else None,
+        like.name if isinstance(like, exp.Expr) else None,
+        starts.name if isinstance(starts, exp.Expr) else None,
+    )
+
+
+def filtered(
+    table: pa.Table, what: str, guard: Guard, rules: tuple[int | None, str | None, str | None]
+) -> pa.Table:
+    """The rows of a SHOW that a session may see, with owner and comment as they are."""
+    limit, like, starts = rules
+    parts = _PARTS.get(what, ("database_name", "schema_name", "name"))
+    kind = _KIND.get(what, "TABLE")
+    if not set(parts) <= set(table.column_names):
+        return table
+    columns = [table.column(part).to_pylist() for part in parts]
+    keep: list[int] = []
+    things: list[Thing | None] = []
+    pattern = _pattern(like) if like is not None else None
+    account, roles = guard.account, guard.who.roles
+    everything = account.manages_grants(roles)
+    for number, names in enumerate(zip(*columns, strict=True)):
+        if what == "SCHEMAS" and str(names[-1]).upper() == INFORMATION:
+            key: Key = key_of("DATABASE", names[:1])
+        else:
+            key = key_of(kind, names)
+        if not (account.visible(key, roles) or (everything and kind not in ("STAGE", "FILE FORMAT"))):
+            continue
+        name = str(names[-1])
+        if (pattern and not pattern.fullmatch(name)) or (starts and not name.startswith(starts)):
+            continue
+        keep.append(number)
+        things.append(account.things.get(key))
+        if limit is not None and len(keep) >= limit:
+            break
+    table = table.take(pa.array(keep, pa.int64()))
+    if what == "SCHEMAS":
+        found = [INFORMATION if name.upper() == INFORMATION else name for name in table["name"].to_pylist()]
+        table = table.set_column(table.column_names.index("name"), "name", pa.array(found, pa.string()))
+    for column in ("owner", "comment") if what != "COLUMNS" and not what.endswith("KEYS") else ():
+        if column in table.column_names:
+            table = _with_column(table, column, things)
+        elif what == "SCHEMAS":
+            table = table.append_column(column, pa.nulls(len(things), pa.string()))
+            table = _with_column(table, column, things)
+    return table
+
+
+def _with_column(table: pa.Table, column: str, things: list[Thing | None]) -> pa.Table:
+    old = table.column(column).to_pylist()
+    values: list[Any] = [
+        (getattr(thing, column) or (old_value if column == "comment" else "")) if thing else old_value
+        for thing, old_value in zip(things, old, strict=True)
+    ]
+    return table.set_column(table.column_names.index(column), column, pa.array(values, pa.string()))
+
+
+def _pattern(like: str) -> re.Pattern[str]:
+    parts = {"%": ".*", "_": "."}
+    return re.compile("".join(parts.get(one, re.escape(one)) for one in like), re.IGNORECASE | re.DOTALL)
+
+
+def rewritten(tree: exp.Expr, guard: Guard) -> exp.Expr:
+    """A statement that reads the information schema or the metering history only as far as a role may see it."""
+    for table in list(tree.find_all(exp.Table)):
+        if not isinstance(table.this, exp.Identifier):
+            continue
+        names = path(table)
+        if names == METERING:
+            _replace(table, _metering(guard))
+        elif len(names) > 1 and names[-2] == INFORMATION:
+            database = names[0] if len(names) == 3 else guard.current_database
+            if database and (text := _visible(names[-1], database, guard, table)):
+                _replace(table, text)
+    return tree
+
+
+def _replace(table: exp.Table, text: str) -> None:
+    subquery: exp.Expr = exp.maybe_parse(f"({text})", dialect="duckdb")
+    alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name.upper(), quoted=True))
+    select = subquery.this if isinstance(subquery, (exp.Paren, exp.Subquery)) else subquery
+    table.replace(exp.Subquery(this=select, alias=alias))
+
+
+_COLUMNS = {
+    "TABLES": ("TABLE_SCHEMA", "TABLE_NAME"),
+    "VIEWS": ("TABLE_SCHEMA", "TABLE_NAME"),
+    "COLUMNS": ("TABLE_SCHEMA", "TABLE_NAME"),
+    "LOAD_HISTORY": ("SCHEMA_NAME", "TABLE_NAME"),
+    "SCHEMATA": ("SCHEMA_NAME",),
+    "DATABASES": ("DATABASE_NAME",),
+}
+_OWNER = {
+    "TABLES": "TABLE_OWNER",
+    "VIEWS": "TABLE_OWNER",
+    "SCHEMATA": "SCHEMA_OWNER",
+    "DATABASES": "DATABASE_OWNER",
+}
+
+
+def _visible(view: str, database: str, guard: Guard, table: exp.Table) -> str | None:
+    columns = _COLUMNS.get(view)
+    if columns is None:
+        return None
+    account, roles = guard.account, guard.who.roles
+    kind = {1: "SCHEMA", 2: "TABLE"}[len(columns)] if view != "DATABASES" else "DATABASE"
+    owners: dict[str, list[str]] = {}
+    for key, thing in list(account.things.items()):
+        if key[0] != kind or (kind != "DATABASE" and key[1] != database) or not account.visible(key, roles):
+            continue
+        names = key[1:] if kind == "DATABASE" else key[2:]
+        owners.setdefault(thing.owner, []).append("(" + ", ".join(literal(name) for name in names) + ")")
+    if view == "SCHEMATA":
+        owners.setdefault("", []).append(f"({literal(INFORMATION)})")
+    place = table.copy()
+    place.set("alias", None)
+    tuple_ = "(" + ", ".join(columns) + ")" if len(columns) > 1 else columns[0]
+    every = [name for names in owners.values() for name in names]
+    if len(columns) == 1:
+        every = [name[1:-1] for name in every]
+    where = f"{tuple_} in ({', '.join(every)})" if every else "false"
+    star = "*"
+    if column := _OWNER.get(view):
+        cases = " ".join(
+            f"when {tuple_} in ({', '.join(n[1:-1] if len(columns) == 1 else n for n in names)}) then {literal(owner)}"
+            for owner, names in owners.items()
+        )
+        star = f"* replace ((case {cases} else '' end) as {column})" if cases else "*"
+    return f"select {star} from {place.sql(dialect='duckdb', comments=False)} where {where}"
+
+
+def _metering(guard: Guard) -> str:
+    """https://docs.snowflake.com/en/sql-reference/account-usage/warehouse_metering_history"""
+    rows = [
+        f"('{start:%Y-%m-%d %H:%M:%S}+00'::timestamptz, '{end:%Y-%m-%d %H:%M:%S}+00'::timestamptz, {number}, {literal(name)}, "
+        f"{credits:.9f}::decimal(38, 9), {credits:.9f}::decimal(38, 9), 0::decimal(38, 9))"
+        for start, end, number, name, credits in guard.gate.meter.history()
+    ]
+    none = "(null::timestamptz, null::timestamptz, 0, '', 0::decimal(38, 9), 0::decimal(38, 9), 0::decimal(38, 9))"
+    names = "START_TIME END_TIME WAREHOUSE_ID WAREHOUSE_NAME CREDITS_USED CREDITS_USED_COMPUTE CREDITS_USED_CLOUD_SERVICES"
+    listed = ", ".join(f'"{name}"' for name in names.split())
+    where = "" if rows else " where false"
+    return f"select * from (values {', '.join(rows or [none])}) as metered({listed}){where}"
