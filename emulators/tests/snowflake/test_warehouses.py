@@ -107,6 +107,14 @@ def test_the_bill_is_for_those_who_have_the_snowflake_database(shop: Shop) -> No
     shop.refused("REPORTER", "select * from snowflake.account_usage.query_history", 2, "not emulated")
     shop.server.query("revoke imported privileges on database SNOWFLAKE from role REPORTER")
     shop.refused("REPORTER", HISTORY, 2003)
+    shop.server.query("grant database role SNOWFLAKE.USAGE_VIEWER to role REPORTER")
+    assert "SHARED" in {row[0] for row in shop.run("REPORTER", HISTORY)}
+    shown = [row[1:4] for row in shop.run("REPORTER", "show grants to role REPORTER")]
+    assert ("USAGE", "DATABASE_ROLE", "SNOWFLAKE.USAGE_VIEWER") in shown
+    shop.refused("REPORTER", "grant database role SNOWFLAKE.USAGE_VIEWER to role PUBLIC", 3102)
+    shop.refused("ADMIN", "grant database role SNOWFLAKE.OTHER to role PUBLIC", 2, "not emulated")
+    shop.server.query("revoke database role SNOWFLAKE.USAGE_VIEWER from role REPORTER")
+    shop.refused("REPORTER", HISTORY, 2003)
 
 
 @pytest.mark.parametrize(

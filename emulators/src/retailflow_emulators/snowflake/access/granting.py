@@ -15,12 +15,14 @@ from .model import (
     IN_SCHEMA,
     PRIVILEGES,
     SNOWFLAKE,
+    USAGE_VIEWER,
     Account,
     Future,
     Key,
     Membership,
     Thing,
     key_of,
+    shown,
     space,
 )
 from .who import Who, missing, not_granted
@@ -61,11 +63,9 @@ def run(sql: str, who: Who, place: tuple[str | None, str | None]) -> str | None:
     words = Words(text)
     revoke = words.one_of("GRANT", "REVOKE") == "REVOKE"
     option_only = revoke and words.take("GRANT", "OPTION", "FOR")
-    if words.peek() == "ROLE" and words.peek(1) != "":
-        return _role(words, who, revoke)
-    if words.peek() == "ROLE" or words.peek() == "DATABASE":
-        if words.peek() == "DATABASE":
-            raise NotEmulatedError("database roles")
+    if words.take("DATABASE", "ROLE"):
+        return _database_role(words, who, revoke)
+    if words.peek() == "ROLE":
         return _role(words, who, revoke)
     privileges = _privileges(words)
     words.need("ON")
@@ -129,6 +129,25 @@ def _role(words: Words, who: Who, revoke: bool) -> str:
                 ]
             else:
                 account.grant(thing, "USAGE", grantee, by=who.role)
+    return DONE
+
+
+def _database_role(words: Words, who: Who, revoke: bool) -> str:
+    """``SNOWFLAKE.USAGE_VIEWER``, the only one."""
+    key = ("DATABASE ROLE", *words.path())
+    if key != USAGE_VIEWER:
+        raise NotEmulatedError(f"database roles other than {shown(USAGE_VIEWER[1:])}")
+    words.need("FROM" if revoke else "TO")
+    words.need("ROLE")
+    role = _grantee(words, who.account)
+    words.end()
+    thing = who.account.things[key]
+    if not (thing.owner in who.roles or who.account.manages_grants(who.roles)):
+        raise not_granted()
+    with who.account.change() as account:
+        thing.grants = [one for one in thing.grants if one.role != role]
+        if not revoke:
+            account.grant(thing, "USAGE", role, by=thing.owner)
     return DONE
 
 

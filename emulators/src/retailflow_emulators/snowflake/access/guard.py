@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from ..errors import NotEmulatedError, sql_error
 from . import commands, granting, metering, showing
-from .model import ADOPTER, Account, Grant, Key, Thing, key_of, parents
+from .model import ADOPTER, SNOWFLAKE, USAGE_VIEWER, Account, Grant, Key, Thing, key_of, parents
 from .needs import INFORMATION, Made, Need, Needs, needs_of
 from .who import Who, insufficient, missing, unusable
 from .words import head
@@ -175,6 +175,8 @@ class Guard:
         if len(names) > 1 and names[1] == INFORMATION and kind in ("SCHEMA", "TABLE"):
             kind, names = "DATABASE", names[:1]
         key = key_of(kind, names)
+        if key == SNOWFLAKE and self.account.privileges(USAGE_VIEWER, self.who.roles):
+            return
         self._adopt(key)
         if need.optional and key not in self.account.things:
             return

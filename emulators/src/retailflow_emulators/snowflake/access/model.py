@@ -19,6 +19,8 @@ from typing import Any
 Key = tuple[str, ...]
 ACCOUNT: Key = ("ACCOUNT",)
 SNOWFLAKE: Key = ("DATABASE", "SNOWFLAKE")
+# The one role of the database SNOWFLAKE that is here, https://docs.snowflake.com/en/sql-reference/snowflake-db-roles
+USAGE_VIEWER: Key = ("DATABASE ROLE", "SNOWFLAKE", "USAGE_VIEWER")
 ADMINISTRATOR = "ACCOUNTADMIN"
 PUBLIC = "PUBLIC"
 ADOPTER = "SYSADMIN"  # owner of objects of which nothing is known
@@ -310,7 +312,7 @@ class Account:
         What was not known belongs to SYSADMIN, as everything did before there were grants.
         """
         with self.change():
-            kept = ("ACCOUNT", "ROLE", "USER", "WAREHOUSE")
+            kept = ("ACCOUNT", "ROLE", "USER", "WAREHOUSE", "DATABASE ROLE")
             for key in [one for one in self.things if one[0] not in kept and one != SNOWFLAKE]:
                 if key not in found:
                     del self.things[key]
@@ -357,6 +359,7 @@ class Account:
         """Roles and privileges that every account has."""
         self.things.setdefault(ACCOUNT, Thing("ACCOUNT", ADMINISTRATOR))
         self.things.setdefault(SNOWFLAKE, Thing("DATABASE", ADMINISTRATOR))
+        self.things.setdefault(USAGE_VIEWER, Thing("DATABASE ROLE", ADMINISTRATOR))
         new = [role for role in SYSTEM_ROLES if ("ROLE", role) not in self.things]
         for role in new:
             self.things[("ROLE", role)] = Thing("ROLE", "")

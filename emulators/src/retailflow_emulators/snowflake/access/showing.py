@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import NotEmulatedError
 from . import login, metering
 from .granting import KINDS, full
-from .model import ACCOUNT, Grant, Key, Thing, key_of, shown
+from .model import ACCOUNT, SNOWFLAKE, USAGE_VIEWER, Grant, Key, Thing, key_of, shown
 from .who import Who, missing
 from .words import Words, head
 
@@ -286,7 +286,7 @@ def _role(name: str, who: Who) -> str:
 
 def _all(key: Key, thing: Thing) -> Iterable[Grant]:
     """Grants on an object, the ownership of its owner among them."""
-    if thing.owner and key not in (ACCOUNT, ("DATABASE", "SNOWFLAKE")):
+    if thing.owner and key not in (ACCOUNT, SNOWFLAKE, USAGE_VIEWER):
         yield Grant("OWNERSHIP", thing.owner, True, thing.owner, thing.at)
     yield from thing.grants
 
