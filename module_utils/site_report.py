@@ -42,6 +42,12 @@ def lines(status: dict[str, Any], pages: dict[str, str]) -> Iterator[str]:
         yield f"  mart         {warehouse['mart_orders']:>10}   last change {warehouse.get('last_change') or '-'}"
     else:
         yield f"  warehouse          DOWN   {warehouse['problem']}"
+    credits = status["credits"]
+    if credits["answers"]:
+        days = ", ".join(f"{one['day']} {float(one['credits']):.3f}" for one in credits["days"])
+        yield f"  credits      {days or 'none metered yet'}"
+    else:
+        yield f"  credits      not read: {credits['problem']}"
     yield from ("", "Last runs")
     for run in status["runs"]:
         when = run.get("end") or run.get("start") or run.get("created") or ""

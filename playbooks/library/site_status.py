@@ -40,6 +40,12 @@ options:
     required: true
   source: {description: "C(answer) of PostgreSQL and C(error).", type: dict, required: true}
   warehouse: {description: "C(answer) of the warehouse and C(error).", type: dict, required: true}
+  credits:
+    description: >-
+      C(answer), a list of C(day) and C(credits) that the warehouse was metered with, newest first, and C(error). Meters come
+      late, so what they lack is no problem.
+    type: dict
+    default: {}
   runs: {description: "C(answers), C(problem), C(runs) and C(last_success) of Dagster.", type: dict, required: true}
   ingress: {description: "C(differing) hosts, or C(error).", type: dict, required: true}
   quiet_minutes: {description: Minutes after which missing rows are a problem., type: int, default: 15}
@@ -67,7 +73,7 @@ RETURN = r"""
 status:
   description: >-
     C(well), C(headline), C(problems) (each with C(part), C(what), C(since), C(todo)), C(overload), C(target), C(hosts),
-    C(emulators), C(source), C(warehouse), C(dagster_answers), C(runs), C(last_success) and C(ingress_differs).
+    C(emulators), C(source), C(warehouse), C(credits), C(dagster_answers), C(runs), C(last_success) and C(ingress_differs).
   type: dict
   returned: always
 """
@@ -313,6 +319,7 @@ def judged(params: dict[str, Any], now: datetime.datetime) -> dict[str, Any]:
         "emulators": {name: one.words for name, one in sorted(emulators.items())},
         "source": part(params["source"] if "postgres" in up else {"error": "its host is down"}),
         "warehouse": part(params["warehouse"]),
+        "credits": metered(params["credits"]),
         "dagster_answers": bool(params["runs"].get("answers")),
         "runs": params["runs"].get("runs") or [],
         "last_success": params["runs"].get("last_success"),
@@ -329,6 +336,15 @@ def part(found: dict[str, Any]) -> dict[str, Any]:
     if isinstance(answer, dict):
         return {"answers": True, "problem": "", **answer}
     return {"answers": False, "problem": plain(found.get("error") or "no reason given")}
+
+
+def metered(found: dict[str, Any]) -> dict[str, Any]:
+    """Credits by day, newest first, with `answers` and, where the meter said nothing, why."""
+    answer = found.get("answer")
+    if isinstance(answer, list):
+        days = [{"day": str(one["day"]), "credits": float(one["credits"])} for one in answer]
+        return {"answers": True, "problem": "", "days": days}
+    return {"answers": False, "problem": plain(found.get("error") or "no reason given"), "days": []}
 
 
 def headline(problems: list[Problem], params: dict[str, Any], now: datetime.datetime) -> str:
@@ -371,6 +387,7 @@ def main() -> None:
             "cloud": {"type": "dict", "required": True},
             "source": {"type": "dict", "required": True},
             "warehouse": {"type": "dict", "required": True},
+            "credits": {"type": "dict", "default": {}},
             "runs": {"type": "dict", "required": True},
             "ingress": {"type": "dict", "required": True},
             "quiet_minutes": {"type": "int", "default": 15},

@@ -207,9 +207,8 @@ retailflow_snowflake_account: retailflow
 retailflow_snowflake_host: 127.0.0.1
 retailflow_snowflake_port: {snowflake_port}
 retailflow_snowflake_protocol: http
-snowflake_access: false # the emulated one keeps no users
-snowflake_admin_user: admin
-snowflake_admin_password: accepts-anything
+snowflake_admin_user: TESTER
+snowflake_admin_password: any
 ecs_agent_package_checksum: sha256:{"0" * 64}
 airbyte_bash_installer_abctl_checksums: {{amd64: {"0" * 64}}}
 retailflow_terraform_backend: s3

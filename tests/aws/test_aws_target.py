@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from snowflake.connector.errors import DatabaseError
 
 import site_leftovers
-from retailflow_emulators.snowflake.testing import emulated_snowflake
+from retailflow_emulators.snowflake.testing import EmulatedSnowflake, emulated_snowflake
 
 from . import aws_support
 
@@ -24,10 +26,19 @@ ROLES = ("postgres", "airbyte", "dagster_dbt", "metabase")
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[aws_support.Site]:
+def snowflake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedSnowflake]:
+    """A company's account: its administrator is ours, not all that is in it."""
+    with emulated_snowflake(tmp_path_factory.mktemp("snowflake")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def site(
+    tmp_path_factory: pytest.TempPathFactory, snowflake: EmulatedSnowflake
+) -> Iterator[aws_support.Site]:
     folder = tmp_path_factory.mktemp("aws")
     (folder / "site").mkdir()
-    with aws_support.moto(folder) as url, emulated_snowflake(folder) as snowflake:
+    with aws_support.moto(folder) as url:
         cloned = aws_support.clone(folder / "site", url, snowflake.port)
         s3 = cloned.client("s3")
         where = {"LocationConstraint": aws_support.REGION}
@@ -84,11 +95,72 @@ def test_what_somebody_else_has_by_our_names_is_refused_before_anything_is_made(
     assert leftovers(site) == []
 
 
+SNOWFLAKE = """---
+- hosts: control
+  tasks:
+    - ansible.builtin.include_role:
+        name: snowflake
+        tasks_from: "{{ entry | default('main') }}"
+"""
+
+
+def test_somebody_elses_object_with_one_of_our_names_stops_it(
+    site: aws_support.Site, snowflake: EmulatedSnowflake
+) -> None:
+    snowflake.query("create warehouse RETAILFLOW_WAREHOUSE comment = 'the data team'")
+    try:
+        run = site.play("playbooks/preflight.yml")
+        text = " ".join(run.text.split())
+        assert not run.ok and "Nothing was changed in Snowflake." in text, run.text
+        assert "warehouse RETAILFLOW_WAREHOUSE (comment 'the data team')" in text
+        assert (
+            "alter warehouse RETAILFLOW_WAREHOUSE set comment = 'managed by retailflow: retailflow';" in text
+        )
+    finally:
+        snowflake.query("drop warehouse RETAILFLOW_WAREHOUSE")
+    assert leftovers(site) == [] and not (site.root / ".secrets").exists()
+
+
+def test_check_mode_works_before_there_is_anything(
+    site: aws_support.Site, snowflake: EmulatedSnowflake
+) -> None:
+    (site.root / "snowflake.yml").write_text(SNOWFLAKE)
+    run = site.play("snowflake.yml", "--check")
+    assert run.ok and run.changed > 0, run.text
+    assert snowflake.query("show databases like 'RETAILFLOW%'") == []
+    assert not (site.root / ".secrets/aws/snowflake_dbt.p8").exists()
+
+
 def test_a_second_run_changes_nothing(site: aws_support.Site, made: aws_support.Run) -> None:
     assert made.changed > 0
     run = site.play(*MAKE)
     assert run.ok, run.text
     assert run.changed == 0, run.text
+
+
+def test_snowflake_holds_what_the_site_needs_and_keys_are_exchanged(
+    site: aws_support.Site, made: aws_support.Run, snowflake: EmulatedSnowflake
+) -> None:
+    key = site.root / ".secrets/aws/snowflake_dbt.p8"
+    old = key.with_name("old.p8")
+    key.rename(old)
+    run = site.play("snowflake.yml")
+    assert run.ok and run.changed == 3, f"the key, what is derived from it, and Snowflake:\n{run.text}"
+
+    def role_with(file: Path) -> str:
+        login = {"user": "RETAILFLOW_DBT", "private_key_file": str(file), "password": None}
+        with snowflake.connect(**login, role="RETAILFLOW_TRANSFORMER") as session:
+            cursor = session.cursor().execute("select current_role()")
+            assert cursor
+            return str(cursor.fetchall()[0][0])
+
+    assert role_with(key) == role_with(old) == "RETAILFLOW_TRANSFORMER"
+    run = site.play("snowflake.yml", "-e", "entry=retire")
+    assert run.ok and run.changed == 1, run.text
+    assert role_with(key) == "RETAILFLOW_TRANSFORMER"
+    with pytest.raises(DatabaseError, match="390144"):
+        role_with(old)
+    old.unlink()
 
 
 def test_the_state_is_in_the_bucket_and_nothing_is_to_do(

@@ -71,6 +71,7 @@ def site(**changes: Any) -> dict[str, Any]:
             "error": "",
         },
         "warehouse": {"answer": {"raw_orders": "9", "mart_orders": "9", "last_change": None}, "error": ""},
+        "credits": {"answer": [{"day": "2026-11-28", "credits": "0.516666667"}], "error": ""},
         "runs": {"answers": True, "problem": "", "runs": [run()], "last_success": run()},
         "ingress": {"differing": []},
         "quiet_minutes": 15,
@@ -85,6 +86,22 @@ def judged(**changes: Any) -> dict[str, Any]:
 
 def text(status: dict[str, Any]) -> str:
     return "\n".join(site_status.lines(status, {"Dagster": "http://localhost:3000"}))
+
+
+@pytest.mark.parametrize(
+    ("meter", "said", "days"),
+    [
+        ({"answer": [{"day": "2026-11-28", "credits": "0.516666667"}]}, "2026-11-28 0.517", 1),
+        ({"answer": []}, "none metered yet", 0),
+        ({"answer": None, "error": "Timed out after 10 second(s)."}, "not read: no answer within 10 s", 0),
+        ({}, "not read: no reason given", 0),
+    ],
+)
+def test_credits_are_told_and_a_late_meter_is_no_problem(meter: dict[str, Any], said: str, days: int) -> None:
+    status = judged(credits=meter)
+    assert status["well"] and len(status["credits"]["days"]) == days
+    assert re.search(rf"^  credits +{re.escape(said)}$", text(status), re.MULTILINE)
+    assert json.loads(json.dumps(status))["credits"]["answers"] == (meter.get("answer") is not None)
 
 
 def test_a_site_that_is_well_says_so_first() -> None:

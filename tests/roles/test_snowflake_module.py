@@ -1,151 +1,74 @@
-"""The module snowflake_objects against a Snowflake of dictionaries that answers SHOW and runs the module's statements."""
+"""The module snowflake_objects against a Snowflake of dictionaries."""
 
 from __future__ import annotations
 
 import datetime
 import decimal
+import itertools
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from ansible.module_utils import snowflake_login, snowflake_plan
+from ansible.module_utils.snowflake_marks import NotOursError
 
 import snowflake_objects as objects
 import snowflake_query as query
+from snowflake_support import MARK, Snowflake, public_key
 
-ROLE = Path(__file__).parents[2] / "roles/snowflake"
-
-
-def public_key() -> str:
-    key = rsa.generate_private_key(65537, 2048).public_key()
-    return key.public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    ).decode()
+KEY, OTHER_KEY, THIRD_KEY = public_key(), public_key(), public_key()
+ROLES = {"objects": "SYSADMIN", "users": "USERADMIN", "grants": "SECURITYADMIN", "account": "ACCOUNTADMIN"}
 
 
-KEY, OTHER_KEY = public_key(), public_key()
-ALTER_USER = (
-    "alter user AIRBYTE set default_role = LOADER default_warehouse = LOADING "
-    f"rsa_public_key = '{objects.key_body(OTHER_KEY)}'"
-)
+def user(**changes: Any) -> dict[str, Any]:
+    return {"name": "AIRBYTE", "role": "LOADER", "warehouse": "LOADING", "public_key": KEY} | changes
 
 
-class Snowflake:
-    """Keeps what the statements make; an unknown statement is a failure."""
-
-    def __init__(self) -> None:
-        self.databases: dict[str, set[str]] = {"SNOWFLAKE": {"INFORMATION_SCHEMA"}}
-        self.warehouses: dict[str, dict[str, str]] = {}
-        self.roles = {"SYSADMIN"}
-        self.users: dict[str, dict[str, str]] = {}
-        self.grants: set[tuple[str, str, str, str]] = set()  # role, privilege, kind, object
-        self.future: set[tuple[str, str, str, str]] = set()
-        self.user_roles: set[tuple[str, str]] = set()
-        self.ran: list[str] = []
-
-    def __call__(self, sql: str) -> list[dict[str, Any]]:
-        words = sql.split()
-        if words[0] in ("show", "describe"):
-            return self.show(sql, words[-1])
-        self.ran.append(sql)
-        self.run(sql)
-        return []
-
-    def show(self, sql: str, last: str) -> list[dict[str, Any]]:
-        if sql == "show warehouses":
-            return [{"name": n, **w} for n, w in self.warehouses.items()]
-        if re.fullmatch("show (databases|roles|users)", sql):
-            return [{"name": name} for name in getattr(self, last)]
-        if sql.startswith("show schemas in database"):
-            return [{"name": name} for name in self.databases[last]]
-        if sql.startswith("show grants to role"):
-            assert last in self.roles, sql
-            return [{"privilege": p, "granted_on": k, "name": o} for r, p, k, o in self.grants if r == last]
-        if sql.startswith("show future grants to role"):
-            return [{"privilege": p, "grant_on": k, "name": o} for r, p, k, o in self.future if r == last]
-        if sql.startswith("show grants to user"):
-            return [{"role": role} for user, role in self.user_roles if user == last]
-        assert sql.startswith("describe user"), sql
-        return [{"property": name, "value": value} for name, value in self.users[last].items()]
-
-    def run(self, sql: str) -> None:
-        if m := re.fullmatch(r"create database if not exists (\w+)", sql):
-            self.databases[m[1]] = {"INFORMATION_SCHEMA", "PUBLIC"}
-        elif m := re.fullmatch(r"create schema if not exists (\w+)\.(\w+)", sql):
-            self.databases[m[1]].add(m[2])
-        elif m := re.match(
-            r"(?:create warehouse if not exists|alter warehouse) (\w+) (?:set )?"
-            r"warehouse_size = (\w+) auto_suspend = (\d+) auto_resume = true",
-            sql,
-        ):
-            self.warehouses[m[1]] = {
-                "size": {"XSMALL": "X-Small"}.get(m[2], m[2].title()),
-                "auto_suspend": m[3],
-            }
-        elif m := re.fullmatch(r"create role if not exists (\w+)", sql):
-            self.roles.add(m[1])
-        elif m := re.match(
-            r"(?:create user if not exists (\w+) type = service|alter user (\w+) set) "
-            r"default_role = (\w+) default_warehouse = (\w+) rsa_public_key = '([\w+/=]+)'",
-            sql,
-        ):
-            pem = f"-----BEGIN PUBLIC KEY-----\n{m[5]}\n-----END PUBLIC KEY-----"
-            self.users[m[1] or m[2]] = {
-                "DEFAULT_ROLE": m[3],
-                "DEFAULT_WAREHOUSE": m[4],
-                "RSA_PUBLIC_KEY_FP": objects.fingerprint(pem),
-            }
-        elif m := re.fullmatch(r"grant role (\w+) to (role|user) (\w+)", sql):
-            assert m[1] in self.roles
-            if m[2] == "user":
-                assert m[3] in self.users
-                self.user_roles.add((m[3], m[1]))
-            else:
-                self.grants.add((m[3], "USAGE", "ROLE", m[1]))
-        elif m := re.fullmatch(r"grant ([\w ]+) on (all|future) (\w+)S in schema (\S+) to role (\w+)", sql):
-            if m[2] == "future":
-                self.future.add((m[5], m[1], m[3], f"{m[4]}.<{m[3]}>"))
-        elif m := re.fullmatch(r"grant ([\w ]+) on (\w+) (\S+) to role (\w+)", sql):
-            assert m[4] in self.roles
-            self.grants.add((m[4], m[1], m[2], m[3]))
-        elif m := re.fullmatch(r"drop (\w+) if exists (\w+)", sql):
-            there: Any = getattr(self, m[1] + "s")
-            there.pop(m[2]) if isinstance(there, dict) else there.remove(m[2])
-        else:
-            raise AssertionError(f"unknown statement: {sql}")
+def grant(**changes: Any) -> dict[str, Any]:
+    return {
+        "role": "LOADER",
+        "privileges": ["SELECT"],
+        "object_type": "TABLE",
+        "object": "RAW.RETAIL",
+    } | changes
 
 
 def params(**changes: Any) -> dict[str, Any]:
     return {
+        "state": "present",
+        "mark": MARK,
+        "roles": ROLES,
+        "parent_role": "SYSADMIN",
         "databases": [
             {"name": "RAW", "schemas": ["RETAIL"]},
             {"name": "analytics", "schemas": ["STAGING", "MARTS"]},
         ],
         "remove_databases": False,
-        "access": True,
         "warehouses": [{"name": "LOADING", "size": "XSMALL", "auto_suspend": 60}],
-        "parent_role": "SYSADMIN",
-        "users": [{"name": "AIRBYTE", "role": "LOADER", "warehouse": "LOADING", "public_key": KEY}],
+        "users": [user()],
         "grants": [
-            {
-                "role": "LOADER",
-                "privileges": ["USAGE", "CREATE SCHEMA"],
-                "object_type": "DATABASE",
-                "object": "RAW",
-            },
-            {"role": "LOADER", "privileges": ["SELECT"], "object_type": "TABLE", "object": "RAW.RETAIL"},
+            grant(privileges=["USAGE", "CREATE SCHEMA"], object_type="DATABASE", object="RAW"),
+            grant(),
         ],
+        "database_roles": [{"role": "LOADER", "database_role": "SNOWFLAKE.USAGE_VIEWER"}],
     } | changes
 
 
+def planned(
+    server: Snowflake, wanted: dict[str, Any]
+) -> tuple[list[snowflake_plan.Statement], dict[str, list[str]]]:
+    """What the module would run after a login, and what else it says."""
+    server.role = "SECURITYADMIN"
+    found: tuple[list[snowflake_plan.Statement], dict[str, list[str]]] = objects.plan(server, wanted)
+    return found
+
+
 def apply(server: Snowflake, wanted: dict[str, Any]) -> list[str]:
-    """Run what is missing; return it."""
-    statements: list[str] = objects.plan_present(server, wanted)
-    for statement in statements:
-        server(statement)
-    return statements
+    """Run what is missing, in the roles that the plan says; return it without the changes of role."""
+    statements, _ = planned(server, wanted)
+    for line in objects.with_roles(statements, server.role):
+        server(line)
+    return [one.sql for one in statements]
 
 
 @pytest.fixture
@@ -156,16 +79,30 @@ def server() -> Snowflake:
 
 
 def test_everything_is_made_and_a_second_run_changes_nothing(server: Snowflake) -> None:
-    assert server.databases["ANALYTICS"] >= {"STAGING", "MARTS"}
+    assert {"RAW.RETAIL", "ANALYTICS.STAGING", "ANALYTICS.MARTS"} <= server.schemas
     assert server.user_roles == {("AIRBYTE", "LOADER")}
     assert ("LOADER", "USAGE", "WAREHOUSE", "LOADING") in server.grants
+    assert ("SYSADMIN", "USAGE", "ROLE", "LOADER") in server.grants
     assert ("LOADER", "SELECT", "TABLE", "RAW.RETAIL.<TABLE>") in server.future
+    for kind in snowflake_plan.KINDS:
+        (made, *_) = server.names(kind)
+        assert server.objects[kind, made]["comment"] == MARK, kind
     assert apply(server, params()) == []
+
+
+def test_the_account_role_runs_one_statement_and_may_be_left_out() -> None:
+    lone = Snowflake()
+    statements, _ = planned(lone, params())
+    assert [one.sql for one in statements if one.role == "ACCOUNTADMIN"] == [
+        "grant database role SNOWFLAKE.USAGE_VIEWER to role LOADER"
+    ]
+    statements, _ = planned(lone, params(roles=ROLES | {"account": ""}))
+    assert "ACCOUNTADMIN" not in {one.role for one in statements}
 
 
 def test_looking_changes_nothing(server: Snowflake) -> None:
     server.ran.clear()
-    objects.plan_present(server, params(databases=[{"name": "NEW", "schemas": ["S"]}]))
+    planned(server, params(databases=[{"name": "NEW", "schemas": ["S"]}]))
     assert server.ran == []
 
 
@@ -174,32 +111,23 @@ def test_looking_changes_nothing(server: Snowflake) -> None:
     [
         (
             {"databases": [{"name": "RAW", "schemas": ["RETAIL", "MORE"]}]},
-            "create schema if not exists RAW.MORE",
+            f"create schema RAW.MORE comment = '{MARK}'",
         ),
         (
             {"warehouses": [{"name": "LOADING", "size": "SMALL", "auto_suspend": 60}]},
             "alter warehouse LOADING set warehouse_size = SMALL auto_suspend = 60 auto_resume = true",
         ),
         (
-            {
-                "users": [
-                    {"name": "AIRBYTE", "role": "LOADER", "warehouse": "LOADING", "public_key": OTHER_KEY}
-                ]
-            },
-            ALTER_USER,
+            {"users": [user(public_key=OTHER_KEY)]},
+            f"alter user AIRBYTE set rsa_public_key_2 = '{snowflake_plan.key_body(OTHER_KEY)}'",
         ),
         (
-            {
-                "grants": [
-                    {
-                        "role": "LOADER",
-                        "privileges": ["usage"],
-                        "object_type": "SCHEMA",
-                        "object": "RAW.RETAIL",
-                    }
-                ]
-            },
+            {"grants": [grant(privileges=["usage"], object_type="SCHEMA")]},
             "grant USAGE on SCHEMA RAW.RETAIL to role LOADER",
+        ),
+        (
+            {"grants": [grant(object_type="VIEW", object="RAW")]},
+            "grant SELECT on future VIEWS in database RAW to role LOADER",
         ),
     ],
 )
@@ -210,60 +138,216 @@ def test_only_what_differs_is_changed(server: Snowflake, changes: dict[str, Any]
 
 def test_what_somebody_dropped_comes_back(server: Snowflake) -> None:
     server.user_roles.clear()
-    server.databases["ANALYTICS"].remove("MARTS")
+    server.schemas.remove("ANALYTICS.MARTS")
     assert apply(server, params()) == [
-        "create schema if not exists ANALYTICS.MARTS",
+        f"create schema ANALYTICS.MARTS comment = '{MARK}'",
         "grant role LOADER to user AIRBYTE",
     ]
 
 
-def test_a_server_that_keeps_no_access_is_asked_for_databases_only() -> None:
+@pytest.mark.parametrize("kind", ["TABLE", "VIEW"])
+def test_an_object_without_the_privilege_gets_it_whenever_it_was_made(server: Snowflake, kind: str) -> None:
+    wanted = params(grants=[grant(object_type=kind, object="RAW")])
+    apply(server, wanted)
+    server.tables = {"RAW.RETAIL.OLD": kind, "RAW.INFORMATION_SCHEMA.TABLES": "VIEW"}
+    assert apply(server, wanted) == [f"grant SELECT on all {kind}S in database RAW to role LOADER"]
+    assert apply(server, wanted) == []
+
+
+def test_grants_of_two_levels_are_refused() -> None:
+    wanted = params(grants=[grant(), grant(role="OTHER", object="RAW")])
+    with pytest.raises(ValueError, match="put those on all of RAW out of force"):
+        planned(Snowflake(), wanted)
+
+
+# --- what is not ours -----------------------------------------------------------------------------------------------
+
+NAMES = {"database": "RAW", "warehouse": "LOADING", "role": "LOADER", "user": "AIRBYTE"}
+COMMENTS = [
+    "",
+    "the data team's",
+    "managed by retailflow: shop-2",
+    "managed by retailflow: other",
+    "it's \\ theirs",
+]
+
+
+def stranger(server: Snowflake, kind: str, comment: str, owner: str = "ACCOUNTADMIN") -> None:
+    """An object of somebody else's, with one of our names."""
+    server.objects[kind, NAMES[kind]] = {
+        "name": NAMES[kind],
+        "comment": comment,
+        "owner": owner,
+        "size": "X-Large",
+        "auto_suspend": 600,
+    }
+    server.keys[NAMES[kind]] = server.set_at[NAMES[kind]] = {}
+
+
+@pytest.mark.parametrize(("kind", "comment"), [*itertools.product(NAMES, COMMENTS)])
+def test_what_lacks_our_mark_is_refused_before_anything_changes(kind: str, comment: str) -> None:
     server = Snowflake()
-    assert len(apply(server, params(access=False))) == 5
-    assert not server.warehouses and not server.users and server.roles == {"SYSADMIN"}
-    assert apply(server, params(access=False)) == []
+    stranger(server, kind, comment)
+    before = dict(server.objects)
+    for state in ("present", "one_key"):
+        with pytest.raises(NotOursError, match="Nothing was changed in Snowflake") as refused:
+            planned(server, params(state=state))
+        assert f"{kind} {NAMES[kind]}" in str(refused.value)
+        marking = f"alter {kind} {NAMES[kind]} set comment = '{MARK}';"
+        assert (marking in str(refused.value)) == (not comment.startswith("managed by retailflow: ")), comment
+    assert apply(server, params(state="absent", remove_databases=True)) == []
+    assert server.objects == before and server.ran == []
 
 
-def test_removal_keeps_the_rows_unless_told(server: Snowflake) -> None:
-    for statement in objects.plan_absent(server, params()):
-        server(statement)
-    assert (server.users, server.warehouses, server.roles) == ({}, {}, {"SYSADMIN"})
-    assert "RAW" in server.databases
-    for statement in objects.plan_absent(server, params(remove_databases=True)):
-        server(statement)
-    assert set(server.databases) == {"SNOWFLAKE"}
-    assert objects.plan_absent(server, params(remove_databases=True)) == []
+def test_all_of_them_are_named_at_once_with_what_to_do() -> None:
+    server = Snowflake()
+    for kind in NAMES:
+        stranger(server, kind, "" if kind != "warehouse" else "managed by retailflow: other")
+    with pytest.raises(NotOursError) as refused:
+        planned(server, params())
+    for words in (
+        "belong to another site: warehouse LOADING (managed by retailflow: other)",
+        "user AIRBYTE, role LOADER, database RAW",
+        "retailflow_snowflake_prefix",
+        "grant ownership on database RAW to role SYSADMIN copy current grants;",
+        "grant ownership on role LOADER to role USERADMIN copy current grants;",
+    ):
+        assert words in str(refused.value)
 
 
-@pytest.mark.parametrize("bad", ["RAW; drop database X", 'R"AW', "", "A.B.C", "1RAW", "RAW\n"])
-def test_names_that_need_quotes_are_refused(bad: str) -> None:
+def test_the_statements_of_the_refusal_make_it_ours() -> None:
+    """A database of an earlier release, or one that a person made for us."""
+    server = Snowflake()
+    stranger(server, "database", "")
+    with pytest.raises(NotOursError) as refused:
+        planned(server, params())
+    (comment,) = re.findall(r"alter database RAW set comment = '(.*?)';", str(refused.value))
+    server.objects["database", "RAW"]["comment"] = comment
+    assert f"create schema RAW.RETAIL comment = '{MARK}'" in apply(server, params())
+
+
+@pytest.mark.parametrize("behind", ["", " ", "; ask Ada", "\nsecond line", ". Since 2026"])
+def test_people_may_write_behind_the_mark(server: Snowflake, behind: str) -> None:
+    for row in server.objects.values():
+        if row["comment"]:
+            row["comment"] += behind
+    assert apply(server, params()) == []
+
+
+def test_a_taken_name_that_cannot_be_seen_is_not_adopted() -> None:
+    """CREATE has no IF NOT EXISTS: what the look-up did not show makes it fail."""
+    statements, _ = planned(Snowflake(), params())
+    assert not [
+        one.sql for one in statements if "if not exists" in one.sql.lower() or "replace" in one.sql.lower()
+    ]
+
+
+# --- keys -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_exchange_of_keys_locks_nobody_out(server: Snowflake) -> None:
+    changed = params(users=[user(public_key=OTHER_KEY)])
+    assert apply(server, changed | {"state": "one_key"}) == [], "its key is not there yet"
+    apply(server, changed)
+    assert server.accepts("AIRBYTE", KEY) and server.accepts("AIRBYTE", OTHER_KEY)
+    assert apply(server, changed) == []
+    assert apply(server, changed | {"state": "one_key"}) == ["alter user AIRBYTE unset rsa_public_key"]
+    assert not server.accepts("AIRBYTE", KEY) and server.accepts("AIRBYTE", OTHER_KEY)
+    assert apply(server, changed | {"state": "one_key"}) == apply(server, changed) == []
+    again = params(users=[user(public_key=THIRD_KEY)])
+    assert apply(server, again)[0].startswith("alter user AIRBYTE set rsa_public_key =")
+    assert server.accepts("AIRBYTE", OTHER_KEY) and server.accepts("AIRBYTE", THIRD_KEY)
+
+
+def test_a_third_key_replaces_the_older_one(server: Snowflake) -> None:
+    """Two exchanges without the end of the first: the key set last is the one that programs have."""
+    for key in (OTHER_KEY, THIRD_KEY):
+        apply(server, params(users=[user(public_key=key)]))
+    assert [server.accepts("AIRBYTE", one) for one in (KEY, OTHER_KEY, THIRD_KEY)] == [False, True, True]
+
+
+def test_a_key_that_is_to_be_made_is_said_in_check_mode(server: Snowflake) -> None:
+    statements, _ = planned(server, params(users=[user(public_key="")]))
+    assert [one.sql for one in statements] == [
+        f"alter user AIRBYTE set rsa_public_key_2 = '{snowflake_plan.NOT_YET}'"
+    ]
+    assert planned(server, params(users=[user(public_key="")], state="one_key"))[0] == []
+
+
+# --- removal --------------------------------------------------------------------------------------------------------
+
+
+def test_removal_keeps_the_rows_and_who_owns_them_unless_told(server: Snowflake) -> None:
+    apply(server, params(state="absent"))
+    assert [server.names(kind) for kind in snowflake_plan.KINDS] == [
+        set(),
+        set(),
+        {"RAW", "ANALYTICS"},
+        {"LOADER"},
+    ]
+    apply(server, params(state="absent", remove_databases=True))
+    assert not any(server.names(kind) for kind in snowflake_plan.KINDS)
+    assert apply(server, params(state="absent", remove_databases=True)) == []
+
+
+def test_removal_says_what_it_left(server: Snowflake) -> None:
+    stranger(server, "database", "somebody's")
+    statements, said = planned(server, params(state="absent", remove_databases=True))
+    assert said == {"kept": ["database RAW"]}
+    assert "drop database ANALYTICS" in [one.sql for one in statements]
+
+
+# --- input ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", ["RAW; drop database X", 'R"AW', "", "A.B.C", "1RAW", "RAW\n", "RÄW", "A B"])
+@pytest.mark.parametrize("what", ["database", "warehouse", "user", "role", "grant"])
+def test_names_that_need_quotes_are_refused(what: str, bad: str) -> None:
+    changes: dict[str, Any] = {
+        "database": {"databases": [{"name": bad, "schemas": []}]},
+        "warehouse": {"warehouses": [{"name": bad, "size": "XSMALL", "auto_suspend": 60}]},
+        "user": {"users": [user(name=bad)]},
+        "role": {"users": [user(role=bad)]},
+        "grant": {"grants": [grant(object=bad)]},
+    }[what]
     with pytest.raises(ValueError, match="not a plain Snowflake identifier"):
-        objects.plan_present(Snowflake(), params(databases=[{"name": bad, "schemas": []}]))
+        planned(Snowflake(), params(**changes))
 
 
 def test_a_privilege_is_not_a_statement() -> None:
-    grant = {
-        "role": "LOADER",
-        "privileges": ["ALL on x to y; drop"],
-        "object_type": "DATABASE",
-        "object": "RAW",
-    }
+    bad = grant(privileges=["ALL on x to y; drop"], object_type="DATABASE", object="RAW")
     with pytest.raises(ValueError, match="not a privilege"):
-        objects.plan_present(Snowflake(), params(grants=[grant]))
+        planned(Snowflake(), params(grants=[bad]))
 
 
-def test_a_private_key_is_not_taken_for_a_public_one() -> None:
+def test_a_mark_is_a_literal() -> None:
+    assert snowflake_plan.text("it's \\' or 1") == "'it''s \\\\'' or 1'"
+
+
+@pytest.mark.parametrize("marker", ["PRIVATE KEY", "RSA PUBLIC KEY", "CERTIFICATE"])
+def test_what_is_no_public_key_is_refused(marker: str) -> None:
     with pytest.raises(ValueError, match="PEM public key"):
-        objects.fingerprint("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----")
+        snowflake_plan.fingerprint(f"-----BEGIN {marker}-----\nAAAA\n-----END {marker}-----")
+
+
+def test_a_broken_public_key_is_refused() -> None:
+    with pytest.raises(ValueError, match="PEM public key"):
+        snowflake_plan.fingerprint("-----BEGIN PUBLIC KEY-----\nA'; drop\n-----END PUBLIC KEY-----")
 
 
 def test_the_fingerprint_is_snowflakes() -> None:
     """As ``openssl rsa -pubin -outform DER | openssl dgst -sha256 -binary | openssl enc -base64`` prints it."""
     pem = "-----BEGIN PUBLIC KEY-----\nAAECAw==\n-----END PUBLIC KEY-----\n"
-    assert objects.fingerprint(pem) == "SHA256:BU7ewdAhH2JP7Qy8qdT5QAsOSRxDdCryxbCr6/DJkNg="
+    assert snowflake_plan.fingerprint(pem) == "SHA256:BU7ewdAhH2JP7Qy8qdT5QAsOSRxDdCryxbCr6/DJkNg="
 
 
 def test_rows_keep_their_cents() -> None:
     assert query.plain(decimal.Decimal("0.10")) == "0.10"
     assert query.plain(datetime.date(2026, 1, 2)) == "2026-01-02"
     assert query.plain(None) is None
+
+
+def test_every_argument_is_documented() -> None:
+    for name in objects.ARGUMENTS:
+        assert re.search(rf"^  {name}:", objects.DOCUMENTATION, re.MULTILINE), name
+    assert set(snowflake_login.LOGIN_SPEC) >= {"account", "user", "role", "private_key_path"}

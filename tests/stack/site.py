@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import boto3
+import snowflake.connector
 
 from .conftest import AWS, PORTS, ROOT, wait_for
 
@@ -48,6 +49,23 @@ def docker(*command: str) -> str:
     """Run a command of this machine's engine and return what it prints."""
     done = subprocess.run(["docker", *command], check=True, capture_output=True, text=True, timeout=120)
     return done.stdout.strip()
+
+
+def warehouse(name: str) -> snowflake.connector.SnowflakeConnection:
+    """A session of one of the site's users, with its key: airbyte, dbt, metabase or observer."""
+    roles = {"airbyte": "LOADER", "dbt": "TRANSFORMER", "metabase": "REPORTER", "observer": "OBSERVER"}
+    return snowflake.connector.connect(
+        account="retailflow",
+        user=f"RETAILFLOW_{name.upper()}",
+        role=f"RETAILFLOW_{roles[name]}",
+        warehouse="RETAILFLOW_WAREHOUSE",
+        private_key_file=str(ROOT / f".secrets/local/snowflake_{name}.p8"),
+        host="127.0.0.1",
+        port=PORTS["snowflake"],
+        protocol="http",
+        login_timeout=30,
+        network_timeout=30,
+    )
 
 
 def graphql(query: str, **variables: Any) -> Any:

@@ -9,11 +9,10 @@ from typing import Any
 
 import boto3
 import pytest
-import snowflake.connector
 import yaml
 
-from .conftest import AWS, PORTS, ROOT, STATE, wait_for
-from .site import NEVER, RULE, graphql, launch
+from .conftest import AWS, ROOT, STATE, wait_for
+from .site import NEVER, RULE, graphql, launch, warehouse
 
 Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -48,15 +47,7 @@ def instances() -> dict[str, str]:
 
 def raw() -> tuple[int, int]:
     """Rows of RAW and the highest order in it. Deleted orders stay there, marked."""
-    with snowflake.connector.connect(
-        account="retailflow",
-        user="admin",
-        password="any",
-        host="127.0.0.1",
-        port=PORTS["snowflake"],
-        protocol="http",
-        network_timeout=30,
-    ) as session:
+    with warehouse("observer") as session:
         cursor = session.cursor().execute("select count(*), max(order_id) from RETAILFLOW_RAW.RETAIL.SALES")
         assert cursor
         rows, last = cursor.fetchall()[0]

@@ -1,6 +1,7 @@
 """The marts, with a few rows, in the emulated Snowflake of this container."""
 
 import os
+from pathlib import Path
 
 os.environ["SNOWFLAKE_DISABLE_PLATFORM_DETECTION"] = "true"
 import snowflake.connector
@@ -16,9 +17,10 @@ SUMS = "sum(ORDERS) ORDERS, " + ", ".join(
 )
 
 connection = snowflake.connector.connect(
-    account="molecule",
-    user="x",
-    password="x",
+    account=os.environ["EMULATED_SNOWFLAKE_ACCOUNT"],
+    user=os.environ["EMULATED_SNOWFLAKE_ADMIN_USER"],
+    password=Path(os.environ["EMULATED_SNOWFLAKE_ADMIN_PASSWORD_FILE"]).read_text().splitlines()[0],
+    warehouse="MOLECULE",
     host="127.0.0.1",
     port=8080,
     protocol="http",

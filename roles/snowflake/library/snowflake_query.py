@@ -36,7 +36,7 @@ import decimal
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.snowflake_login import FAILURES, LOGIN_SPEC, connect, rows
+from ansible.module_utils.snowflake_login import FAILURES, LOGIN_SPEC, connect, explain, rows
 
 READS = ("select", "with", "show")
 
@@ -68,8 +68,7 @@ def main() -> None:
                 results.append([{k: plain(v) for k, v in row.items()} for row in rows(connection, query)])
         module.exit_json(changed=False, results=results)
     except FAILURES as error:
-        where = f"{module.params['login']['user']} at {module.params['login']['host'] or module.params['login']['account']}"
-        module.fail_json(msg=f"Snowflake, {where}: {error}", query=query)
+        module.fail_json(msg=explain(error, module.params["login"], query), query=query)
 
 
 if __name__ == "__main__":
