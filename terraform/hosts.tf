@@ -68,7 +68,6 @@ data "aws_iam_policy_document" "host" {
     actions = [
       "ecs:Poll",
       "ecs:StartTelemetrySession",
-      "ecs:PutSystemLogEvents",
       "ecs:UpdateContainerInstancesState",
     ]
     resources = ["${local.arn.ecs}:container-instance/${var.name}/*"]
