@@ -84,8 +84,8 @@ def let_in_by_resource(call: Call, resource: Resource) -> bool:
             role = iam_backends[call.account][call.partition].get_role_by_arn(resource.arn)
             return names_service(role.assume_role_policy_document, call.action, service)
         if call.action == "lambda:InvokeFunction":
-            policy = lambda_backends[call.account][call.region].get_policy(resource.arn.rsplit(":", 1)[-1])
-            return names_service(policy, call.action, service)
+            answer = lambda_backends[call.account][call.region].get_policy(resource.arn.rsplit(":", 1)[-1])
+            return names_service(json.loads(answer)["Policy"], call.action, service)
     except Exception:  # there is no such role or function, or it has no policy
         return False
     return False

@@ -53,6 +53,10 @@ _EC2_TYPES = {
     "vol": "volume",
     "vpc": "vpc",
 }
+# Public ones belong to nobody.
+_EC2_WITHOUT_ACCOUNT = {"image", "snapshot"}
+# Other actions that name rules are decided by their group.
+_EC2_ABOUT_RULES = {"CreateTags", "DeleteTags", "ModifySecurityGroupRules"}
 _EC2_ID = re.compile(r"([a-z]+)-[0-9a-f]{8,17}")
 _EC2_MADE = {
     "AllocateAddress": "elastic-ip",
@@ -210,6 +214,8 @@ class Call:
             kind = _EC2_TYPES.get(match[1]) if match else "key-pair" if name == "KeyName" else None
             if kind is None or (self.name == "ImportKeyPair" and kind == "key-pair"):
                 continue
+            if kind == "security-group-rule" and self.name not in _EC2_ABOUT_RULES:
+                continue
             if kind == "key-pair":
                 pair = backend.key_pairs.get(value)
                 tags = backend.tags.get(pair.id, {}) if pair else {}
@@ -221,6 +227,8 @@ class Call:
                 for prefix in ("aws", "ec2")
             }
             arn = self.arn("ec2", f"{kind}/{value}")
+            if kind in _EC2_WITHOUT_ACCOUNT:
+                arn = arn.replace(f":{self.account}:", "::", 1)
             found[arn] = Resource(arn, keys)
         for kind in filter(
             None, [_EC2_MADE.get(self.name), "volume" if self.name == "RunInstances" else None]

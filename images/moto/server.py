@@ -3,7 +3,7 @@
 - EC2 releases the network interfaces of an instance that is terminated. moto 5.2.5 keeps them attached for ever and refuses to
   detach them, so that whoever made an interface on its own, as our Terraform does, could never remove it.
 - ECS says that an agent is connected when it holds a connection to the service. No agent connects to this API, so
-  `agentConnected` is false; moto says true.
+  `agentConnected` is false; moto says true. ECS keeps the attributes with which an instance is registered; moto forgets them.
 - IAM decides about every request as AWS's does, once there are identities: `authorization.py`.
 - Lambda retries events and keeps those that failed, its metrics are counted, alarms on them are evaluated: `asynchronous.py`.
 """
@@ -14,12 +14,15 @@ from typing import Any
 
 import asynchronous
 import authorization
+from moto.core.responses import ActionResult
 from moto.ec2.models.instances import Instance
 from moto.ecs.models import ContainerInstance
+from moto.ecs.responses import EC2ContainerServiceResponse
 from moto.server import main
 
 _terminate = Instance.terminate
 _enter = ContainerInstance.__init__
+_register = EC2ContainerServiceResponse.register_container_instance
 
 
 def terminate(self: Instance) -> Any:
@@ -39,8 +42,17 @@ def enter(self: ContainerInstance, *arguments: Any, **options: Any) -> None:
     self.agent_connected = False
 
 
+def register(self: EC2ContainerServiceResponse) -> ActionResult:
+    """Register an instance with its attributes."""
+    answer = _register(self)
+    for one in self._get_param("attributes") or []:
+        answer.result["containerInstance"].attributes[one["name"]] = one.get("value")  # type: ignore[index]
+    return answer
+
+
 Instance.terminate = terminate  # type: ignore[method-assign]
 ContainerInstance.__init__ = enter  # type: ignore[method-assign]
+EC2ContainerServiceResponse.register_container_instance = register  # type: ignore[method-assign]
 asynchronous.install()
 authorization.install()
 

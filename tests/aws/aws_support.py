@@ -33,11 +33,13 @@ PARTS = (
     "site.yml",
     "teardown.yml",
     "tools",
+    "docs/policies",
 )
 # Keys of IAM's users; the administrator stands for the person who opens the account.
 ADMINISTRATOR = {"access_key_id": "AKIAQAAAAADMINISTRAT", "secret_access_key": "administrator"}
 EC2_KEY = {"access_key_id": "AKIAQAAAAAEC2SERVICE", "secret_access_key": "ec2"}
-OPERATOR_KEY = {"access_key_id": "AKIAQAAAAAOPERATOR22", "secret_access_key": "operator"}
+EVENTS_KEY = {"access_key_id": "AKIAQAAAAAEVENTSERVI", "secret_access_key": "events"}
+OPERATOR_KEY = {"access_key_id": "AKIAQAAAAAOPERATOR22", "secret_access_key": "secret-of-the-operator"}
 EVERYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 # Not the inventory's own, so that whatever forgets to ask for it is found.
 REGION = "eu-central-1"
@@ -86,16 +88,17 @@ def policies(site: str = "retailflow", region: str = REGION) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def moto(folder: Path, enforced: bool = False) -> Iterator[str]:
+def moto(folder: Path, enforced: bool = True) -> Iterator[str]:
     """Run moto's server with the settings of the local target's image; yield its address.
 
-    If `enforced`, IAM decides about every request; else every key may do everything. Each triple of caller, action and resource
-    that it decided about is a line of `actions.txt` in the folder.
+    IAM decides about every request, unless `enforced` is false: then every key may do everything. Each triple of caller, action
+    and resource that it decided about is a line of `actions.txt` in the folder.
     """
     identities = [
         ADMINISTRATOR | {"name": "administrator", "policies": {"everything": EVERYTHING}},
         OPERATOR_KEY | {"name": "operator", "policies": policies()},
         EC2_KEY | {"name": "ec2.amazonaws.com", "policies": {}},
+        EVENTS_KEY | {"name": "events.amazonaws.com", "policies": {}},
     ]
     url = f"http://127.0.0.1:{free_port()}"
     settings = {

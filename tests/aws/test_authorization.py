@@ -41,7 +41,7 @@ Make = Callable[..., dict[str, str]]
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with aws_support.moto(tmp_path_factory.mktemp("moto"), enforced=True) as address:
+    with aws_support.moto(tmp_path_factory.mktemp("moto")) as address:
         yield address
 
 
@@ -236,6 +236,31 @@ def test_a_role_is_handed_only_to_the_service_that_is_named(url: str, user: Make
     with pytest.raises(ClientError, match=f"iam:PassRole on resource: {role}"):
         client(url, "lambda", keys[0]).create_function(**function)
     assert client(url, "lambda", keys[1]).create_function(**function)["Role"] == role
+
+
+def test_a_schedule_invokes_only_the_function_whose_own_policy_names_it(url: str) -> None:
+    """As the emulated schedule does: by the function's ARN, without waiting."""
+    trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    role = client(url, "iam").create_role(RoleName="runner", AssumeRolePolicyDocument=document)["Role"]["Arn"]
+    own, schedule = client(url, "lambda"), client(url, "lambda", aws_support.EVENTS_KEY)
+    arns = [
+        own.create_function(
+            FunctionName=name, Runtime="python3.11", Role=role, Handler="a.b", Code={"ZipFile": b""}
+        )["FunctionArn"]
+        for name in ("scheduled", "other")
+    ]
+    own.add_permission(
+        FunctionName="scheduled",
+        StatementId="rule",
+        Action="lambda:InvokeFunction",
+        Principal="events.amazonaws.com",
+    )
+    assert schedule.invoke(FunctionName=arns[0], InvocationType="Event", Payload="{}")["StatusCode"] == 202
+    with pytest.raises(
+        ClientError, match="user/events.amazonaws.com is not authorized to perform: lambda:InvokeFunction"
+    ):
+        schedule.invoke(FunctionName=arns[1], InvocationType="Event", Payload="{}")
 
 
 def test_a_service_acts_where_the_resource_itself_names_it(url: str) -> None:

@@ -18,7 +18,7 @@ from snowflake.connector.errors import DatabaseError
 import site_leftovers
 from retailflow_emulators.snowflake.testing import EmulatedSnowflake, emulated_snowflake
 
-from . import aws_support
+from . import aws_support, policy_lint
 
 # What `make up TARGET=aws` does from the control node; the rest of site.yml needs hosts that answer ssh.
 MAKE = ("playbooks/provision.yml", "playbooks/wire.yml", "--limit", "control")
@@ -302,6 +302,7 @@ def test_hosts_may_do_what_their_role_needs(site: aws_support.Site, made: aws_su
         policy = iam.get_role_policy(RoleName=name, PolicyName="host")["PolicyDocument"]
         pulls[role] = [one["Resource"] for one in policy["Statement"] if one["Sid"] == "PullItsImage"]
         assert f"/retailflow/{role}/*" in json.dumps(policy)
+        assert policy_lint.problems(policy) == []
     assert [role for role, found in pulls.items() if found] == ["dagster_dbt"]
 
 
@@ -360,3 +361,75 @@ def test_teardown_works_a_second_time(site: aws_support.Site, made: aws_support.
     assert state_of(site)["resources"] == []
     for path in (".state/aws", ".env", "terraform/backend_override.tf"):
         assert not (site.root / path).exists(), path
+
+
+# What this file's runs do not ask for, or moto does not know, and when it is needed.
+UNSEEN = {
+    "an image is built and pushed": {
+        "ecr:BatchCheckLayerAvailability",
+        "ecr:BatchGetImage",
+        "ecr:CompleteLayerUpload",
+        "ecr:InitiateLayerUpload",
+        "ecr:PutImage",
+        "ecr:UploadLayerPart",
+    },
+    "the generator is invoked, paused, or has been changed": {
+        "events:DisableRule",
+        "lambda:DeleteFunctionConcurrency",
+        "lambda:DeleteFunctionEventInvokeConfig",
+        "lambda:InvokeFunction",
+        "lambda:RemovePermission",
+        "lambda:UpdateFunctionCode",
+        "lambda:UpdateFunctionConfiguration",
+        "sqs:SetQueueAttributes",
+    },
+    "hosts are paused, change, or keep their data on volumes": {
+        "ec2:AttachVolume",
+        "ec2:CreateVolume",
+        "ec2:DeleteVolume",
+        "ec2:DescribeTags",
+        "ec2:DetachVolume",
+        "ec2:ModifyNetworkInterfaceAttribute",
+        "ec2:ModifySecurityGroupRules",
+        "ec2:StartInstances",
+        "ec2:StopInstances",
+        "iam:UpdateAssumeRolePolicy",
+    },
+    "services run by ECS, and its agents": {
+        "ecs:CreateService",
+        "ecs:DeleteService",
+        "ecs:DeregisterContainerInstance",
+        "ecs:DeregisterTaskDefinition",
+        "ecs:DescribeContainerInstances",
+        "ecs:DescribeServices",
+        "ecs:DescribeTaskDefinition",
+        "ecs:DescribeTasks",
+        "ecs:ListTaskDefinitions",
+        "ecs:RegisterTaskDefinition",
+        "ecs:UpdateContainerInstancesState",
+        "ecs:UpdateService",
+        "ssm:AddTagsToResource",
+        "ssm:DeleteParameter",
+        "ssm:DeleteParameters",
+        "ssm:ListTagsForResource",
+        "ssm:PutParameter",
+    },
+    "AWS asks by itself, or moto lacks the operation": {
+        "iam:CreateServiceLinkedRole",
+        "lambda:GetAccountSettings",
+    },
+}
+
+
+def test_the_policies_hold_nothing_that_is_not_used(site: aws_support.Site, made: aws_support.Run) -> None:
+    lines = [line.split() for line in (site.root.parent / "actions.txt").read_text().splitlines()]
+    asked = {action for caller, action, *_ in lines if caller == "user/operator"}
+    named = {
+        action
+        for document in aws_support.policies().values()
+        for statement in document["Statement"]
+        for action in policy_lint.each(statement["Action"])
+    }
+    unseen = set().union(*UNSEEN.values())
+    assert named - asked - unseen == set(), "nothing asks for these"
+    assert unseen - named == set(), "no policy holds these"

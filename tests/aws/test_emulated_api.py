@@ -38,13 +38,18 @@ def test_an_instance_whose_agent_does_not_run_is_not_connected(url: str) -> None
     ecs, instance = client("ecs", url), host(url)
     ecs.create_cluster(clusterName="shop")
     document = json.dumps({"instanceId": instance})
-    entry = ecs.register_container_instance(cluster="shop", instanceIdentityDocument=document)
+    entry = ecs.register_container_instance(
+        cluster="shop",
+        instanceIdentityDocument=document,
+        attributes=[{"name": "role", "value": "database"}],
+    )
     assert entry["containerInstance"]["agentConnected"] is False
     arn = entry["containerInstance"]["containerInstanceArn"]
     (found,) = ecs.describe_container_instances(cluster="shop", containerInstances=[arn])[
         "containerInstances"
     ]
     assert found["agentConnected"] is False
+    assert {"name": "role", "value": "database"} in found["attributes"], "as its agent gave it"
 
 
 def test_a_terminated_instance_releases_its_interface(url: str) -> None:
