@@ -45,6 +45,6 @@ def test_the_role_stays_while_lambda_holds_an_interface(site: aws_support.Site) 
     ec2.delete_network_interface(NetworkInterfaceId=held)
     run = site.play("remove.yml")
     assert run.ok, run.text
-    assert "up to 45 minutes" in run.text
+    assert "minutes at most 45" in run.text
     with pytest.raises(iam.exceptions.NoSuchEntityException):
         iam.get_role(RoleName="retailflow-generator")
