@@ -55,6 +55,15 @@ class Pipe:
         self.states: dict[Key, Any] = {}
         self.generations: dict[Key, int] = {}
         self.rows: dict[Key, int] = {}
+        self.unfinished: set[Key] = set()  # streams whose generation is not complete
+
+    def afresh(self, prefix: str) -> Pipe:
+        """One that has read nothing yet, into schemas of another prefix."""
+        fresh = Pipe.__new__(Pipe)
+        fresh.__dict__.update(
+            self.__dict__, _prefix=prefix, states={}, generations={}, rows={}, unfinished=set()
+        )
+        return fresh
 
     def discover(self) -> dict[Key, dict[str, Any]]:
         PostgresSource().discover(self.config)
@@ -68,6 +77,7 @@ class Pipe:
             for key in streams.keys() - self.states.keys():
                 self.generations[key] = self.generations.get(key, 0) + 1
                 self.rows[key] = 0
+                self.unfinished.add(key)
             lines = self._read(streams)
             if lines is not None:
                 break
@@ -77,6 +87,8 @@ class Pipe:
             ends = [number for number, line in enumerate(lines, 1) if b'"type":"STATE"' in line]
             lines = lines[: ends[min(stop_after, len(ends)) - 1]]
         self._write(streams, lines)
+        if stop_after is None:
+            self.unfinished.clear()
 
     def _read(self, streams: Mapping[Key, dict[str, Any]]) -> list[bytes] | None:
         configured = [
@@ -119,7 +131,7 @@ class Pipe:
                         "primary_key": stream["source_defined_primary_key"],
                         "sync_id": 1,
                         "generation_id": self.generations[key],
-                        "minimum_generation_id": self.generations[key] if begins else 0,
+                        "minimum_generation_id": self.generations[key] if key in self.unfinished else 0,
                         ROWS_BEFORE: 0 if begins else self.rows[key],
                     }
                 )

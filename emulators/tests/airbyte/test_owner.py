@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 
 import psycopg2
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from retailflow_emulators.airbyte.protocol import ConnectorError
+from retailflow_emulators.airbyte.source_postgres import limits
 from retailflow_emulators.airbyte.source_postgres.connector import PostgresSource
 
 from .conftest import Postgres, Snowflake
@@ -87,8 +89,7 @@ def tables(pipe: Pipe, count: int, run: int) -> Iterator[Pipe]:
     execute(
         "insert into p select i, 'note ' || i from generate_series(1, 8) i; alter publication everything add table p"
     )
-    fresh = Pipe.__new__(Pipe)
-    fresh.__dict__.update(pipe.__dict__, _prefix=f"O{run}_", states={}, generations={}, rows={})
+    fresh = pipe.afresh(f"O{run}_")
     try:
         yield fresh
     finally:
@@ -179,8 +180,7 @@ def test_the_settings_of_the_role_change_no_value(pipe: Pipe) -> None:
     )
     row = "'2024-01-31 23:59:59.123456+05', 0.1 + 0.2, 1.1, '1 day 02:03:04.5', '\\x005c27', '2024-02-01'"
     execute(f"insert into odd values ({row})")
-    fresh = Pipe.__new__(Pipe)
-    fresh.__dict__.update(pipe.__dict__, _prefix="SETTINGS_", states={}, generations={}, rows={})
+    fresh = pipe.afresh("SETTINGS_")
     fresh.sync()
     fresh.assert_equal()
     execute(f"update odd set id = '2000-01-01'; insert into odd values ({row})")
@@ -210,3 +210,47 @@ def test_a_published_partition_names_the_remedy(pipe: Pipe) -> None:
         pipe.postgres.execute("alter publication everything set (publish_via_partition_root = false)")
         with pytest.raises(ConnectorError, match=r"set \(publish_via_partition_root = true\)"):
             PostgresSource().check(pipe.config)
+
+
+@pytest.mark.parametrize("stops", [[1], [2, 1], []])
+def test_the_rows_of_before_stay_until_the_new_ones_are_whole(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch, stops: list[int]
+) -> None:
+    """A column has another type, so the table is read again; `stops` are syncs that die after so many checkpoints."""
+    monkeypatch.setattr(limits, "CHECKPOINT_ROWS", 2)
+    execute, query = pipe.postgres.execute, pipe.warehouse.query
+    execute("create table kept (id int primary key, n int); alter publication everything add table kept")
+    execute("insert into kept select i, i * 10 from generate_series(1, 7) i")
+    fresh = pipe.afresh(f"KEPT{len(stops)}_")
+    fresh.sync()
+    schema = f"KEPT{len(stops)}_PUBLIC"
+    table = f'RAW."{schema}"."KEPT"'
+    before = query(f'select "ID", "N" from {table} order by 1')
+    execute("alter table kept alter n type text using 'about ' || n; delete from kept where id = 7")
+    for stop in stops:
+        fresh.sync(stop_after=stop)
+        assert query(f'select "ID", "N" from {table} order by 1') == before, "whole, as they were"
+    fresh.sync()
+    fresh.assert_equal()
+    listed = f"select table_name from RAW.information_schema.tables where table_schema = '{schema}'"
+    assert ("KEPT",) in query(listed) and not [name for (name,) in query(listed) if "TMP" in name]
+
+
+def test_a_sync_that_was_killed_before_it_dropped_the_rows_of_before_goes_on(pipe: Pipe) -> None:
+    execute, query = pipe.postgres.execute, pipe.warehouse.query
+    execute("create table kept (id int primary key, n int); alter publication everything add table kept")
+    execute("insert into kept values (1, 1), (2, 2)")
+    fresh = pipe.afresh("DROPPED_")
+    fresh.sync()
+    place = 'RAW."DROPPED_PUBLIC".'
+    query(f'create table {place}"OLD" as select * from {place}"KEPT"')
+    execute("truncate kept; insert into kept values (3, 3)")
+    fresh.sync()
+    # As if the exchange were done and the platform did not know that the generation is complete.
+    short = hashlib.sha256(b"KEPT").hexdigest()[:16].upper()
+    query(f'alter table {place}"OLD" rename to {place}"_AIRBYTE_TMP_{short}_REFRESH"')
+    fresh.unfinished.update(fresh.states)
+    execute("insert into kept values (4, 4)")
+    fresh.sync()
+    fresh.assert_equal()
+    assert query(f'select count(*) from {place}"KEPT"') == [(2,)]

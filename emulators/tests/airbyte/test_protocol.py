@@ -335,8 +335,8 @@ def test_destination_generations(warehouse: Snowflake, tmp_path: Path) -> None:
 
     overwrite = {"generation": 2, "minimum": 2, "mode": "append"}
     assert write([ROW, ROW], True, generation=1, mode="append") == [(1, 1), (1, 1)]
-    # Old rows stay until the new ones are complete.
-    assert write([ROW], False, **overwrite) == [(1, 1), (1, 1), (1, 2)]
+    # Old rows stay, alone, until the new ones are complete.
+    assert write([ROW], False, **overwrite) == [(1, 1), (1, 1)]
     assert write([ROW | {"id": 2}], True, **overwrite) == [(1, 2), (2, 2)]
 
 

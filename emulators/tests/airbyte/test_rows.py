@@ -116,8 +116,7 @@ def made(pipe: Pipe, wanted: list[Made], run: str) -> Iterator[Pipe]:
         postgres.execute(f"create table {name} ({columns}, {more}, primary key ({', '.join(key)}))")
         postgres.execute(f"alter table {name} alter large set storage external")
         insert(pipe, name, table.keys)
-    fresh = Pipe.__new__(Pipe)
-    fresh.__dict__.update(pipe.__dict__, _prefix=f"R{run}_", states={}, generations={}, rows={})
+    fresh = pipe.afresh(f"R{run}_")
     try:
         yield fresh
     finally:

@@ -110,7 +110,10 @@ def snowflake_type(schema: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """The table of one stream, and the temporary objects of one sync beside it."""
+    """The table of one stream, and the temporary objects of one sync beside it.
+
+    `aside`: rows go into a table beside it, which takes its place once the new generation is complete.
+    """
 
     database: str
     schema: str
@@ -122,6 +125,7 @@ class Table:
     hard_delete: bool
     generation_id: int
     suffix: str
+    aside: bool = False
 
     @classmethod
     def of(cls, stream: Stream, database: str, default_schema: str, deletion_mode: str) -> Table:
@@ -168,6 +172,19 @@ class Table:
         return quote(self.database, self.schema, self.name)
 
     @property
+    def written_name(self) -> str:
+        """The name of the table that the rows of this sync go into."""
+        return f"_AIRBYTE_TMP_{self._short}_REFRESH" if self.aside else self.name
+
+    @property
+    def written(self) -> str:
+        return quote(self.database, self.schema, self.written_name)
+
+    def exchange(self) -> list[str]:
+        """Statements that put the table aside, which is complete, in the place of the one before."""
+        return [f"alter table {self.qualified} swap with {self.written}", f"drop table {self.written}"]
+
+    @property
     def _short(self) -> str:
         """The table's name in letters and digits: short, whatever the table's own name is."""
         return hashlib.sha256(self.name.encode()).hexdigest()[:16].upper()
@@ -187,12 +204,12 @@ class Table:
     def create(self) -> str:
         data = {column.name: column.type for column in self.columns}
         columns = ", ".join(f"{quote(name)} {type_}" for name, type_ in {**META_COLUMNS, **data}.items())
-        return f"create table if not exists {self.qualified} ({columns})"
+        return f"create table if not exists {self.written} ({columns})"
 
     def add_columns(self, existing: Container[str]) -> list[str]:
         """One statement for each column that the source has gained since the table was made."""
         return [
-            f"alter table {self.qualified} add column if not exists {quote(column.name)} {column.type}"
+            f"alter table {self.written} add column if not exists {quote(column.name)} {column.type}"
             for column in self.columns
             if column.name not in existing
         ]
@@ -209,8 +226,8 @@ class Table:
         """Statements that give a column its new type, without its values."""
         name = quote(column.name)
         return [
-            f"alter table {self.qualified} drop column {name}",
-            f"alter table {self.qualified} add column {name} {column.type}",
+            f"alter table {self.written} drop column {name}",
+            f"alter table {self.written} add column {name} {column.type}",
         ]
 
     def create_staging(self) -> str:
@@ -262,7 +279,7 @@ class Table:
             value = f"$1:{quote(column.name)}::{column.staged_type}"
             values.append(f"parse_json({value})" if column.semi_structured else value)
         return (
-            f"copy into {self.qualified} ({', '.join(map(quote, self._names()))}) "
+            f"copy into {self.written} ({', '.join(map(quote, self._names()))}) "
             f"from (select {', '.join(values)} from @{self.stage}/{file_name}) "
             f"file_format = {FILE_FORMAT} purge = true"
         )
@@ -276,7 +293,7 @@ class Table:
     def count_keys(self, first: int, last: int) -> str:
         """One row: how many rows have a key in the range, both ends included. For a `serial_key`."""
         (key,) = self.primary_key
-        return f"select count(*) from {self.qualified} where {quote(key)} between {first} and {last}"
+        return f"select count(*) from {self.written} where {quote(key)} between {first} and {last}"
 
     def merge(self) -> str:
         """Move the newest staged row of each key into the table, which never goes back."""
@@ -297,19 +314,10 @@ class Table:
             delete = f"when matched and {newer} and s.{quote(CDC_DELETED_AT)} is not null then delete "
             present = f"and s.{quote(CDC_DELETED_AT)} is null "
         return (
-            f"merge into {self.qualified} as t using ({self._newest()}) as s "
+            f"merge into {self.written} as t using ({self._newest()}) as s "
             f"on {self._same_key()} {delete}"
             f"when matched and {newer} then update set {changes} "
             f"when not matched {present}then insert ({columns}) values ({values})"
-        )
-
-    def delete_repeated_keys(self) -> str:
-        """Remove rows that share a key, as append modes leave them: a MERGE would update all of them alike."""
-        keys = ", ".join(map(quote, self.primary_key))
-        tuples = f"({keys})" if len(self.primary_key) > 1 else keys
-        return (
-            f"delete from {self.qualified} where {tuples} in "
-            f"(select {keys} from {self.qualified} group by {keys} having count(*) > 1)"
         )
 
     def _names(self) -> list[str]:
@@ -319,4 +327,4 @@ class Table:
         return " and ".join(f"t.{quote(name)} = s.{quote(name)}" for name in self.primary_key)
 
     def truncate_older(self, minimum_generation_id: int) -> str:
-        return f'delete from {self.qualified} where "_AIRBYTE_GENERATION_ID" < {minimum_generation_id}'
+        return f'delete from {self.written} where "_AIRBYTE_GENERATION_ID" < {minimum_generation_id}'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Any, Self
 from urllib.parse import parse_qsl
@@ -121,25 +121,26 @@ class Warehouse:
         return Table.of(stream, self._arguments["database"], self._arguments["schema"], self._deletion_mode)
 
     def prepare(self, stream: Stream) -> Table:
-        """Make or widen the stream's table, and remove what killed syncs left."""
+        """Make or widen the table that the stream's rows go into, and remove what killed syncs left."""
         table = self.table(stream)
         self._ensure_schema(table.database, table.schema)
         existing = self._columns(table)
-        self._expect_rows(table, stream, bool(existing))
-        if not existing:
-            self.query(table.create())
-            existing = self._columns(table)
-        if missing := [name for name in META_COLUMNS if name not in existing]:
+        if existing and (missing := [name for name in META_COLUMNS if name not in existing]):
             raise ConnectorError(
                 f"{table.qualified} exists but is no table of Airbyte's (it lacks {', '.join(missing)}): "
                 "rename or drop it. Nothing was written",
                 "config_error",
             )
+        there = {name for (name,) in self._information("tables", "table_name", table)}
+        for name in sorted(filter(table.is_orphan, there)):
+            log(f"dropping {name}, left by a sync that was killed")
+            self.query(f"drop table if exists {quote(table.database, table.schema, name)}")
+        table = self._chosen(table, stream, bool(existing), there)
+        if not existing or table.aside:
+            self.query(table.create())
+            existing = self._columns(table)
         table = replace(table, generation_id=self._generation(table, stream))
         statements = table.add_columns(existing)
-        begins = stream.replaces_all and not stream.rows_before
-        if table.dedup and begins and all(name in existing for name in table.primary_key):
-            statements.append(table.delete_repeated_keys())
         for column in table.changed_columns(existing):
             if not stream.replaces_all:
                 raise ConnectorError(
@@ -151,27 +152,60 @@ class Warehouse:
         for statement in statements:
             log(statement)
             self.query(statement)
-        for (name,) in self._information("tables", "table_name", table):
-            if table.is_orphan(name):
-                log(f"dropping {name}, left by a sync that was killed")
-                self.query(f"drop table if exists {quote(table.database, table.schema, name)}")
         self.query(f"create or replace stage {table.stage}")
         return table
+
+    def _chosen(self, table: Table, stream: Stream, exists: bool, there: Container[str]) -> Table:
+        """The table, or the one aside: a new generation is kept apart from the rows before it until it is complete.
+
+        Airbyte's destination exchanges them by ALTER TABLE … SWAP, too. Raises RefreshRequiredError where rows are missing on
+        which the stream's state relies.
+        """
+        aside = replace(table, aside=True)
+        begun = aside.written_name in there
+        if stream.replaces_all and begun and self._goes_on(aside, stream):
+            return aside
+        if begun:
+            log(f"dropping {aside.written_name}, a generation that was not completed")
+            self.query(f"drop table if exists {aside.written}")
+        if stream.replaces_all and not stream.rows_before:
+            return aside if exists and self._has_rows(table) else table
+        self._expect_rows(table, stream, exists)
+        return table
+
+    def _goes_on(self, aside: Table, stream: Stream) -> bool:
+        """Whether the table aside holds this generation, and not the one before, which a killed sync did not drop."""
+        put, kept = self._newest(aside.written), self._newest(aside.qualified)
+        if stream.rows_before is None:
+            return put is not None and put == stream.generation_id
+        return stream.rows_before > 0 and (put is None or (kept is not None and kept < put))
+
+    def _newest(self, table: str) -> int | None:
+        """The newest generation in a table; None where it is empty."""
+        ((newest,),) = self.query(f'select max("_AIRBYTE_GENERATION_ID") from {table}')
+        return None if newest is None else int(newest)
+
+    def _has_rows(self, table: Table) -> bool:
+        return bool(self.query(f"select 1 from {table.qualified} limit 1"))
 
     def _columns(self, table: Table) -> dict[str, str]:
         """The columns of a table with their types; none if it does not exist."""
         return dict(
-            self._information("columns", "column_name, data_type", table, "and table_name = %s", table.name)
+            self._information(
+                "columns", "column_name, data_type", table, "and table_name = %s", table.written_name
+            )
         )
 
     def _expect_rows(self, table: Table, stream: Stream, exists: bool) -> None:
         """A stream that goes on from a state relies on the rows before it. Raises RefreshRequiredError."""
         if not stream.rows_before:
             return
-        if exists and self.query(f"select 1 from {table.qualified} limit 1"):
+        newest = self._newest(table.qualified) if exists else None
+        if newest is not None and not (stream.replaces_all and newest < stream.generation_id):
             return
+        what = "does not exist" if not exists else "is empty" if newest is None else "lacks its newest rows"
         raise RefreshRequiredError(
-            f"{table.qualified} {'is empty' if exists else 'does not exist'}, but {stream.rows_before} records were "
+            f"{table.qualified} {what}, but {stream.rows_before} records were "
             "loaded into it before: the stream is read again from the start",
             [stream],
         )
@@ -184,11 +218,11 @@ class Warehouse:
         """
         if stream.rows_before is None or not stream.generation_id:
             return stream.generation_id
-        ((highest,),) = self.query(f'select max("_AIRBYTE_GENERATION_ID") from {table.qualified}')
-        if highest is None or int(highest) < stream.generation_id:
+        highest = self._newest(table.written if stream.rows_before else table.qualified)
+        if highest is None or highest < stream.generation_id:
             return stream.generation_id
         begins = stream.replaces_all and not stream.rows_before
-        return int(highest) + 1 if begins else int(highest)
+        return highest + 1 if begins else highest
 
     def load(self, table: Table, batch: Batch) -> None:
         """Load a closed batch. When this returns, its rows are in the table for good."""
@@ -217,8 +251,11 @@ class Warehouse:
         return int(count) == 0
 
     def truncate_older(self, table: Table, stream: Stream) -> None:
-        """After a whole refresh: remove the rows of the generations before it."""
-        if stream.minimum_generation_id > 0:
+        """After a whole refresh: the rows of the generations before it go."""
+        if table.aside:
+            for statement in table.exchange():
+                self.query(statement)
+        elif stream.minimum_generation_id > 0:
             kept = table.generation_id if stream.replaces_all else stream.minimum_generation_id
             self.query(table.truncate_older(kept))
 
