@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import httpx
 import pytest
 from snowflake_shop import KEY, Error, Shop
 
@@ -520,3 +521,15 @@ def test_everything_is_kept_over_a_kill(tmp_path: Path) -> None:
         assert server.query(f"select count(*) from {SALES}") == [(2,)]
     finally:
         server.stop()
+
+
+def test_files_of_a_stage_are_not_had_by_guessing_their_address(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("1,x\n")
+    shop.run("LOADER", f"put 'file://{tmp_path}/rows.csv' @RAW.RETAIL.FILES auto_compress = false")
+    address = f"{shop.server.url}/fs_bucket/RAW.RETAIL.FILES/rows.csv"
+    for guess in (address, f"{address}?X-Goog-Signature=", f"{address}?X-Goog-Signature=00"):
+        assert httpx.get(guess, timeout=20).status_code == 403
+        assert httpx.put(guess, content=b"2,y\n", timeout=20).status_code == 403
+    (tmp_path / "back").mkdir()
+    shop.run("LOADER", f"get @RAW.RETAIL.FILES/rows.csv 'file://{tmp_path}/back'")
+    assert (tmp_path / "back/rows.csv").read_text() == "1,x\n"

@@ -130,7 +130,8 @@ async def _serve_ourselves(request: Request) -> JSONResponse | None:
     for there in list(upstream.sessions.values()):
         if isinstance(there, Session) and there.database == name:
             await run_in_threadpool(there.leave)
-    _replace(request, statement, f'select {literal(f"{name} successfully dropped.")} as "status"')
+    said = literal(f"{name} successfully dropped.").replace("\\", "\\\\")
+    _replace(request, statement, f'select {said} as "status"')
     return None
 
 
@@ -322,8 +323,24 @@ def _unreadable(error: Exception) -> JSONResponse:
     )
 
 
+def _may_touch(request: Request) -> bool:
+    """Whether the address of a file was given by PUT or GET, and not guessed."""
+    given = request.query_params.get("X-Goog-Signature", "")
+    return secrets.compare_digest(given, stages.signature(request.path_params["path"]))
+
+
+async def receive_file(request: Request) -> Response:
+    """A file for a stage, at the address that PUT was given."""
+    if not _may_touch(request):
+        return Response(status_code=403)
+    response: Response = await upstream.bucket_upload(request)
+    return response
+
+
 async def send_file(request: Request) -> Response:
     """A file of a stage, at the address that GET was given."""
+    if not _may_touch(request):
+        return Response(status_code=403)
     bucket = Path(LOCAL_BUCKET_PATH).resolve()
     file = (bucket / request.path_params["path"]).resolve()
     if not file.is_relative_to(bucket) or not file.is_file():
@@ -368,12 +385,17 @@ def build_app(instance: Instance, patience: float) -> Starlette:
         "/session/v1/login-request": login,
         "/session": session,
     }
-    routes = [route for route in upstream.routes if route.path not in ours]
+    routes = [
+        route
+        for route in upstream.routes
+        if route.path not in ours and not route.path.startswith("/fs_bucket")
+    ]
     app = Starlette(
         routes=[
             *routes,
             *(Route(path, guarded(endpoint), methods=["POST"]) for path, endpoint in ours.items()),
             Route("/queries/{request_id}/result", result),
+            Route("/fs_bucket/{path:path}", receive_file, methods=["PUT"]),
             Route("/fs_bucket/{path:path}", send_file),
             Route("/health", health),
         ],

@@ -6,12 +6,14 @@ takes amiss. ``@~``, the stage of a user, is a stage named like the user in a da
 
 from __future__ import annotations
 
+import hmac
 import re
+import secrets
 import shutil
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import fakesnow.server as server_module
 from fakesnow.transforms import stage as upstream
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 # DuckDB refuses the second of two inserts of one key that run at once, whatever it is told about conflicts.
 _LOGIN = threading.Lock()
+_SECRET = secrets.token_bytes(32)
 USERS = "USERS$0$"  # of stages of users; no name can be encoded as this
 # Nothing is stored there; connector 5 wants to know it.
 SIGNED = "%3B".join(
@@ -183,7 +186,17 @@ _gcs = server_module.gcs_stage_info
 def stage_info(*arguments: Any) -> dict[str, Any]:
     """Where files of a stage are sent to."""
     info = _gcs(*arguments)
-    return {**info, **REGION, "presignedUrl": f"{info['presignedUrl']}?X-Goog-SignedHeaders={SIGNED}"}
+    return {**info, **REGION, "presignedUrl": f"{signed(info['presignedUrl'])}&X-Goog-SignedHeaders={SIGNED}"}
+
+
+def signature(path: str) -> str:
+    """What an address of a file must carry: only who was given it may use it."""
+    return hmac.new(_SECRET, path.encode(), "sha256").hexdigest()
+
+
+def signed(url: str) -> str:
+    """The address of a file in the bucket, with its signature."""
+    return f"{url}?X-Goog-Signature={signature(unquote(url.split('/fs_bucket/', 1)[1]))}"
 
 
 @patch(upstream, "_file_name_prefix", "LIST shows the name of a stage as it is")
@@ -211,7 +224,9 @@ def download(text: str, target: str, base_url: str, session: Session) -> dict[st
         "command": "DOWNLOAD",
         "operation": "Node",
         "src_locations": [str(file.relative_to(folder)) for file in found],
-        "presignedUrls": [f"{base_url}/fs_bucket/{quote(str(file.relative_to(bucket)))}" for file in found],
+        "presignedUrls": [
+            signed(f"{base_url}/fs_bucket/{quote(str(file.relative_to(bucket)))}") for file in found
+        ],
         "encryptionMaterial": [],
         "localLocation": target.removeprefix("file://"),
         "parallel": 4,

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -327,12 +327,14 @@ class Account:
             return
         state = {
             "format": 2,
-            "things": [[list(key), asdict(thing)] for key, thing in self.things.items()],
+            "things": [
+                [list(key), {**vars(thing), "grants": [vars(grant) for grant in thing.grants]}]
+                for key, thing in self.things.items()
+            ],
             "members": {
-                user: {role: asdict(one) for role, one in roles.items()}
-                for user, roles in self.members.items()
+                user: {role: vars(one) for role, one in roles.items()} for user, roles in self.members.items()
             },
-            "futures": [asdict(one) for one in self.futures],
+            "futures": [vars(one) for one in self.futures],
             "usage": self.usage,
         }
         new = self.file.with_suffix(".new")

@@ -299,7 +299,7 @@ def _truncate(tree: exp.TruncateTable, found: Needs) -> None:
 
 def _copy(tree: exp.Copy, found: Needs) -> None:
     target = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
-    if isinstance(target, exp.Table) and str(target.this.this).startswith("@"):
+    if isinstance(target, exp.Table) and isinstance(target.this, (exp.Var, exp.Literal)):
         raise NotEmulatedError("COPY INTO a stage")
     if not tree.args.get("kind"):
         raise NotEmulatedError("COPY without INTO")
