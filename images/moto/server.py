@@ -2,6 +2,8 @@
 
 - EC2 releases the network interfaces of an instance that is terminated. moto 5.2.5 keeps them attached for ever and refuses to
   detach them, so that whoever made an interface on its own, as our Terraform does, could never remove it.
+- EC2 refuses to terminate a protected instance. moto forgets the protection of a new instance, and where it is turned on later
+  keeps the word of the request, which is neither on nor off.
 - ECS says that an agent is connected when it holds a connection to the service. No agent connects to this API, so
   `agentConnected` is false; moto says true. ECS keeps the attributes with which an instance is registered; moto forgets them.
 - IAM decides about every request as AWS's does, once there are identities: `authorization.py`.
@@ -15,7 +17,8 @@ from typing import Any
 import asynchronous
 import authorization
 from moto.core.responses import ActionResult
-from moto.ec2.models.instances import Instance
+from moto.ec2.models.instances import Instance, InstanceBackend
+from moto.ec2.responses.instances import InstanceResponse
 from moto.ecs.models import ContainerInstance
 from moto.ecs.responses import EC2ContainerServiceResponse
 from moto.server import main
@@ -23,6 +26,8 @@ from moto.server import main
 _terminate = Instance.terminate
 _enter = ContainerInstance.__init__
 _register = EC2ContainerServiceResponse.register_container_instance
+_modify = InstanceBackend.modify_instance_attribute
+_run = InstanceResponse.run_instances
 
 
 def terminate(self: Instance) -> Any:
@@ -50,9 +55,26 @@ def register(self: EC2ContainerServiceResponse) -> ActionResult:
     return answer
 
 
+def modify(self: InstanceBackend, instance_id: str, key: str, value: Any) -> Instance:
+    """Set an attribute of an instance; a switch is on or off."""
+    if key in ("disable_api_termination", "disable_api_stop"):
+        value = str(value).lower() == "true"
+    return _modify(self, instance_id, key, value)
+
+
+def run(self: InstanceResponse) -> Any:
+    """Run instances, protected if that is asked for."""
+    answer = _run(self)
+    for instance in answer.result.instances:
+        instance.disable_api_termination = str(self._get_param("DisableApiTermination")).lower() == "true"
+    return answer
+
+
 Instance.terminate = terminate  # type: ignore[method-assign]
 ContainerInstance.__init__ = enter  # type: ignore[method-assign]
 EC2ContainerServiceResponse.register_container_instance = register  # type: ignore[method-assign]
+InstanceBackend.modify_instance_attribute = modify  # type: ignore[method-assign]
+InstanceResponse.run_instances = run  # type: ignore[method-assign]
 asynchronous.install()
 authorization.install()
 

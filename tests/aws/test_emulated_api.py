@@ -8,6 +8,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from . import aws_support
 
@@ -62,3 +63,21 @@ def test_a_terminated_instance_releases_its_interface(url: str) -> None:
         "NetworkInterfaces"
     ]
     assert found["Status"] == "available"
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["from the start", "turned on later"])
+def test_a_protected_instance_cannot_be_terminated(url: str, later: bool) -> None:
+    ec2 = client("ec2", url)
+    image = ec2.describe_images(Owners=["136693071363"])["Images"][0]["ImageId"]
+    (made,) = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, DisableApiTermination=not later)[
+        "Instances"
+    ]
+    instance = made["InstanceId"]
+    if later:
+        ec2.modify_instance_attribute(InstanceId=instance, DisableApiTermination={"Value": True})
+    found = ec2.describe_instance_attribute(InstanceId=instance, Attribute="disableApiTermination")
+    assert found["DisableApiTermination"] == {"Value": True}
+    with pytest.raises(ClientError, match="OperationNotPermitted"):
+        ec2.terminate_instances(InstanceIds=[instance])
+    ec2.modify_instance_attribute(InstanceId=instance, DisableApiTermination={"Value": False})
+    ec2.terminate_instances(InstanceIds=[instance])
