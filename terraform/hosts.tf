@@ -143,6 +143,10 @@ resource "aws_instance" "host" {
   iam_instance_profile = aws_iam_instance_profile.host[each.key].name
   tags                 = { Name = local.names[each.key], Role = each.key }
 
+  # Neither a click in the console nor another program ends a host. Terraform's provider turns it off before it destroys one
+  # (from its version 6 on, force_destroy asks for that), which only happens behind the guard.
+  disable_api_termination = true
+
   network_interface {
     network_interface_id = aws_network_interface.host[each.key].id
     device_index         = 0
@@ -164,4 +168,24 @@ resource "aws_instance" "host" {
   lifecycle {
     ignore_changes = [ami] # a newer Debian image must not replace a host that holds data
   }
+}
+
+# What a host keeps outlives it: a host that was made again finds its volume and the data on it. There is no prevent_destroy,
+# which would stop `make down` too: playbooks/library/guarded_terraform.py refuses to remove a volume that is not named.
+resource "aws_ebs_volume" "data" {
+  for_each          = { for role, host in local.hosts : role => host if host.data_gb != null }
+  availability_zone = aws_subnet.main.availability_zone
+  type              = "gp3"
+  size              = each.value.data_gb
+  encrypted         = true
+  tags              = { Name = "${local.names[each.key]}-data", Role = each.key }
+}
+
+resource "aws_volume_attachment" "data" {
+  for_each    = aws_ebs_volume.data
+  device_name = "/dev/sdf"
+  volume_id   = each.value.id
+  instance_id = aws_instance.host[each.key].id
+
+  stop_instance_before_detaching = true # so that everything is written
 }

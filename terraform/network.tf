@@ -41,8 +41,17 @@ resource "aws_internet_gateway" "main" {
 resource "aws_subnet" "main" {
   vpc_id            = aws_vpc.main.id
   cidr_block        = module.network.subnet_cidr
-  availability_zone = data.aws_availability_zones.available.names[0]
+  availability_zone = coalesce(var.zone, data.aws_availability_zones.available.names[0])
   tags              = { Name = var.name }
+
+  lifecycle {
+    ignore_changes = [availability_zone] # chosen once: another one would take hosts and their volumes with it
+
+    postcondition {
+      condition     = contains(["", self.availability_zone], var.zone)
+      error_message = "The site stands in the zone ${self.availability_zone} and stays there; leave zone empty, not ${var.zone}."
+    }
+  }
 }
 
 resource "aws_route_table" "main" {

@@ -5,6 +5,11 @@ output "subnet_id" {
   value       = aws_subnet.main.id
 }
 
+output "zone" {
+  description = "Availability zone of the site, chosen when it was made."
+  value       = aws_subnet.main.availability_zone
+}
+
 output "security_group_ids" {
   description = "Security group id by role, the generator's under \"lambda\"."
   value       = { for role, group in aws_security_group.main : role => group.id }

@@ -20,6 +20,17 @@ variable "region" {
   }
 }
 
+variable "zone" {
+  description = "Availability zone of a new site; empty for the first of the region. A site that is there stays in its own."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.zone == "" || can(regex("^[a-z]{2}(-[a-z]+)+-[0-9][a-z]$", var.zone))
+    error_message = "zone must be the name of an availability zone, for example us-east-1a."
+  }
+}
+
 variable "operator_cidr" {
   description = "The only CIDR that may log in by ssh. No default: on AWS it must be chosen."
   type        = string

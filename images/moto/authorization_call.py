@@ -36,7 +36,12 @@ _NAMED: dict[str, tuple[tuple[str, str], ...]] = {
     "logs": (("logGroupName", "log-group:{}"), ("resourceArn", "{}")),
     "cloudwatch": (("AlarmName", "alarm:{}"), ("AlarmNames", "alarm:{}"), ("ResourceARN", "{}")),
     "ecr": (("repositoryName", "repository/{}"), ("resourceArn", "{}")),
-    "ssm": (("Name", "parameter/{}"), ("Names", "parameter/{}"), ("ResourceId", "parameter/{}")),
+    "ssm": (
+        ("Name", "parameter/{}"),
+        ("Names", "parameter/{}"),
+        ("ResourceId", "parameter/{}"),
+        ("Path", "parameter/{}"),
+    ),
 }
 _GLOBAL = {"iam", "sts"}  # no region in their ARNs
 _EC2_TYPES = {

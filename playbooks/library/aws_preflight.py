@@ -28,6 +28,8 @@ description:
 options:
   site: {description: Value of the tag Project and prefix of every name., type: str, required: true}
   hosts: {description: "The hosts by role, each with C(instance_type) and C(volume_gb)", type: dict, required: true}
+  zone: {description: Availability zone that is wanted; empty for one that offers every instance type., type: str, default: ""}
+  public_key: {description: The public key in the folder of secrets; empty where there is none., type: str, default: ""}
   operator_cidr: {description: The network that may log in., type: str, required: true}
   prices: {description: "The price table, see inventory/group_vars/aws/prices.yml", type: dict, required: true}
   snowflake:
@@ -58,6 +60,7 @@ EXAMPLES = r"""
 RETURN = r"""
 account: {description: Number of the account., type: str, returned: success}
 image: {description: Name of the newest Debian image., type: str, returned: success}
+zone: {description: "Availability zone of the site, or for a site that is still to be made", type: str, returned: success}
 missing: {description: Roles whose host is still to be made., type: list, returned: success}
 costs: {description: Lines of the monthly cost., type: list, returned: success}
 notes: {description: What could not be checked., type: list, returned: success}
@@ -128,7 +131,7 @@ def cost_lines(
             rows.append((f"{role}: {kind}, not in the price table", 0.0, 0.0))
         else:
             rows.append((f"{role}: {kind}", hourly * hours, hourly * hours))
-    gigabytes = sum(host["volume_gb"] for host in hosts.values())
+    gigabytes = sum(host["volume_gb"] + host.get("data_gb", 0) for host in hosts.values())
     same = [(f"{gigabytes} GB of gp3", gigabytes * prices["disk_gb_month"])]
     same.append((f"{len(hosts)} public addresses", len(hosts) * prices["address_hour"] * hours))
     same += [(one["what"], float(one["month"])) for one in prices["other"]]
@@ -223,7 +226,7 @@ class Account:
         return roles, vcpus
 
     def sizes(self, kinds: set[str]) -> dict[str, int]:
-        """Return the vCPUs of instance types; a problem for those that the region does not offer."""
+        """Return the vCPUs of instance types; a problem for those that no zone of the region offers."""
         ec2 = self.clients["ec2"]
         offered = ec2.describe_instance_type_offerings(
             LocationType="region", Filters=[{"Name": "instance-type", "Values": sorted(kinds)}]
@@ -237,6 +240,50 @@ class Account:
             return {}
         described = ec2.describe_instance_types(InstanceTypes=sorted(there & kinds))["InstanceTypes"]
         return {one["InstanceType"]: int(one["VCpuInfo"]["DefaultVCpus"]) for one in described}
+
+    def zone(self, wanted: str) -> str:
+        """Return the zone of the site, or one for it that offers the instance type of every host; a problem where none does.
+
+        A zone may lack types that others of its region offer.
+        """
+        ec2 = self.clients["ec2"]
+        mine = [{"Name": "tag:Project", "Values": [self.site]}]
+        present = {one["AvailabilityZone"] for one in ec2.describe_subnets(Filters=mine)["Subnets"]}
+        kinds = {host["instance_type"] for host in self.hosts.values()}
+        offers: dict[str, set[str]] = {}
+        pages = ec2.get_paginator("describe_instance_type_offerings").paginate(
+            LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": sorted(kinds)}]
+        )
+        for one in (one for page in pages for one in page["InstanceTypeOfferings"]):
+            offers.setdefault(one["Location"], set()).add(one["InstanceType"])
+        usable = [
+            {"Name": "state", "Values": ["available"]},
+            {"Name": "opt-in-status", "Values": ["opt-in-not-required"]},  # no local zones
+        ]
+        zones = sorted(
+            one["ZoneName"] for one in ec2.describe_availability_zones(Filters=usable)["AvailabilityZones"]
+        )
+        if present and wanted and wanted not in present:
+            self.problems.append(
+                f"retailflow_zone: the site stands in the zone {', '.join(sorted(present))} and stays there, with its data; "
+                f"take {wanted} back"
+            )
+        elif wanted and wanted not in zones:
+            self.problems.append(
+                f"retailflow_zone: the region {self.region} has the zones {', '.join(zones)}, not {wanted}"
+            )
+        elif present or wanted:
+            zones = sorted(present) or [wanted]
+        best = min(zones, key=lambda zone: len(kinds - offers.get(zone, set())), default="")
+        lacking = kinds - offers.get(best, set())
+        everywhere = set().union(*offers.values()) if offers else set()
+        for kind in sorted(lacking & everywhere):  # those that are offered nowhere are named already
+            others = ", ".join(sorted(zone for zone, kinds in offers.items() if kind in kinds))
+            self.problems.append(
+                f"network_hosts: the zone {best} offers no {kind}, only {others} do; choose another instance_type"
+                + ("" if present else ", or such a zone as retailflow_zone")
+            )
+        return best
 
     def quota(self, quota: tuple[str, str, str], used: int, needed: int) -> None:
         """See that a quota leaves room for what is needed."""
@@ -289,6 +336,23 @@ class Account:
                 "Quotas (lambda, L-B99A9384), or set retailflow_generator_concurrency to -1"
             )
 
+    def same_key(self, public_key: str) -> None:
+        """See that a site that is there was made with the operator's key, or everybody's keys would be replaced."""
+        wanted = public_key.split()[:2]
+        pairs = self.clients["ec2"].describe_key_pairs(
+            Filters=[{"Name": "key-name", "Values": [self.site]}], IncludePublicKey=True
+        )["KeyPairs"]
+        for one in pairs:
+            if {"Key": "Project", "Value": self.site} in one.get("Tags", []) and one.get(
+                "PublicKey", ""
+            ).split()[:2] != wanted:
+                self.problems.append(
+                    f"secrets: the site {self.site} was made with another key pair ({one.get('KeyFingerprint')}) than "
+                    + ("the one of this clone" if wanted else "this clone has, which has none")
+                    + "; copy the folder .secrets/aws from the clone that made it. Without it, every key and password of the "
+                    "site would be replaced"
+                )
+
     def untagged(self) -> None:
         """Find things that have the site's names but not its tag: Terraform would stop half-way at them."""
         mine = {"Key": "Project", "Value": self.site}
@@ -331,6 +395,8 @@ def main() -> None:
             "site": {"type": "str", "required": True},
             "hosts": {"type": "dict", "required": True},
             "operator_cidr": {"type": "str", "required": True},
+            "public_key": {"type": "str", "default": "", "no_log": False},
+            "zone": {"type": "str", "default": ""},
             "prices": {"type": "dict", "required": True},
             "snowflake": {"type": "dict", "default": {}},
             "concurrency": {"type": "int", "default": 0},
@@ -349,9 +415,11 @@ def main() -> None:
         roles, vcpus = account.instances()
         missing = [role for role in params["hosts"] if role not in roles]
         sizes = account.sizes({host["instance_type"] for host in params["hosts"].values()})
+        zone = account.zone(params["zone"])
         account.quotas(missing, vcpus, sizes)
         account.concurrency(params["concurrency"])
         account.untagged()
+        account.same_key(params["public_key"])
         if params["bucket"]:
             account.bucket(params["bucket"])
     except (BotoCoreError, ClientError) as error:
@@ -370,6 +438,7 @@ def main() -> None:
         account=who["Account"],
         caller=who["Arn"],
         image=image,
+        zone=zone,
         missing=missing,
         costs=costs,
         notes=account.notes,

@@ -159,6 +159,32 @@ run "a_host_with_too_large_a_volume" {
   expect_failures = [var.hosts]
 }
 
+run "a_host_with_too_small_a_volume_for_its_data" {
+  command = plan
+  module { source = "./modules/network" }
+
+  variables {
+    hosts = {
+      db  = { private_ip = "10.9.1.11", instance_type = "t3.small", volume_gb = 10, data_gb = 0 }
+      web = { private_ip = "10.9.1.12", instance_type = "t3.small", volume_gb = 10 }
+    }
+  }
+  expect_failures = [var.hosts]
+}
+
+run "a_host_with_half_a_gigabyte_for_its_data" {
+  command = plan
+  module { source = "./modules/network" }
+
+  variables {
+    hosts = {
+      db  = { private_ip = "10.9.1.11", instance_type = "t3.small", volume_gb = 10, data_gb = 1.5 }
+      web = { private_ip = "10.9.1.12", instance_type = "t3.small", volume_gb = 10 }
+    }
+  }
+  expect_failures = [var.hosts]
+}
+
 run "two_hosts_at_one_address" {
   command = plan
   module { source = "./modules/network" }

@@ -71,6 +71,14 @@ run "what_the_lists_yield" {
     error_message = "Disks are encrypted gp3."
   }
   assert {
+    condition     = { for role, volume in aws_ebs_volume.data : role => [volume.size, volume.encrypted, volume.type] } == { db = [5, true, "gp3"] } && toset(keys(aws_volume_attachment.data)) == toset(["db"])
+    error_message = "What a host keeps is on an encrypted volume of its own, where the list says so."
+  }
+  assert {
+    condition     = alltrue([for host in aws_instance.host : host.disable_api_termination])
+    error_message = "No host can be ended from outside."
+  }
+  assert {
     condition     = alltrue([for host in aws_instance.host : host.metadata_options[0].http_tokens == "required" && host.metadata_options[0].http_put_response_hop_limit == 1])
     error_message = "IMDSv2 is required, and containers cannot reach it."
   }
@@ -120,6 +128,56 @@ run "what_the_lists_yield" {
     condition     = toset(keys(output.security_group_ids)) == toset(["db", "web_app", "lambda"])
     error_message = "Ansible finds security groups by their role."
   }
+}
+
+run "a_site_is_made_in_the_zone_that_is_asked_for" {
+  command = apply
+  variables {
+    zone = "us-east-1c"
+  }
+  override_data {
+    target = data.aws_ami.debian
+    values = { id = "ami-0123456789abcdef1" }
+  }
+  assert {
+    condition     = aws_subnet.main.availability_zone == "us-east-1c" && aws_ebs_volume.data["db"].availability_zone == "us-east-1c" && output.zone == "us-east-1c"
+    error_message = "Hosts and volumes stand in one zone."
+  }
+}
+
+run "it_stays_there_when_zones_come_in_another_order" {
+  command = apply
+  override_data {
+    target = data.aws_availability_zones.available
+    values = { names = ["us-east-1b", "us-east-1a"] }
+  }
+  assert {
+    condition     = aws_subnet.main.availability_zone == "us-east-1c" && aws_ebs_volume.data["db"].availability_zone == "us-east-1c"
+    error_message = "The zone was chosen once."
+  }
+}
+
+run "another_image_size_and_address_change_no_zone" {
+  command = apply
+  variables {
+    network_file = "tests/other.yml"
+  }
+  override_data {
+    target = data.aws_ami.debian
+    values = { id = "ami-0123456789abcdef2" }
+  }
+  assert {
+    condition     = aws_instance.host["db"].ami == "ami-0123456789abcdef1" && aws_instance.host["db"].instance_type == "t3.large" && aws_subnet.main.availability_zone == "us-east-1c"
+    error_message = "A site that is there keeps image and zone, and takes another size."
+  }
+}
+
+run "a_zone_cannot_be_changed" {
+  command = plan
+  variables {
+    zone = "us-east-1d"
+  }
+  expect_failures = [aws_subnet.main]
 }
 
 run "another_site_beside_it" {

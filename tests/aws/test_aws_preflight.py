@@ -177,6 +177,79 @@ def test_a_region_without_image_or_size_is_named(account: Any, monkeypatch: pyte
     assert "offers no x9.huge" in account.problems[1]
 
 
+# --- zones: moto offers everything nearly everywhere, so these are said -----------------------------------------------------
+
+
+@pytest.fixture
+def zoned(account: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Set which types each zone of the account offers, in any order."""
+
+    def offer(**zones: set[str]) -> Any:
+        names = {f"us-east-1{letter}": kinds for letter, kinds in zones.items()}
+        ec2 = account.clients["ec2"]
+        listed = [{"ZoneName": name} for name in names]
+        monkeypatch.setattr(ec2, "describe_availability_zones", lambda **_: {"AvailabilityZones": listed})
+        pages = [
+            {"InstanceTypeOfferings": [{"Location": name, "InstanceType": kind} for kind in sorted(kinds)]}
+            for name, kinds in names.items()
+        ]
+        paginator = type("Paginator", (), {"paginate": lambda self, **_: pages})
+        monkeypatch.setattr(ec2, "get_paginator", lambda _: paginator())
+        return account
+
+    return offer
+
+
+BOTH = {"t3.medium", "t3.small"}
+
+
+def stand(account: Any, zone: str) -> None:
+    ec2 = account.clients["ec2"]
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    tags = [{"ResourceType": "subnet", "Tags": [{"Key": "Project", "Value": "shop"}]}]
+    ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.1.0/24", AvailabilityZone=zone, TagSpecifications=tags)
+
+
+def test_the_first_zone_that_offers_every_type_is_chosen_in_any_order(zoned: Any) -> None:
+    for zones in ({"c": BOTH, "a": {"t3.small"}, "b": BOTH}, {"b": BOTH, "c": BOTH, "a": {"t3.small"}}):
+        account = zoned(**zones)
+        assert account.zone("") == "us-east-1b"
+        assert account.zone("us-east-1c") == "us-east-1c"
+        assert account.problems == []
+
+
+def test_a_site_stays_in_its_zone_whatever_the_others_offer(zoned: Any) -> None:
+    account = zoned(a=BOTH, c=BOTH)
+    stand(account, "us-east-1c")
+    assert account.zone("") == account.zone("us-east-1c") == "us-east-1c"
+    assert account.problems == []
+    account.zone("us-east-1a")
+    assert "stands in the zone us-east-1c and stays there" in account.problems[0]
+
+
+def test_a_type_that_the_zone_lacks_is_named_with_the_zones_that_have_it(zoned: Any) -> None:
+    account = zoned(a={"t3.small"}, b={"t3.medium"}, c={"t3.medium"})
+    account.zone("")
+    (problem,) = account.problems
+    assert "the zone us-east-1a offers no t3.medium, only us-east-1b, us-east-1c do" in problem
+    assert "retailflow_zone" in problem
+
+
+def test_a_type_that_the_zone_of_the_site_lacks_cannot_be_had_by_moving(zoned: Any) -> None:
+    account = zoned(a=BOTH, b={"t3.small"})
+    stand(account, "us-east-1b")
+    account.zone("")
+    (problem,) = account.problems
+    assert "the zone us-east-1b offers no t3.medium, only us-east-1a do" in problem
+    assert "retailflow_zone" not in problem
+
+
+def test_a_zone_of_another_region_is_refused(zoned: Any) -> None:
+    account = zoned(a=BOTH)
+    account.zone("eu-west-1a")
+    assert "has the zones us-east-1a, not eu-west-1a" in account.problems[0]
+
+
 class Quotas:
     """Stands for Service Quotas, of which moto knows little."""
 
@@ -242,6 +315,27 @@ def test_names_that_others_hold_are_found_before_terraform_stops_at_them(account
     (problem,) = account.problems
     assert "the key pair shop" in problem and "the IAM role shop-web-app" in problem
     assert "shop-db" not in problem
+
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICqbUMKcT1zzbxUfKcSXhSBBCmaLQZ0mmnCqMHwG5Zce"
+
+
+def test_a_clone_with_other_secrets_is_told_before_anything_is_replaced(account: Any) -> None:
+    account.same_key("")
+    account.same_key(KEY)
+    assert account.problems == [], "there is no site yet"
+    tags = [{"ResourceType": "key-pair", "Tags": [{"Key": "Project", "Value": "shop"}]}]
+    account.clients["ec2"].import_key_pair(
+        KeyName="shop", PublicKeyMaterial=f"{KEY} shop operator".encode(), TagSpecifications=tags
+    )
+    account.same_key(f"{KEY} shop operator\n")
+    account.same_key(f"{KEY} another comment\n")
+    assert account.problems == []
+    account.same_key("")
+    account.same_key(KEY[:-2] + "aa")
+    empty, other = account.problems
+    assert "which has none; copy the folder .secrets/aws" in empty
+    assert "than the one of this clone; copy" in other
 
 
 def test_the_bucket_of_terraforms_state_must_be_there(account: Any) -> None:

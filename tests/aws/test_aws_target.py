@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from snowflake.connector.errors import DatabaseError
 
 import site_leftovers
@@ -333,6 +334,9 @@ def test_teardown_takes_a_half_made_site_and_lists_what_it_cannot_know(
         {"Name": "instance-state-name", "Values": ["running"]},
     ]
     host = ec2.describe_instances(Filters=filters)["Reservations"][0]["Instances"][0]
+    with pytest.raises(ClientError, match="OperationNotPermitted"):
+        ec2.terminate_instances(InstanceIds=[host["InstanceId"]])
+    ec2.modify_instance_attribute(InstanceId=host["InstanceId"], DisableApiTermination={"Value": False})
     ec2.terminate_instances(InstanceIds=[host["InstanceId"]])
     (site.root / ".secrets/aws/id_ed25519.pub").unlink()
     stranger = ec2.create_vpc(CidrBlock="10.7.0.0/16")["Vpc"]["VpcId"]

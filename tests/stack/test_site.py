@@ -64,6 +64,15 @@ def test_the_lambda_may_not_be_older_than_its_schedule(sql: Callable[[str], str]
     )
 
 
+def test_what_a_host_keeps_is_on_a_volume_of_its_own(postgres: Host) -> None:
+    for path in ("/var/lib/docker", "/var/lib/retailflow"):
+        assert postgres.run("mountpoint %s", path).rc == 0
+    rows = postgres.check_output(
+        "docker inspect --format '{{range .Mounts}}{{.Source}} {{end}}' postgres"
+    ).split()
+    assert rows and all(source.startswith(("/var/lib/docker/", "/var/lib/retailflow/")) for source in rows)
+
+
 def test_terraform_has_nothing_to_change() -> None:
     # Without the comment at its end, as the API keeps it.
     key = " ".join((ROOT / ".secrets/local/id_ed25519.pub").read_text().split()[:2])

@@ -22,12 +22,13 @@ variable "subnet_cidr" {
 }
 
 variable "hosts" {
-  description = "The hosts by role. own_image is the repository of ours in ECR that the host pulls from."
+  description = "The hosts by role. own_image is the repository of ours in ECR that the host pulls from, data_gb the size of a volume for what the host keeps."
   type = map(object({
     private_ip    = string
     instance_type = string
     volume_gb     = number
     own_image     = optional(string)
+    data_gb       = optional(number)
   }))
 
   validation {
@@ -55,6 +56,14 @@ variable "hosts" {
     condition = alltrue([for host in values(var.hosts) : host.volume_gb >= 8 && host.volume_gb <= 16384])
     error_message = format("The volume_gb of a host must be 8 to 16384: %s.", join(", ", [
       for role, host in var.hosts : role if host.volume_gb < 8 || host.volume_gb > 16384
+    ]))
+  }
+
+  validation {
+    condition = alltrue([for host in values(var.hosts) : coalesce(host.data_gb, 1) >= 1 && coalesce(host.data_gb, 1) <= 16384 && floor(coalesce(host.data_gb, 1)) == coalesce(host.data_gb, 1)])
+    error_message = format("The data_gb of a host must be a whole number from 1 to 16384: %s.", join(", ", [
+      for role, host in var.hosts : role
+      if coalesce(host.data_gb, 1) < 1 || coalesce(host.data_gb, 1) > 16384 || floor(coalesce(host.data_gb, 1)) != coalesce(host.data_gb, 1)
     ]))
   }
 }

@@ -154,6 +154,8 @@ class Workload(Resources):
             Path=f"/{self.cluster}/", Recursive=True
         )
         for name in [one["Name"] for page in parameters for one in page["Parameters"]]:
+            if name.count("/") < 3:  # /cluster/service/variable; others keep what is theirs beside them
+                continue
             found = ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=name)["TagList"]
             if self.is_ours(found):
                 self.act(f"forget {name}", ssm.delete_parameter, Name=name)

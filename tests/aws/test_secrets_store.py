@@ -1,0 +1,141 @@
+"""The secrets of a site in the Parameter Store: a clone without them gets them back, and nothing is ever overwritten."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+import secrets_store
+
+from . import aws_support
+
+SECRETS = {"db_admin": "hunter2\n", "id_ed25519": "-----BEGIN KEY-----\nä\n", "snowflake_dbt.p8": "x" * 1704}
+
+
+@pytest.fixture
+def ssm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        yield boto3.client("ssm", region_name="eu-central-1")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of the clone that makes the site."""
+    made = tmp_path / "first"
+    made.mkdir()
+    for name, value in SECRETS.items():
+        (made / name).write_text(value)
+    (made / ".half-written").write_text("no secret")
+    (made / "folder").mkdir()
+    return made
+
+
+def store(ssm: Any, folder: Path, check: bool = False, **tags: str) -> Any:
+    return secrets_store.Store(ssm, "/shop", folder, tags or {"Project": "shop"}, check)
+
+
+def ensure(ssm: Any, folder: Path, check: bool = False) -> list[str]:
+    ensured = store(ssm, folder, check)
+    ensured.ensure()
+    return list(ensured.actions)
+
+
+def test_every_secret_is_stored_once_and_encrypted(ssm: Any, folder: Path) -> None:
+    planned = ensure(ssm, folder, check=True)
+    assert ssm.describe_parameters()["Parameters"] == [], "check mode stores nothing"
+    assert planned == ensure(ssm, folder) == [f"store {name}" for name in sorted(SECRETS)]
+    assert ensure(ssm, folder) == []
+    listed = ssm.describe_parameters()["Parameters"]
+    assert {one["Name"]: one["Type"] for one in listed} == {
+        f"/shop/{name}": "SecureString" for name in SECRETS
+    }
+
+
+def test_a_clone_without_secrets_gets_the_same_ones(ssm: Any, folder: Path, tmp_path: Path) -> None:
+    ensure(ssm, folder)
+    second = tmp_path / "second/.secrets/aws"
+    fetched = store(ssm, second)
+    fetched.fetch()
+    assert {path.name: path.read_text() for path in second.iterdir()} == SECRETS
+    assert second.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in second.iterdir()} == {0o600}
+    assert ensure(ssm, second) == ensure(ssm, folder) == []
+
+
+def test_a_copy_that_differs_is_refused_by_name_and_nothing_changes(
+    ssm: Any, folder: Path, tmp_path: Path
+) -> None:
+    ensure(ssm, folder)
+    (folder / "db_admin").write_text("another\n")
+    (folder / "id_ed25519").unlink()
+    (folder / "new").write_text("new")
+    for work in ("fetch", "ensure"):
+        with pytest.raises(secrets_store.DifferenceError, match="first/db_admin differ") as refused:
+            getattr(store(ssm, folder), work)()
+        assert "another" not in str(refused.value) and "hunter2" not in str(refused.value)
+    assert not (folder / "id_ed25519").exists()
+    assert len(ssm.describe_parameters()["Parameters"]) == len(SECRETS)
+
+
+def test_parameters_of_somebody_else_are_left_alone(ssm: Any, folder: Path) -> None:
+    ssm.put_parameter(Name="/shop/db_admin", Value="theirs", Type="SecureString")
+    for work in ("fetch", "ensure", "remove"):
+        with pytest.raises(secrets_store.ForeignError, match="/shop/db_admin lacks the tag Project=shop"):
+            getattr(store(ssm, folder), work)()
+    assert len(ssm.describe_parameters()["Parameters"]) == 1
+
+
+def test_other_sites_are_not_touched(ssm: Any, folder: Path) -> None:
+    ssm.put_parameter(Name="/shop-2/db_admin", Value="theirs", Type="SecureString")
+    ensure(ssm, folder)
+    removed = store(ssm, folder)
+    removed.remove()
+    assert removed.actions == [f"remove {name}" for name in sorted(SECRETS)]
+    assert [one["Name"] for one in ssm.describe_parameters()["Parameters"]] == ["/shop-2/db_admin"]
+    assert {path.name for path in folder.iterdir()} > set(SECRETS), "the files stay"
+
+
+# --- by the playbooks' own tasks -------------------------------------------------------------------------------------------
+
+PLAY = """---
+- hosts: control
+  environment: "{{ retailflow_aws_environment }}"
+  tasks:
+    - ansible.builtin.import_tasks: tasks/secrets.yml
+"""
+
+
+def test_a_second_operator_gets_the_passwords_of_the_first(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    with aws_support.moto(tmp_path) as url:
+        site = aws_support.clone(tmp_path / "site", url, 9)
+        (site.root / "playbooks/own.yml").write_text(PLAY)
+        folder = site.root / ".secrets/aws"
+
+        def run(state: str) -> aws_support.Run:
+            return site.play("playbooks/own.yml", "-e", f"retailflow_secrets_state={state}")
+
+        first = run("present")
+        assert first.ok and first.changed == 1, first.text
+        kept = {path.name: path.read_text() for path in folder.iterdir()}
+        assert {"db_admin", "db_dagster", "metabase_encryption"} <= set(kept)
+        assert not [value for value in kept.values() if value.strip() in first.text], "nothing is printed"
+        shutil.rmtree(folder)
+        fetched = run("fetched")
+        assert fetched.ok, fetched.text
+        assert {path.name: path.read_text() for path in folder.iterdir()} == kept
+        again = run("present")
+        assert again.ok and again.changed == 0, again.text
+        (folder / "db_admin").write_text("of another clone\n")
+        refused = run("fetched")
+        assert not refused.ok
+        assert ".secrets/aws/db_admin differ from what the site has" in " ".join(refused.text.split())
