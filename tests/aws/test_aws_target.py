@@ -45,6 +45,7 @@ def site(
         where = {"LocationConstraint": aws_support.REGION}
         s3.create_bucket(Bucket=aws_support.BUCKET, CreateBucketConfiguration=where)
         s3.put_bucket_versioning(Bucket=aws_support.BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        (cloned.root / "snowflake.yml").write_text(SNOWFLAKE)
         yield cloned
 
 
@@ -125,7 +126,6 @@ def test_somebody_elses_object_with_one_of_our_names_stops_it(
 def test_check_mode_works_before_there_is_anything(
     site: aws_support.Site, snowflake: EmulatedSnowflake
 ) -> None:
-    (site.root / "snowflake.yml").write_text(SNOWFLAKE)
     run = site.play("snowflake.yml", "--check")
     assert run.ok and run.changed > 0, run.text
     assert snowflake.query("show databases like 'RETAILFLOW%'") == []
