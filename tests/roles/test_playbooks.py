@@ -202,3 +202,34 @@ def test_the_status_of_a_site_of_which_nothing_answers_comes_in_time(
         "warehouse: cannot be read",
     ):
         assert f"  - {part}" in told, told
+
+
+# Given on the command line by the Makefile, or by who upgrades.
+GIVEN = {
+    "retailflow_history",
+    "retailflow_policy_account",
+    "retailflow_refresh_streams",
+    "retailflow_upgrade_anyway",
+    "retailflow_upgrade_to",
+}
+
+
+def test_every_variable_of_the_site_that_a_play_or_the_inventory_reads_is_set_somewhere() -> None:
+    files = [
+        path
+        for folder in ("playbooks", "inventory")
+        for pattern in ("*.yml", "*.j2")
+        for path in (ROOT / folder).rglob(pattern)
+    ]
+    texts = {path: path.read_text(encoding="utf-8") for path in files}
+    known = set(GIVEN)
+    for text in texts.values():
+        known |= set(re.findall(r"^[\s-]*(retailflow_\w+):", text, re.MULTILINE))
+        known |= set(re.findall(r"\bregister: (retailflow_\w+)", text))
+    for path, text in texts.items():
+        read = {
+            name
+            for expression in re.findall(r"\{\{.*?\}\}|^\s*(?:when|that|until): .*", text, re.MULTILINE)
+            for name in re.findall(r"(?<![\w/.'-])retailflow_\w+", expression)
+        }
+        assert read <= known, f"{path.relative_to(ROOT)}: {sorted(read - known)}"
