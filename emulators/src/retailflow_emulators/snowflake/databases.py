@@ -24,7 +24,7 @@ from .settings import Settings
 log = logging.getLogger("retailflow.snowflake")
 
 # Statements that Snowflake needs and DuckDB has no notion of: accepted, and without effect.
-NOP_REGEXES = [r"^\s*alter\s+session\b"]
+NOP_REGEXES = [r"^\s*alter\s+session\b(?!.*\bautocommit\b)"]
 RESULTS_KEPT = 64  # results that RESULT_SCAN and late fetches may still read; upstream keeps all for ever
 
 

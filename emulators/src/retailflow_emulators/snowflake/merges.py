@@ -14,6 +14,8 @@ _ACTIONS = {"INSERT": "inserted", "UPDATE": "updated", "DELETE": "deleted"}
 
 def native(merge: exp.Merge) -> exp.Merge:
     """The statement with target columns as DuckDB writes them, and a row for each that it touched."""
+    if not merge.args["using"].alias_or_name:
+        merge.args["using"].set("alias", exp.TableAlias(this=exp.to_identifier("merge source", quoted=True)))
     source = merge.args["using"].alias_or_name
     for when in merge.args["whens"].expressions:
         then = when.args.get("then")

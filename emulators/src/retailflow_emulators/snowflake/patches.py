@@ -129,6 +129,36 @@ patch(
 )(Snowflake.Parser.FUNCTIONS | dict.fromkeys(("TO_CHAR", "TO_VARCHAR"), _to_char))
 
 
+_identifier = transforms.identifier
+
+
+@patch(transforms, "identifier", 'IDENTIFIER(\'"DB"."S"."T"\') names a table in a schema, and no odd table')
+def full_identifier(expression: exp.Expr, params: Any) -> exp.Expr:
+    """IDENTIFIER as upstream reads it, a name of several parts as these."""
+    changed = _identifier(expression, params)
+    if isinstance(changed, exp.Table) and changed is not expression and '"."' in changed.name:
+        return exp.to_table(f'"{changed.name}"', dialect="snowflake")
+    return changed
+
+
+_nextval = transforms.sequence_nextval
+
+
+@patch(
+    transforms,
+    "sequence_nextval",
+    "CREATE TABLE T (ID INT DEFAULT S.NEXTVAL): a name only where it is selected",
+)
+def sequence_nextval(expression: exp.Expr) -> exp.Expr:
+    """NEXTVAL as upstream writes it, without a name inside of other expressions."""
+    changed = _nextval(expression)
+    made = changed is not expression and isinstance(changed, exp.Alias)
+    if made and not isinstance(expression.parent, exp.Select):
+        inner: exp.Expr = changed.this
+        return inner
+    return changed
+
+
 _INTEGERS = (
     exp.DType.INT,
     exp.DType.BIGINT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from string import Template
 from typing import Any
 from urllib.parse import quote
 
+import duckdb
 from fakesnow import copy_into, cursor, info_schema, macros, transforms
 from sqlglot import exp
 
@@ -35,6 +37,24 @@ def schema_setting(database: str, schema: str) -> str:
 def database_file(folder: Path, name: str) -> Path:
     """The file of a database: characters that paths do not take are written as %XX."""
     return folder / f"{quote(name, safe=' $-')}.db"
+
+
+@functools.cache
+def _keywords() -> frozenset[str]:
+    """Words that DuckDB takes for a name only between quotes, where Snowflake takes them as they are."""
+    with duckdb.connect() as connection:
+        rows = connection.execute(
+            "select upper(keyword_name) from duckdb_keywords() where keyword_category <> 'unreserved'"
+        ).fetchall()
+    return frozenset(word for (word,) in rows)
+
+
+def quote_keywords(expression: exp.Expr) -> exp.Expr:
+    """The statement with quotes around such names."""
+    for name in expression.find_all(exp.Identifier):
+        if not name.args.get("quoted") and str(name.this).upper() in _keywords():
+            name.set("quoted", True)
+    return expression
 
 
 def _by_place(make: Callable[[str], str]) -> Callable[[str], str]:
@@ -103,13 +123,28 @@ def _names_escaped(
     return made
 
 
+_keys = _names_escaped(transforms.show_keys, (exp.Show,))
+
+
+@patch(
+    transforms,
+    "show_keys",
+    "SHOW IMPORTED KEYS lists foreign keys, of which none are kept, and no primary keys",
+)
+def show_keys(expression: exp.Expr, *names: str | None, **kinds: Any) -> exp.Expr:
+    """Keys as upstream shows them; it shows every primary key as one that refers to nothing."""
+    changed = _keys(expression, *names, **kinds)
+    if isinstance(changed, exp.Select) and changed is not expression and kinds.get("kind") == "FOREIGN":
+        return changed.where("false")
+    return changed
+
+
 for _name in (
     "show_columns",
     "show_schemas",
     "show_tables_etc",
     "show_stages",
     "show_sequences",
-    "show_keys",
 ):
     patch(transforms, _name, 'SHOW TABLES IN SCHEMA "it\'s"')(
         _names_escaped(getattr(transforms, _name), (exp.Show,))

@@ -24,7 +24,6 @@ _PATTERNS = [(re.compile(rf"\s*({pattern})\b", re.IGNORECASE), what) for pattern
 _FUNCTIONS = {
     "HASH": "HASH: Snowflake's values of it are not known",
     "GET_DDL": "GET_DDL",
-    "INFER_SCHEMA": "INFER_SCHEMA",
     "HASH_AGG": "HASH_AGG: Snowflake's values of it are not known",
 }
 
@@ -44,6 +43,13 @@ def check_tree(expression: exp.Expr) -> None:
             raise NotEmulatedError(_FUNCTIONS[name])
         if isinstance(node, exp.Pivot) and node.find(exp.PivotAny):
             raise NotEmulatedError("PIVOT … IN (ANY): name the values")
+        if (
+            isinstance(node, exp.Table)
+            and isinstance(node.this, exp.Var)
+            and node.name.startswith("@")
+            and not node.find_ancestor(exp.Copy)
+        ):
+            raise NotEmulatedError("SELECT from a stage: COPY INTO a table first")
         if isinstance(node, exp.Table) and (
             node.args.get("when") or node.args.get("changes") or node.args.get("version")
         ):

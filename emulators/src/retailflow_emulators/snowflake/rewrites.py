@@ -174,6 +174,25 @@ def functions(node: exp.Expr) -> exp.Expr:
     return node
 
 
+def positions(node: exp.Expr) -> exp.Expr:
+    """``$1`` is the first column of what a SELECT reads, and SEQ4() the order in which it does.
+
+    https://docs.snowflake.com/en/sql-reference/sql/values
+    """
+    if (
+        isinstance(node, exp.Parameter)
+        and isinstance(node.this, exp.Literal)
+        and node.this.name.isdigit()
+        and node.find_ancestor(exp.Select)
+        and not node.find_ancestor(exp.Copy)
+    ):
+        return exp.PositionalColumn(this=node.this.copy())
+    if isinstance(node, exp.Window) and (order := node.args.get("order")):
+        for sequence in list(order.find_all(exp.Seq1, exp.Seq2, exp.Seq4, exp.Seq8)):
+            sequence.replace(exp.Literal.number(1))  # any order will do, and DuckDB nests no windows
+    return node
+
+
 def texts(node: exp.Expr) -> exp.Expr:
     """A text that is longer than its column is refused."""
     if not isinstance(node, exp.ColumnDef) or not node.kind or node.kind.this not in _TEXT:
@@ -205,7 +224,17 @@ def texts(node: exp.Expr) -> exp.Expr:
     return node
 
 
-PASSES: tuple[Rewrite, ...] = (aggregates, summands, counts, dates, formats, functions, arithmetic, texts)
+PASSES: tuple[Rewrite, ...] = (
+    aggregates,
+    summands,
+    counts,
+    dates,
+    formats,
+    functions,
+    arithmetic,
+    positions,
+    texts,
+)
 
 
 def apply(expression: exp.Expr) -> exp.Expr:

@@ -46,7 +46,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from . import stages
+from . import metadata, stages
 from .access import login as access_login
 from .access.login import LoginError
 from .access.who import Who
@@ -64,6 +64,9 @@ _DROP_DATABASE = re.compile(
     r"\s*drop\s+database\s+(?P<if_exists>if\s+exists\s+)?(?:(?P<name>[\w$]+)|\"(?P<quoted>(?:[^\"]|\"\")+)\")"
     r"(\s+(cascade|restrict))?\s*;?\s*",
     re.IGNORECASE,
+)
+_STATEMENT_COUNT = re.compile(
+    r"^alter\s+session\s+set\b.*\bmulti_statement_count\s*=\s*(\d+)", re.IGNORECASE | re.DOTALL
 )
 _STAGE = r"(?P<stage>'@(?:[^']|'')*'|@(?:\"(?:[^\"]|\"\")*\"|[^\s\";])+)"
 _GET = re.compile(
@@ -105,6 +108,12 @@ async def _serve_ourselves(request: Request) -> JSONResponse | None:
     """Do what upstream cannot: ``drop database``, GET and REMOVE; None where upstream answers the client."""
     statement = await _body(request)
     text = bare(statement["sqlText"])
+    # https://docs.snowflake.com/en/sql-reference/parameters#multi-statement-count
+    session = _session(upstream.to_token(request))
+    count = (statement.get("parameters") or {}).get("MULTI_STATEMENT_COUNT", session.statement_count)
+    session.several = str(count) != "1"
+    if set_ := _STATEMENT_COUNT.search(text):
+        session.statement_count = set_[1]
     if match := _GET.fullmatch(text):
         session, base = _session(upstream.to_token(request)), f"{request.url.scheme}://{request.url.netloc}"
         session.guard.check_stage(match["stage"], "READ", "USAGE")
@@ -117,6 +126,9 @@ async def _serve_ourselves(request: Request) -> JSONResponse | None:
         rows = ", ".join(f"({literal(name)}, 'removed')" for name in removed) or "(null, null)"
         where = "" if removed else " where false"
         _replace(request, statement, f'select * from (values {rows}) as r("name", "result"){where}')
+        return None
+    if described := metadata.result(text, _session(upstream.to_token(request))):
+        _replace(request, statement, described)  # upstream cannot parse it
         return None
     match = _DROP_DATABASE.fullmatch(text)
     if not match:
@@ -184,6 +196,7 @@ def _open_session(asked: dict[str, Any], query: dict[str, str]) -> dict[str, Any
         warehouse=place.warehouse if visible else None,
         autocommit=autocommit,
     )
+    session.statement_count = (asked.get("SESSION_PARAMETERS") or {}).get("MULTI_STATEMENT_COUNT", 1)
     about = session.about
     about.account = gate.account.name
     about.client = f"{asked.get('CLIENT_APP_ID', '')} {asked.get('CLIENT_APP_VERSION', '')}".strip()
@@ -276,8 +289,11 @@ async def query(request: Request) -> JSONResponse:
 async def result(request: Request) -> JSONResponse:
     """What the statement of an earlier request came to, or "in progress" once more."""
     session, request_id = upstream.to_token(request), request.path_params["request_id"]
-    upstream.to_conn(session)
+    kept = upstream.to_conn(session).results_cache.get(request_id)
     answer = await _statements(request).wait(session, request_id)
+    if answer is None and kept is not None:  # asked for by the id of the query, as connector 5 does
+        _replace(request, {}, f"select * from table(result_scan({literal(request_id)}))")
+        return await query(request)
     return answer or _sql_error("000709", "02000", f"Statement {request_id} not found")
 
 
@@ -396,6 +412,7 @@ def build_app(instance: Instance, patience: float) -> Starlette:
             *(Route(path, guarded(endpoint), methods=["POST"]) for path, endpoint in ours.items()),
             Route("/queries/{request_id}/result", result),
             Route("/fs_bucket/{path:path}", receive_file, methods=["PUT"]),
+            Route("/monitoring/queries//{sfqid}", upstream.monitoring_query),  # as connector 5 writes it
             Route("/fs_bucket/{path:path}", send_file),
             Route("/health", health),
         ],

@@ -23,7 +23,7 @@ from fakesnow.transforms.merge import operations
 from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
-from . import comments, context, merges, names, refused, rewrites, stages, temporary
+from . import comments, context, merges, metadata, names, refused, rewrites, stages, tables, temporary
 from .access import showing, visibility
 from .access.guard import Gate, Guard, is_command
 from .access.model import Key
@@ -32,10 +32,11 @@ from .access.who import Who, missing
 from .access.words import tokens
 from .errors import NotEmulatedError, sql_error, translated
 from .patches import patch
-from .quoting import identifier, literal, schema_setting
+from .quoting import identifier, literal, quote_keywords, schema_setting
 from .resolution import marks, resolve
-from .text import bare
+from .text import bare, statements
 
+UPSTREAM_HAS_NOT = 9999  # the code of upstream's errors for what it does not know
 KEPT = 64  # results whose columns are remembered
 CONFLICT_PAUSE_SECONDS = 0.05
 HOME = "PUBLIC"  # the schema that every database has, https://docs.snowflake.com/en/sql-reference/sql/create-database
@@ -50,6 +51,7 @@ class Connection:
         self._twin: duckdb.DuckDBPyConnection | None = None
         self._lock_seconds = lock_seconds
         self.in_transaction = False
+        self._shown: dict[str, pa.Table] = {}
         self.columns: list[tuple[str, str]] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -63,6 +65,27 @@ class Connection:
         """Whether there is such a schema."""
         sql = "select 1 from duckdb_schemas() where database_name = ? and schema_name = ?"
         return bool(self._connection.execute(sql, [database, schema]).fetchone())
+
+    def begin(self) -> None:
+        """Begin a transaction, as upstream does where a session does not commit by itself."""
+        self._connection.begin()
+        self.in_transaction = True
+
+    def commit(self) -> None:
+        """Commit what was begun, if anything was."""
+        if self.in_transaction:
+            self._connection.commit()
+        self.in_transaction = False
+
+    def show(self, name: str, rows: pa.Table) -> None:
+        """Let statements read rows under a name, until ``hide``."""
+        self._shown[name] = rows
+        self._connection.register(name, rows)
+
+    def hide(self) -> None:
+        """Forget what was shown."""
+        while self._shown:
+            self._connection.unregister(self._shown.popitem()[0])
 
     def execute(self, sql: str, parameters: Any = None) -> Connection:
         """Run a statement; outside of a transaction it runs again when another one wrote to the same table."""
@@ -104,6 +127,8 @@ class Connection:
         temporary = self._connection.execute("select sql from duckdb_tables() where temporary").fetchall()
         for (statement,) in temporary:
             self._twin.execute(statement.replace("CREATE TEMP TABLE", "CREATE OR REPLACE TEMP TABLE"))
+        for name, rows in self._shown.items():
+            self._twin.register(name, rows)
         self._twin.execute(sql, parameters)
 
     def to_arrow_table(self) -> pa.Table:
@@ -145,6 +170,10 @@ class Session(FakeSnowflakeConnection):
             else:
                 own.use(database, "main")
         self.about = context.About()
+        self.statement_count: object = (
+            1  # of a request, as the session asked for at its login; 0 is any number
+        )
+        self.several = False  # whether the request at hand may hold several statements
         self.temporary = temporary.Temporary()
         self.described: OrderedDict[str, list[tuple[str, str]]] = OrderedDict()
 
@@ -259,6 +288,11 @@ class Cursor(FakeSnowflakeCursor):
 
     def execute(self, command: str, params: Any = None, *args: Any, **settings: Any) -> Cursor:
         """Run a statement; ProgrammingError has Snowflake's code where it is known."""
+        several = statements(command) if self._conn.several else []
+        if len(several) > 1:
+            for one in several:
+                self.execute(one, params, *args, **settings)
+            return self
         command = self._command = temporary.plain(command)
         self._checked = False
         self._show: tuple[Any, ...] | None = None
@@ -279,8 +313,13 @@ class Cursor(FakeSnowflakeCursor):
             raise translated(error) or error from error
         except ProgrammingError as error:
             cause = error.__cause__ or error.__context__
+            if error.errno == UPSTREAM_HAS_NOT:
+                raise NotEmulatedError(str(cause or error.raw_msg)) from cause
             raise (translated(cause) if isinstance(cause, duckdb.Error) else None) or error from cause
+        except (NotImplementedError, ValueError) as error:
+            raise NotEmulatedError(f"{error}") from error
         finally:
+            self._duck_conn.hide()
             self._conn.about.queries.append(self._sfqid or "")
             if self._sfqid:
                 self._conn.guard.gate.remember_result(self._sfqid, self._conn.guard.who.user)
@@ -288,6 +327,13 @@ class Cursor(FakeSnowflakeCursor):
     def _about_account(self, command: str) -> bool:
         """Run a statement about roles, warehouses, users and grants; returns whether it was one."""
         nothing = exp.Command(this="SELECT")
+        if (shown := metadata.query(command, self._conn)) is not None:
+            self._last_sql = shown
+            self._arrow_table = self._duck_conn.execute(shown).to_arrow_table()
+            self._rowcount = self._arrow_table.num_rows
+            self._keep(nothing)
+            self._describe()
+            return True
         answer = self._conn.guard.command(command)
         if isinstance(answer, showing.Table):
             self._answer_table(nothing, answer)
@@ -342,18 +388,19 @@ class Cursor(FakeSnowflakeCursor):
     def _commented(self, command: str) -> bool:
         """Run a statement that comments columns; returns whether it was one."""
         table = comments.table_of(command)
-        statements = comments.statements(command, self._conn) if table else []
-        if table and statements:
+        found = comments.statements(command, self._conn) if table else []
+        if table and found:
             self._conn.guard.check_table(path(table), "OWNERSHIP")
-        for statement in statements:
+        for statement in found:
             self._duck_conn.execute(statement)
-        if statements:
+        if found:
             self._answer(exp.Command(this="SELECT"), "Statement executed successfully.")
-        return bool(statements)
+        return bool(found)
 
     def _transform_explode(self, expression: exp.Expr) -> list[exp.Expr]:
         refused.check_tree(expression)
-        if "identifier" not in self._command.lower() or not _asks_for_name(expression):
+        bound = isinstance(expression, exp.Put) and expression.args["target"].name == "?"
+        if not bound and ("identifier" not in self._command.lower() or not _asks_for_name(expression)):
             named = expression.transform(lambda node: transforms.identifier(node, None), copy=False)
             expression = named
             self._check(expression)
@@ -368,13 +415,16 @@ class Cursor(FakeSnowflakeCursor):
     def _transform(self, expression: exp.Expr, params: Any) -> exp.Expr:
         refused.check_tree(expression)
         expression = expression.transform(lambda node: transforms.identifier(node, params), copy=False)
+        if isinstance(expression, exp.Put) and expression.args["target"].name == "?" and params:
+            expression.set("target", exp.var(str(params.pop())))
         if not self._checked:
             self._check(expression)
         expression = visibility.rewritten(expression, self._conn.guard)
         expression = stages.encoded(expression, self._conn, params)
         expression = temporary.renamed(expression, self._conn)
-        expression = rewrites.apply(context.answer(expression, self._conn))
-        transformed: exp.Expr = super()._transform(expression, params)
+        expression = tables.read(context.answer(expression, self._conn), self._conn, params)
+        expression = rewrites.apply(expression)
+        transformed: exp.Expr = quote_keywords(super()._transform(expression, params))
         return merges.native(transformed) if isinstance(transformed, exp.Merge) else transformed
 
     def _execute(self, transformed: exp.Expr, params: Any = None) -> None:
@@ -525,6 +575,14 @@ class Cursor(FakeSnowflakeCursor):
             if not stages.drop(where, self._conn) and not transformed.args.get("exists"):
                 raise missing("STAGE", map(str, where))
             self._answer(transformed, f"{table.name} successfully dropped.")
+
+    def _drop_format(self, transformed: exp.Expr) -> None:
+        (table,) = transformed.args.get("tables") or [transformed.this]
+        place = table.catalog or self._conn.database, table.db or self._conn.schema, table.name
+        if not metadata.drop_format(place, self._conn) and not transformed.args.get("exists"):
+            message = f"SQL compilation error:\nFile format '{table.name}' does not exist or not authorized."
+            raise sql_error(2003, "02000", message)
+        self._answer(transformed, f"{table.name} successfully dropped.")
 
     def _describe_last_sql(self) -> list[tuple[Any, ...]]:
         """Columns of the last result, which DuckDB named when it ran the statement."""

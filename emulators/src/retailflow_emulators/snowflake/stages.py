@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # DuckDB refuses the second of two inserts of one key that run at once, whatever it is told about conflicts.
 _LOGIN = threading.Lock()
 _SECRET = secrets.token_bytes(32)
+FORMATS: dict[tuple[str, str, str], list[exp.Expr]] = {}  # of stages that were made with one
 USERS = "USERS$0$"  # of stages of users; no name can be encoded as this
 # Nothing is stored there; connector 5 wants to know it.
 SIGNED = "%3B".join(
@@ -100,8 +101,9 @@ def location(text: str, session: Session) -> str:
 def encoded(expression: exp.Expr, session: Session, params: Any = None) -> exp.Expr:
     """A statement that names stages, with their names encoded."""
     if isinstance(expression, exp.Copy):
-        if str(expression.this).startswith("@"):
+        if str(expression.this).strip("'").startswith("@"):
             raise NotEmulatedError("COPY INTO a stage")
+        _add_format(expression, session)
         for table in list(expression.find_all(exp.Table)):
             if isinstance(table.this, exp.Literal) and table.this.name.startswith("@"):
                 table.set("this", exp.var(location(table.this.name, session)))
@@ -125,7 +127,21 @@ def encoded(expression: exp.Expr, session: Session, params: Any = None) -> exp.E
         table = expression.this
         (database, schema, name), _ = parts("@" + table.sql(dialect="snowflake", comments=False), session)
         expression.set("this", exp.table_(name, db=schema, catalog=database, quoted=True))
+        formats = expression.find(exp.FileFormatProperty)
+        FORMATS[database, schema, name] = [one.copy() for one in formats.expressions] if formats else []
     return expression
+
+
+def _add_format(copy: exp.Copy, session: Session) -> None:
+    """Give a COPY that names no format of its own that of its stage."""
+    params = copy.args.get("params") or []
+    if any(one.name.upper() == "FILE_FORMAT" for one in params):
+        return
+    sources = [str(one.this) for one in [*copy.find_all(exp.Table), *(copy.args.get("files") or [])]]
+    source = next((one.strip("'") for one in sources if one.strip("'").startswith("@")), None)
+    if source and (options := FORMATS.get(parts(source, session)[0])):
+        format_ = exp.CopyParameter(this=exp.var("FILE_FORMAT"), expressions=[one.copy() for one in options])
+        copy.set("params", [*params, format_])
 
 
 def _encode_var(node: Any, session: Session) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 
+from sqlglot.dialects.snowflake import Snowflake
+from sqlglot.errors import TokenError
+from sqlglot.tokenizer_core import TokenType
+
 _BEFORE = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|//[^\n]*(?:\n|$)|/\*.*?\*/)+", re.DOTALL)
 
 
@@ -17,3 +21,20 @@ def bare(command: str) -> str:
         if begin < 0:
             return rest
         rest = rest[:begin]
+
+
+def statements(command: str) -> list[str]:
+    """The statements of a text that has several, separated by semicolons."""
+    text = bare(command)
+    if ";" not in text:
+        return [command]
+    try:
+        tokens = Snowflake().tokenize(text)
+    except TokenError:
+        return [command]
+    ends = [token.start for token in tokens if token.token_type == TokenType.SEMICOLON]
+    parts = [
+        text[begin:end]
+        for begin, end in zip([0, *(end + 1 for end in ends)], [*ends, len(text)], strict=True)
+    ]
+    return [part for part in parts if bare(part)] if ends else [command]

@@ -354,6 +354,10 @@ class Guard:
         """Whether a table may be used in this way."""
         self._check(Need("TABLE", names, (privilege,)))
 
+    def check_object(self, kind: str, names: tuple[str, ...], *privileges: str) -> None:
+        """Whether an object may be used in this way."""
+        self._check(Need(kind, names, privileges))
+
     def sees(self, kind: str, names: tuple[str, ...]) -> bool:
         """Whether an object may be known of."""
         return self.account.visible(key_of(kind, names), self.who.roles)

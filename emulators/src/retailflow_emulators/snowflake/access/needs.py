@@ -28,7 +28,14 @@ _FOREIGN = re.compile(
     r"|from_substrait.*|checkpoint|force_checkpoint|enable_.*|disable_.*|storage_info|test_.*|icu_.*|write_log|parse_log_.*",
     re.IGNORECASE,
 )
-_TABLE_FUNCTIONS = {"RESULT_SCAN", "GENERATOR", "FLATTEN", "SPLIT_TO_TABLE", "STRTOK_SPLIT_TO_TABLE"}
+_TABLE_FUNCTIONS = {
+    "INFER_SCHEMA",
+    "RESULT_SCAN",
+    "GENERATOR",
+    "FLATTEN",
+    "SPLIT_TO_TABLE",
+    "STRTOK_SPLIT_TO_TABLE",
+}
 _SHOWN = {"TABLES", "VIEWS", "OBJECTS", "COLUMNS", "STAGES", "FILE FORMATS", "SEQUENCES"}
 _SHOWN |= {"PRIMARY KEYS", "UNIQUE KEYS", "IMPORTED KEYS"}
 
