@@ -19,6 +19,7 @@ from ansible.module_utils.airbyte_bash_installer.applied import Applied
 from ansible.module_utils.airbyte_bash_installer.errors import AirbyteError
 
 import airbyte_refresh as module
+import airbyte_support
 
 ROLES = Path(__file__).parents[2] / "roles"
 STREAMS = [("public", "customers"), ("public", "sales"), ("old", "sales"), ("", "notes")]
@@ -214,13 +215,16 @@ def test_a_job_that_does_not_succeed_fails_with_its_reason(
 
 @pytest.mark.usefixtures("api")
 def test_the_entry_point_publishes_the_result_or_refuses_the_name(airbyte: Airbyte, tmp_path: Path) -> None:
+    credentials = json.dumps({"client_id": "me", "client_secret": "right"})
+    installer = airbyte_support.executable(tmp_path / "opt/install.sh", f"#!/bin/sh\necho '{credentials}'\n")
+
     def include(streams: list[str]) -> dict[str, Any]:
         return {
             "include_role": {"name": "airbyte-bash-installer", "tasks_from": "refresh"},
             "vars": {
                 "airbyte_bash_installer_distribution": "embedded",
                 "airbyte_bash_installer_port": airbyte.port,
-                "airbyte_bash_installer_client_secret": "right",
+                "airbyte_bash_installer_dir": str(installer.parent),
                 "airbyte_bash_installer_state_dir": str(tmp_path),
                 "airbyte_bash_installer_refresh_streams": streams,
             },
