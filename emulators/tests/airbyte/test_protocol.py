@@ -402,12 +402,14 @@ def test_destination_sweeps_and_refuses(warehouse: Snowflake, tmp_path: Path) ->
     orphan = f"_AIRBYTE_TMP_{hashlib.sha256(b'THING').hexdigest()[:16].upper()}_0123456789AB"
     for name in (orphan, "_AIRBYTE_TMP_THING_0123456789AB", "MINE"):
         warehouse.query(f'create table RAW.SWEPT."{name}" (n int)')
+        warehouse.query(f'grant ownership on table RAW.SWEPT."{name}" to role LOADER')
     run("destination_snowflake", "write", tmp_path, stdin=lines([ROW]), config=config, catalog=catalog())
     tables = warehouse.query(
         "select table_name from RAW.information_schema.tables where table_schema = 'SWEPT'"
     )
     assert {name for (name,) in tables} == {"THING", "_AIRBYTE_TMP_THING_0123456789AB", "MINE"}
     warehouse.query("create or replace table RAW.SWEPT.THING (id int)")
+    warehouse.query("grant ownership on table RAW.SWEPT.THING to role LOADER")
     messages = run(
         "destination_snowflake", "write", tmp_path, 1, lines([ROW]), config=config, catalog=catalog()
     )
