@@ -9,7 +9,7 @@ import pytest
 
 from retailflow_dagster.defs.orchestration.record import record_sensor
 from retailflow_dagster.lib.snowflake import Warehouse
-from retailflow_emulators.snowflake.testing import EmulatedSnowflake, emulated_snowflake, private_key
+from retailflow_emulators.snowflake.testing import EmulatedSnowflake, emulated_snowflake
 
 ROOT = Path(__file__).parents[2]
 MADE = (ROOT / "dbt/macros/pipeline_runs.sql").read_text()
@@ -29,6 +29,13 @@ def snowflake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedSnow
 @pytest.fixture
 def warehouse(snowflake: EmulatedSnowflake) -> Warehouse:
     snowflake.query("truncate table ANALYTICS.MARTS.PIPELINE_RUNS")
+    key = snowflake.add_user(
+        "DBT",
+        "TRANSFORMER",
+        "usage on database ANALYTICS",
+        "usage on schema ANALYTICS.MARTS",
+        "select, insert, delete on table ANALYTICS.MARTS.PIPELINE_RUNS",
+    )
     return Warehouse(
         account="retailflow",
         host="127.0.0.1",
@@ -36,10 +43,10 @@ def warehouse(snowflake: EmulatedSnowflake) -> Warehouse:
         protocol="http",
         user="DBT",
         role="TRANSFORMER",
-        warehouse="TRANSFORMING",
+        warehouse="TESTS",
         database="ANALYTICS",
         raw_schema="RAW.RETAIL",
-        private_key=private_key(),
+        private_key=key,
         network_timeout=10,
     )
 
