@@ -381,6 +381,7 @@ UNSEEN = {
     },
     "the generator is invoked, paused, or has been changed": {
         "events:DisableRule",
+        "lambda:GetFunctionConfiguration",
         "lambda:DeleteFunctionConcurrency",
         "lambda:DeleteFunctionEventInvokeConfig",
         "lambda:InvokeFunction",
@@ -389,6 +390,7 @@ UNSEEN = {
         "lambda:UpdateFunctionConfiguration",
         "sqs:SetQueueAttributes",
     },
+    "a site with its schedule is removed": {"events:DeleteRule", "events:RemoveTargets"},
     "hosts are paused, change, or keep their data on volumes": {
         "ec2:AttachVolume",
         "ec2:CreateVolume",
