@@ -277,3 +277,18 @@ def test_the_first_logins_of_a_user_at_once(tmp_path: Path) -> None:
             assert list(pool.map(login, range(10))) == ["NEWCOMER"] * 10
     finally:
         server.stop()
+
+
+def test_a_session_variable_is_read_outside_of_quotes_alone(warehouse: EmulatedSnowflake) -> None:
+    with warehouse.connect() as session:
+        cursor = session.cursor()
+        cursor.execute("set price = 7")
+        cursor.execute("set price_list = 'a$price'")
+        asked = """select $price, $PRICE + 1, '$price', 'it''s $nothing', 'it\\'s $no', $price_list, $$costs $price$$,
+            1 as "$_", 2 as a$price -- $nothing
+            /* $nothing */"""
+        assert cursor.execute(asked).fetchone() == (
+            *(7, 8, "$price", "it's $nothing", "it's $no", "a$price", "costs $price", 1, 2),
+        )
+        with pytest.raises(Error, match=r"Session variable '\$NOTHING' does not exist"):
+            cursor.execute("select $nothing")

@@ -34,7 +34,7 @@ from .errors import NotEmulatedError, sql_error, translated
 from .patches import patch
 from .quoting import identifier, literal, quote_keywords, schema_setting
 from .resolution import marks, resolve
-from .text import bare, statements
+from .text import bare, statements, with_variables
 
 UPSTREAM_HAS_NOT = 9999  # the code of upstream's errors for what it does not know
 KEPT = 64  # results whose columns are remembered
@@ -396,6 +396,9 @@ class Cursor(FakeSnowflakeCursor):
         if found:
             self._answer(exp.Command(this="SELECT"), "Statement executed successfully.")
         return bool(found)
+
+    def _inline_variables(self, sql: str) -> str:
+        return with_variables(sql, self._conn.variables._variables)
 
     def _transform_explode(self, expression: exp.Expr) -> list[exp.Expr]:
         refused.check_tree(expression)
