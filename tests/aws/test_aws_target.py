@@ -327,7 +327,7 @@ def test_nothing_is_removed_without_the_name_of_the_site(
 def test_teardown_takes_a_half_made_site_and_lists_what_it_cannot_know(
     site: aws_support.Site, made: aws_support.Run
 ) -> None:
-    # Parts that are already gone: a rule, a host, a key. A stranger, and something of ours that no state knows.
+    # Parts that are already gone: a rule, a host, a key. Somebody else's network, and something of ours that no state knows.
     events, ec2 = site.client("events"), site.client("ec2")
     events.remove_targets(Rule="retailflow-generator-schedule", Ids=["generator"])
     events.delete_rule(Name="retailflow-generator-schedule")
@@ -341,7 +341,7 @@ def test_teardown_takes_a_half_made_site_and_lists_what_it_cannot_know(
     ec2.modify_instance_attribute(InstanceId=host["InstanceId"], DisableApiTermination={"Value": False})
     ec2.terminate_instances(InstanceIds=[host["InstanceId"]])
     (site.root / ".secrets/aws/id_ed25519.pub").unlink()
-    stranger = ec2.create_vpc(CidrBlock="10.7.0.0/16")["Vpc"]["VpcId"]
+    others_vpc = ec2.create_vpc(CidrBlock="10.7.0.0/16")["Vpc"]["VpcId"]
     tags = [{"ResourceType": "volume", "Tags": [{"Key": "Project", "Value": "retailflow"}]}]
     lost = ec2.create_volume(AvailabilityZone=f"{aws_support.REGION}a", Size=8, TagSpecifications=tags)[
         "VolumeId"
@@ -356,7 +356,7 @@ def test_teardown_takes_a_half_made_site_and_lists_what_it_cannot_know(
         "a host that does not answer is passed over"
     )
     assert leftovers(site) == [f"ec2 volume {lost}"]
-    assert stranger in [vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"]], "what is not ours stays"
+    assert others_vpc in [vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"]], "what is not ours stays"
     ec2.delete_volume(VolumeId=lost)
 
 
@@ -396,9 +396,11 @@ UNSEEN = {
         "ec2:CreateVolume",
         "ec2:DeleteVolume",
         "ec2:DescribeTags",
+        "ec2:DescribeVolumesModifications",
         "ec2:DetachVolume",
         "ec2:ModifyNetworkInterfaceAttribute",
         "ec2:ModifySecurityGroupRules",
+        "ec2:ModifyVolume",
         "ec2:StartInstances",
         "ec2:StopInstances",
         "iam:UpdateAssumeRolePolicy",

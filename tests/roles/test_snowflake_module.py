@@ -172,8 +172,8 @@ COMMENTS = [
 ]
 
 
-def stranger(server: Snowflake, kind: str, comment: str, owner: str = "ACCOUNTADMIN") -> None:
-    """An object of somebody else's, with one of our names."""
+def made_by_hand(server: Snowflake, kind: str, comment: str, owner: str = "ACCOUNTADMIN") -> None:
+    """Put an object with one of our names that somebody else made into the account."""
     server.objects[kind, NAMES[kind]] = {
         "name": NAMES[kind],
         "comment": comment,
@@ -187,7 +187,7 @@ def stranger(server: Snowflake, kind: str, comment: str, owner: str = "ACCOUNTAD
 @pytest.mark.parametrize(("kind", "comment"), [*itertools.product(NAMES, COMMENTS)])
 def test_what_lacks_our_mark_is_refused_before_anything_changes(kind: str, comment: str) -> None:
     server = Snowflake()
-    stranger(server, kind, comment)
+    made_by_hand(server, kind, comment)
     before = dict(server.objects)
     for state in ("present", "one_key"):
         with pytest.raises(NotOursError, match="Nothing was changed in Snowflake") as refused:
@@ -202,7 +202,7 @@ def test_what_lacks_our_mark_is_refused_before_anything_changes(kind: str, comme
 def test_all_of_them_are_named_at_once_with_what_to_do() -> None:
     server = Snowflake()
     for kind in NAMES:
-        stranger(server, kind, "" if kind != "warehouse" else "managed by retailflow: other")
+        made_by_hand(server, kind, "" if kind != "warehouse" else "managed by retailflow: other")
     with pytest.raises(NotOursError) as refused:
         planned(server, params())
     for words in (
@@ -218,7 +218,7 @@ def test_all_of_them_are_named_at_once_with_what_to_do() -> None:
 def test_the_statements_of_the_refusal_make_it_ours() -> None:
     """A database of an earlier release, or one that a person made for us."""
     server = Snowflake()
-    stranger(server, "database", "")
+    made_by_hand(server, "database", "")
     with pytest.raises(NotOursError) as refused:
         planned(server, params())
     (comment,) = re.findall(r"alter database RAW set comment = '(.*?)';", str(refused.value))
@@ -291,7 +291,7 @@ def test_removal_keeps_the_rows_and_who_owns_them_unless_told(server: Snowflake)
 
 
 def test_removal_says_what_it_left(server: Snowflake) -> None:
-    stranger(server, "database", "somebody's")
+    made_by_hand(server, "database", "somebody's")
     statements, said = planned(server, params(state="absent", remove_databases=True))
     assert said == {"kept": ["database RAW"]}
     assert "drop database ANALYTICS" in [one.sql for one in statements]

@@ -300,7 +300,7 @@ def _namespace(pid: str) -> str:
 
 
 def engine_is_ours() -> bool:
-    """Whether RetailFlow started or installed this machine's engine: any other one serves strangers too."""
+    """Whether RetailFlow started or installed this machine's engine: any other one serves other people too."""
     packages = ROOT / ".state/machine/packages"
     installed = packages.exists() and "docker.io" in packages.read_text().split()
     return installed or (ROOT / ".state/machine/dockerd.pid").exists()

@@ -17,7 +17,7 @@ class NotOursError(ValueError):
 
 def refuse_others(wanted: Wanted, found: dict[tuple[str, str], dict[str, Any]]) -> None:
     """Raise NotOursError where an object with one of our names lacks our mark."""
-    strangers, other_sites, statements = [], [], []
+    unmarked, other_sites, statements = [], [], []
     for kind, one in wanted.names():
         row = found.get((kind, one))
         if row is None or marked(row, wanted.mark):
@@ -26,14 +26,14 @@ def refuse_others(wanted: Wanted, found: dict[tuple[str, str], dict[str, Any]]) 
         if MARK.match(comment):
             other_sites.append(f"{kind} {one} ({comment})")
             continue
-        strangers.append(f"{kind} {one}" + (f" (comment {comment!r})" if comment else ""))
+        unmarked.append(f"{kind} {one}" + (f" (comment {comment!r})" if comment else ""))
         statements.append(f"alter {kind} {one} set comment = {text(wanted.mark)};")
         owner = str(row.get("owner") or "")
         if owner and owner != wanted.roles.of(kind):
             statements.append(
                 f"grant ownership on {kind} {one} to role {wanted.roles.of(kind)} copy current grants;"
             )
-    if not strangers and not other_sites:
+    if not unmarked and not other_sites:
         return
     sentences = ["Nothing was changed in Snowflake."]
     if other_sites:
@@ -41,9 +41,9 @@ def refuse_others(wanted: Wanted, found: dict[tuple[str, str], dict[str, Any]]) 
             f"These belong to another site: {', '.join(other_sites)}. Give this site other names: "
             "retailflow_name, or the prefix retailflow_snowflake_prefix alone."
         )
-    if strangers:
+    if unmarked:
         sentences.append(
-            f"These exist without the mark of this site, the comment {wanted.mark!r}: {', '.join(strangers)}. If they are "
+            f"These exist without the mark of this site, the comment {wanted.mark!r}: {', '.join(unmarked)}. If they are "
             "somebody else's, choose other names (retailflow_snowflake_prefix, or the variable that holds the name). Only if "
             f"they are this site's own, mark them: {' '.join(statements)}"
         )
