@@ -10,7 +10,7 @@ import psycopg2.extensions
 
 from ..protocol import ConnectorError, JsonObject, Stream, emit, log, stream_status
 from .catalog import REFRESH_SCHEMA, SourceTable, search_path, tables
-from .cdc import CdcReader, Replication
+from .cdc import CdcReader, Heartbeat, Replication
 from .session import connect, failure, set_search_path, snapshots
 from .spec import OVERLAP_SECONDS, SPEC
 from .standard import StandardReader
@@ -62,9 +62,8 @@ class PostgresSource:
                 for session in (connection, control):
                     set_search_path(session, search_path(table for table, _ in pairs))
                 if replication := Replication.of(config):
-                    if any(stream.incremental for stream in streams):
-                        _beat(config, replication.heartbeat)
-                    CdcReader(replication, connection, control, pairs).read(saved)
+                    heartbeat = Heartbeat(config, replication.heartbeat)
+                    CdcReader(replication, connection, control, pairs, heartbeat).read(saved)
                     return
                 for table, stream in pairs:
                     if why := table.unfit(cdc=False):
@@ -76,17 +75,6 @@ class PostgresSource:
                     stream_status(stream, "COMPLETE")
         except psycopg2.Error as error:
             raise failure(error, f"reading {config['database']} at {config['host']} failed") from error
-
-
-def _beat(config: JsonObject, statement: str) -> None:
-    """Run the user's statement as the user would: with the settings of the role."""
-    if not statement:
-        return
-    with connect(config, settings=False) as connection, connection, connection.cursor() as cursor:
-        try:
-            cursor.execute(statement)
-        except psycopg2.Error as error:
-            raise failure(error, f"heartbeat_action_query `{statement}`") from error
 
 
 def _table(known: Mapping[Key, SourceTable], stream: Stream, config: JsonObject) -> SourceTable:

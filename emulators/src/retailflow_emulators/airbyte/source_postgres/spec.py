@@ -29,8 +29,8 @@ _CDC: JsonObject = {
         "heartbeat_action_query": {
             "type": "string",
             "default": "",
-            "description": "A statement that every read begins with, such as an update of a heartbeat table: "
-            "the slot then moves on even where nobody writes to the replicated tables",
+            "description": "A statement that is run now and then while the log is read, such as an update of a table in "
+            "the publication: the slot then moves on even where nobody writes to the replicated tables",
         },
         "invalid_cdc_cursor_position_behavior": {
             "type": "string",

@@ -14,6 +14,7 @@ from .. import limits
 from ..catalog import SourceTable
 from ..lines import WRITE_BYTES
 from .changes import FETCH_ROWS, Encoder, Incomplete, Origin, complete, fitted
+from .heartbeat import Heartbeat
 from .pgoutput import Begin, Change, Commit, Relation, Row, Truncate, Unchanged, decode
 from .position import stream_id
 
@@ -32,9 +33,12 @@ class Changes:
         reader: CdcReader,
         connection: psycopg2.extensions.connection,
         pairs: Sequence[tuple[SourceTable, Stream]],
+        heartbeat: Heartbeat,
     ) -> None:
         """`connection` is for fetching values that the log leaves out."""
+        self.seen = 0  # the end of the last transaction that was read
         self._reader = reader
+        self._heartbeat = heartbeat
         self._connection = connection
         self._encoders = {(table.schema, table.name): Encoder(table, stream) for table, stream in pairs}
         self._relations: dict[int, tuple[Encoder, Relation, list[int | None]]] = {}
@@ -53,6 +57,8 @@ class Changes:
             case Begin():
                 self._origin = Origin.of(message.lsn, message.at)
             case Commit():
+                self.seen = message.end_lsn
+                self._heartbeat.beat_if_due()
                 if sum(self._rows.values()) >= limits.CHECKPOINT_ROWS:
                     self.checkpoint(message.end_lsn)
             case Relation():

@@ -28,6 +28,7 @@ from ..lines import CopiedValues, Lines, record_header
 from ..reading import Position, Reading, exact
 from .beginning import Beginning
 from .following import Changes
+from .heartbeat import Heartbeat
 from .position import CdcPosition, stream_id, stream_names
 from .replication import Replication, lsn_text
 
@@ -48,6 +49,7 @@ class CdcReader:
         connection: psycopg2.extensions.connection,
         control: psycopg2.extensions.connection,
         pairs: Sequence[tuple[SourceTable, Stream]],
+        heartbeat: Heartbeat,
     ) -> None:
         """`connection` is for snapshots, `control` for everything else.
 
@@ -57,6 +59,7 @@ class CdcReader:
         self._connection = connection
         self._control = control
         self._pairs = pairs
+        self._heartbeat = heartbeat
         self._positions: dict[str, CdcPosition] = {}
         self._unreported: dict[str, int] = {}
         publication = replication.publication_of(connection)
@@ -159,9 +162,10 @@ class CdcReader:
         state(stream, position.state(), self._unreported.pop(stream_id(stream), 0))
 
     def _follow(self, pairs: Sequence[tuple[SourceTable, Stream]]) -> None:
-        """Read what was committed up to now."""
+        """Read what was committed up to now, and a heartbeat."""
+        self._heartbeat.beat_if_due()
         (target,) = self._ask("select (pg_current_wal_flush_lsn() - '0/0')::bigint")
-        changes = Changes(self, self._control, pairs)
+        changes = Changes(self, self._control, pairs, self._heartbeat)
         statement = sql.SQL(
             "copy (select data from pg_logical_slot_peek_binary_changes({}, {}, null, "
             "'proto_version', '1', 'publication_names', {})) to stdout with (format binary)"
@@ -172,7 +176,7 @@ class CdcReader:
         )
         with self._connection, self._connection.cursor() as cursor:
             cursor.copy_expert(statement, CopiedValues(changes.take))
-        changes.checkpoint(target)
+        changes.checkpoint(changes.seen)
 
     def position(self, stream: Stream) -> CdcPosition:
         return self._positions[stream_id(stream)]
