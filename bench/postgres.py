@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from retailflow_emulators.ports import free_port
 
 BINARIES = Path(os.environ.get("POSTGRES_BINARIES", "/usr/lib/postgresql/15/bin"))
 ADMIN = "retailflow_admin"
@@ -23,9 +24,7 @@ def server(*logins: str) -> Iterator[int]:
         raise SystemExit(
             f"error: no PostgreSQL in {BINARIES}: install postgresql-15 or set POSTGRES_BINARIES"
         )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     shutil.chown(folder, user or os.getuid())

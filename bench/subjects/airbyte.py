@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ import psycopg2
 import pyarrow.csv
 import pyarrow.parquet
 
+from retailflow_emulators.ports import free_port
 from retailflow_emulators.snowflake.testing import ACCOUNT, emulated_snowflake
 
 from ..measurement import Measurement
@@ -175,7 +175,7 @@ class Bench:
         self._key = self._snowflake.add_user("AIRBYTE", "LOADER", *grants, warehouse="LOADING")
 
     def _start_airbyte(self) -> None:
-        port = _free_port()
+        port = free_port()
         environment = {
             "EMBEDDED_AIRBYTE_HOST": "127.0.0.1",
             "EMBEDDED_AIRBYTE_PORT": str(port),
@@ -367,9 +367,3 @@ def _type(name: str) -> str:
     if name in ("created_at", "updated_at"):
         return "TIMESTAMP_TZ"
     return "DATE" if name in ("purchased_at", "order_date_at") else "VARCHAR"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -19,7 +19,8 @@ import jinja2
 import pytest
 
 from hostile import HOSTILE
-from server_support import ROOT, free_port, process
+from retailflow_emulators.ports import free_port
+from server_support import ROOT, process
 
 BIN = Path(sys.executable).parent
 PARTS = (

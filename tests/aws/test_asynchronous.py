@@ -19,7 +19,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from server_support import free_port, process
+from retailflow_emulators.ports import free_port
+from server_support import process
 
 MOTO = Path(__file__).parents[2] / "images/moto"
 #: The server with a function that fails as often as its payload says; `calls` counts them per payload.

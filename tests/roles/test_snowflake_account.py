@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 import snowflake_objects as objects
+from retailflow_emulators.ports import free_port
 from retailflow_emulators.snowflake.testing import EmulatedSnowflake, emulated_snowflake
-from server_support import free_port
 
 ROOT = Path(__file__).parents[2]
 ASK = """---

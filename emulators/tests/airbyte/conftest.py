@@ -7,7 +7,6 @@ import ipaddress
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from retailflow_emulators.airbyte.connectors import CATALOG, Connector
 from retailflow_emulators.airbyte.credentials import Credentials
 from retailflow_emulators.airbyte.settings import Settings
 from retailflow_emulators.airbyte.workers import Connectors
+from retailflow_emulators.ports import free_port
 from retailflow_emulators.snowflake.testing import EmulatedSnowflake, private_key
 
 HERE = Path(__file__).parent
@@ -57,13 +57,6 @@ FAKES = (
         (sys.executable, str(HERE / "fake_destination.py")),
     ),
 )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for(what: Callable[[], Any], seconds: float = 180) -> Any:
@@ -333,9 +326,17 @@ class PostgresServer(Postgres):
         }
         arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         command = [self._programs / "postgres", "-D", self._folder / "data", "-p", str(self.port), *arguments]
-        with (self._folder / "log").open("a") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, **self._user)
-        wait_for(lambda: self.execute("select 1"))
+
+        # A server that was just killed may leave processes that hold its memory for a moment: PostgreSQL then ends, and is
+        # started again, as the init system of a host would.
+        def answers() -> Any:
+            if self._process is None or self._process.poll() is not None:
+                with (self._folder / "log").open("a") as log:
+                    self._process = subprocess.Popen(command, stdout=log, stderr=log, **self._user)
+            return self.execute("select 1")
+
+        self._process = None
+        wait_for(answers)
 
     def kill(self) -> None:
         """SIGKILL for every process of the server, as when the machine dies."""

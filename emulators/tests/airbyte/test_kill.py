@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from retailflow_emulators.airbyte.credentials import Credentials
+from retailflow_emulators.ports import free_port
 
 from .conftest import (
     HERE,
@@ -26,7 +27,6 @@ from .conftest import (
     PostgresServer,
     Snowflake,
     children,
-    free_port,
     wait_for,
 )
 from .test_cdc import Shop

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,8 @@ from typing import Any
 import snowflake.connector
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+
+from ..ports import free_port
 
 SOURCE = Path(__file__).parents[2]
 ACCOUNT, ADMINISTRATOR, PASSWORD, WAREHOUSE = "RETAILFLOW", "TESTER", "any", "TESTS"
@@ -44,7 +45,7 @@ class EmulatedSnowflake:
         self.log = folder / "snowflake.log"
         self.password_file = folder / "snowflake.password"
         self.password_file.write_text(PASSWORD + "\n")
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
         self._settings = {
@@ -205,10 +206,3 @@ def der(key: str) -> bytes:
     return serialization.load_pem_private_key(key.encode(), None).private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def _free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
