@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from .conftest import Client, Server, wait_for
 
 DEDUP = {"name": "things", "syncMode": "incremental_deduped_history"}
@@ -207,3 +209,29 @@ def test_jobs_are_listed_newest_first_and_filtered(client: Client, tmp_path: Pat
     assert client.call("GET", "/jobs?createdAtStart=2999-01-01T00:00:00Z")["data"] == []
     ascending = client.call("GET", "/jobs?orderBy=createdAt|ASC")["data"]
     assert [job["jobId"] for job in ascending] == jobs
+
+
+@pytest.mark.parametrize(("days", "most", "left"), [(-1, 500, 3), (30, 4, 4), (30, 500, 5)])
+def test_old_jobs_go_with_their_logs(
+    make_server: Callable[..., Server],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    days: int,
+    most: int,
+    left: int,
+) -> None:
+    monkeypatch.setattr("retailflow_emulators.airbyte.jobs.runner.LEAST_JOBS", 3)
+    monkeypatch.setattr("retailflow_emulators.airbyte.jobs.runner.MOST_JOBS", most)
+    server = make_server(job_days=days)
+    setup = Setup(server.client, tmp_path)
+    jobs = [server.client.sync(setup.connection)["jobId"] for _ in range(5)]
+
+    def kept() -> list[int]:
+        found = server.client.call("GET", "/jobs?limit=20")["data"]
+        return sorted(job["jobId"] for job in found)
+
+    def folders() -> list[int]:
+        return sorted(int(path.name) for path in (server.settings.data_dir / "jobs").iterdir())
+
+    wait_for(lambda: kept() == folders() == jobs[-left:])
+    assert server.client.sync(setup.connection)["jobId"] == jobs[-1] + 1, "numbers are never given twice"

@@ -18,7 +18,8 @@ class Settings:
     """All times in seconds.
 
     Variables: EMBEDDED_AIRBYTE_HOST, _PORT, _DATA_DIR, _WORKSPACE (name of the one workspace), _TOKEN_LIFETIME,
-    _JOB_TIMEOUT, _MAX_ATTEMPTS, _RETRY_DELAY, _MAX_JOBS (how many run at once).
+    _JOB_TIMEOUT, _MAX_ATTEMPTS, _RETRY_DELAY, _MAX_JOBS (how many run at once), _JOB_DAYS (how long ended jobs and their logs
+    are kept).
     """
 
     host: str = "0.0.0.0"
@@ -30,6 +31,7 @@ class Settings:
     max_attempts: int = 3
     retry_delay: float = 5.0
     max_jobs: int = 2
+    job_days: int = 30
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -59,4 +61,5 @@ class Settings:
             max_attempts=number("MAX_ATTEMPTS", cls.max_attempts),
             retry_delay=number("RETRY_DELAY", int(cls.retry_delay)),
             max_jobs=number("MAX_JOBS", cls.max_jobs),
+            job_days=number("JOB_DAYS", cls.job_days),
         )

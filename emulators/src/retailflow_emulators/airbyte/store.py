@@ -318,6 +318,22 @@ class Store:
     def attempts(self, job_id: int) -> list[Row]:
         return self._rows(sa.select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.number))
 
+    def forget_jobs(self, before: float, keep: int, at_most: int) -> list[int]:
+        """Delete ended jobs that last changed before a time, and all but the newest `at_most` of each connection; its newest
+        `keep` stay however old they are. Returns the ids."""
+        rank = sa.func.row_number().over(partition_by=jobs.c.connection_id, order_by=jobs.c.id.desc())
+        ranked = sa.select(jobs.c.id, jobs.c.status, jobs.c.updated_at, rank.label("rank")).subquery()
+        old = sa.select(ranked.c.id).where(
+            ranked.c.status.not_in(ACTIVE),
+            ranked.c.rank > keep,
+            sa.or_(ranked.c.updated_at < before, ranked.c.rank > at_most),
+        )
+        with self._engine.begin() as connection:
+            ids = list(connection.scalars(old))
+            connection.execute(attempts.delete().where(attempts.c.job_id.in_(ids)))
+            connection.execute(jobs.delete().where(jobs.c.id.in_(ids)))
+        return ids
+
     def fail_active(self, failure: Mapping[str, Any]) -> list[int]:
         """Mark all that was under way as failed: the server that ran it is gone. Returns the job ids."""
         now = time.time()

@@ -22,6 +22,9 @@ from .failures import AttemptFailedError
 
 logger = logging.getLogger("embedded_airbyte")
 TAIL_LINES = 200
+# Of each connection, as in Airbyte's DefaultJobPersistence: these stay however old they are, and no more than those however new.
+LEAST_JOBS = 10
+MOST_JOBS = 500
 
 
 class JobRunner:
@@ -41,6 +44,7 @@ class JobRunner:
         for job_id in memory.fail_active(lost.failure):
             logger.warning("job %s failed: %s", job_id, lost)
         shutil.rmtree(settings.data_dir / "work", ignore_errors=True)
+        self._forget()
 
     def start(self, connection: Row, type_: str) -> Row:
         """Queue a job. Raises store.ActiveJobError."""
@@ -79,6 +83,13 @@ class JobRunner:
             self._store.set_job(job["id"], status="failed")
         finally:
             self._cancelled.pop(job["id"], None)
+            self._forget()
+
+    def _forget(self) -> None:
+        """Delete old jobs, with their logs."""
+        before = time.time() - self._settings.job_days * 86_400
+        for job_id in self._store.forget_jobs(before, LEAST_JOBS, MOST_JOBS):
+            shutil.rmtree(self._log_path(job_id, 1).parent, ignore_errors=True)
 
     def _run_attempts(self, job: Row) -> None:
         cancelled = self._cancelled[job["id"]]
