@@ -1,6 +1,6 @@
 """The heartbeat of CDC: a statement of the user's that writes to a published table now and then.
 
-PostgreSQL 15 sends nothing of a transaction that touches no published table. So a slot whose tables rest while others
+PostgreSQL 15 leaves out a transaction that touches no published table. So a slot whose tables rest while others
 are written to would hold the log back for ever. A heartbeat gives the read something to see.
 
 The interval, and which failures end a read, are those of the product: `heartbeat.interval.ms` in
