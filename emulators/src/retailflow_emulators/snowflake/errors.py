@@ -6,6 +6,14 @@ import re
 
 import duckdb
 from snowflake.connector.errors import ProgrammingError
+from sqlglot.dialects.snowflake import Snowflake
+
+# Functions of Snowflake that sqlglot does not list and DuckDB does not have.
+_FUNCTIONS = {
+    "AS_INTEGER", "AS_CHAR", "AS_VARCHAR", "AS_DATE", "AS_DOUBLE", "AS_REAL", "AS_NUMBER", "AS_DECIMAL", "AS_BOOLEAN",
+    "AS_ARRAY", "AS_OBJECT", "CONDITIONAL_TRUE_EVENT", "CONDITIONAL_CHANGE_EVENT", "HLL", "OBJECT_PICK", "PARSE_XML",
+    "SOUNDEX", "WIDTH_BUCKET", "XMLGET", "ZIPF",
+}  # fmt: skip
 
 
 class NotEmulatedError(ProgrammingError):
@@ -29,7 +37,7 @@ def translated(error: BaseException) -> ProgrammingError | None:
     text = str(error)
     if "Division by zero" in text:
         return sql_error(100051, "22012", "Division by zero")
-    if found := re.search(r"\(Error: (String '.*' is too long and would be truncated)\)", text, re.DOTALL):
+    if found := re.search(r"Error: (String '.*' is too long and would be truncated)", text, re.DOTALL):
         return sql_error(100078, "22000", found[1])
     if found := re.search(r"NOT NULL constraint failed: (?:\S*\.)?(\S+)", text):
         return sql_error(
@@ -52,7 +60,10 @@ def translated(error: BaseException) -> ProgrammingError | None:
         if found := re.search(
             r"(?:Scalar|Aggregate|Table|Macro)? ?Function with name \"?(\S+?)\"? does not exist", text
         ):
-            return _compilation(2140, "42601", f"Unknown function {found[1].upper()}")
+            name = found[1].upper()
+            if name in Snowflake.Parser.FUNCTIONS or name in _FUNCTIONS:
+                return NotEmulatedError(name)
+            return _compilation(2140, "42601", f"Unknown function {name}")
         if found := re.search(
             r"(?:Table|View|Schema|Catalog|Sequence) with name \"?(.+?)\"? does not exist", text
         ):

@@ -22,6 +22,10 @@ create or replace macro {catalog}._sf_small_quotient(a, b, factor, limit_) as
     case when a between -limit_ and limit_ and b between -limit_ and limit_
     then cast({catalog}._sf_rounded((cast(a as bigint) * factor) // cast(b as bigint)) as hugeint)
     else {catalog}._sf_quotient(a, b, cast(factor as hugeint)) end;
+create or replace macro {catalog}._sf_sized(t, longest) as
+    case when length(t) > longest then error('String ''' || t || ''' is too long and would be truncated') else t end;
+create or replace macro {catalog}._sf_try_sized(t, longest) as
+    case when length(t) <= longest then t end;
 """
 
 

@@ -118,6 +118,18 @@ def trim(expression: exp.Expr) -> exp.Expr:
     return changed
 
 
+_within_group = transforms.array_agg_within_group
+
+
+@patch(transforms, "array_agg_within_group", "ARRAY_AGG(…) WITHIN GROUP (…) leaves NULL out")
+def array_agg_within_group(expression: exp.Expr) -> exp.Expr:
+    """An ordered array as upstream makes it, without NULLs."""
+    changed = _within_group(expression)
+    if changed is not expression:
+        changed.set("nulls_excluded", True)
+    return changed
+
+
 def _to_char(arguments: list[exp.Expr]) -> exp.Expr:
     return exp.ToChar(this=arguments[0], format=arguments[1] if len(arguments) > 1 else None)
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from sqlglot import exp
 
+from . import lengths
 from .resolution import PREFIX
 
 Rewrite = Callable[[exp.Expr], exp.Expr]
@@ -28,7 +29,6 @@ _NUMERIC_AGGREGATES = (
     exp.Stddev,
     exp.StddevSamp,
     exp.StddevPop,
-    exp.Median,
 )
 _EXACT = (exp.DType.DECIMAL, exp.DType.DOUBLE, exp.DType.FLOAT, exp.DType.BIGINT, exp.DType.INT)
 # Arguments that count something: DuckDB takes 64-bit integers for them and no NUMBER.
@@ -48,8 +48,6 @@ _COUNTS: dict[type[exp.Expr], tuple[str, ...]] = {
     exp.Trunc: ("decimals",),
 }
 _DATE_UNITS = {"DAY", "WEEK", "WEEKISO", "MONTH", "QUARTER", "YEAR"}
-_TEXT = (exp.DType.VARCHAR, exp.DType.TEXT, exp.DType.CHAR, exp.DType.NVARCHAR, exp.DType.NCHAR)
-LONGEST_TEXT = 16_777_216  # characters, https://docs.snowflake.com/en/sql-reference/data-types-text
 
 
 def mark(name: str, *operands: exp.Expr) -> exp.Anonymous:
@@ -70,6 +68,13 @@ def _plain(node: exp.Expr) -> bool:
 
 def _is(node: exp.Expr, name: str) -> bool:
     return isinstance(node, exp.Anonymous) and str(node.this).upper() == name
+
+
+def _global(name: str, *arguments: exp.Expr) -> exp.Expr:
+    """A call of one of macros.py's functions."""
+    return exp.Dot(
+        this=exp.to_identifier("_fs_global"), expression=exp.Anonymous(this=name, expressions=list(arguments))
+    )
 
 
 def arithmetic(node: exp.Expr) -> exp.Expr:
@@ -114,6 +119,12 @@ def summands(node: exp.Expr) -> exp.Expr:
         target = argument.expressions[0] if isinstance(argument, exp.Distinct) else argument
         if not _plain(target) and not _is_mark(target):
             target.replace(mark("NUM", target.copy()))
+    if isinstance(node, exp.Median) and not _is_mark(node.this):
+        node.this.replace(mark("MIDDLE", node.this.copy()))
+    if isinstance(node, exp.WithinGroup) and isinstance(node.this, exp.PercentileCont):
+        for ordered in node.expression.expressions:
+            if not _is_mark(ordered.this):
+                ordered.this.replace(mark("MIDDLE", ordered.this.copy()))
     return node
 
 
@@ -164,8 +175,19 @@ def formats(node: exp.Expr) -> exp.Expr:
 
 def functions(node: exp.Expr) -> exp.Expr:
     """Functions of which DuckDB's own have other types."""
-    if isinstance(node, (exp.Ceil, exp.Floor)) and not node.args.get("decimals"):
-        return mark("WHOLE", node.copy(), node.this.copy())
+    if isinstance(node, (exp.Ceil, exp.Floor)):
+        decimals = node.args.get("decimals")
+        if decimals is None:
+            return mark("WHOLE", node.copy(), node.this.copy())
+        if isinstance(decimals, exp.Literal):
+            whole = type(node)(
+                this=exp.Mul(this=node.this.copy(), expression=exp.Literal.number(f"1e{decimals.name}"))
+            )
+            return mark("PLACES", whole, node.this.copy(), decimals.copy(), node.copy())
+    if isinstance(node, exp.Extract) and node.this.name.upper() in ("EPOCH", "EPOCH_SECOND"):
+        # https://docs.snowflake.com/en/sql-reference/functions/date_part
+        floor = exp.Floor(this=exp.Extract(this=exp.var("EPOCH"), expression=node.expression.copy()))
+        return node if isinstance(node.parent, exp.Floor) else exp.cast(floor, exp.DType.BIGINT)
     if isinstance(node, exp.Typeof):
         return mark("TYPEOF", node.this)
     if _is(node, "OCTET_LENGTH") or isinstance(node, exp.ByteLength):
@@ -194,8 +216,14 @@ def positions(node: exp.Expr) -> exp.Expr:
 
 
 def texts(node: exp.Expr) -> exp.Expr:
-    """A text that is longer than its column is refused."""
-    if not isinstance(node, exp.ColumnDef) or not node.kind or node.kind.this not in _TEXT:
+    """A text that is longer than its type is refused; TRY_CAST makes NULL of it.
+
+    https://docs.snowflake.com/en/sql-reference/functions/try_cast
+    """
+    if isinstance(node, (exp.Cast, exp.TryCast)) and (length := lengths.of_type(node.to)):
+        checked = "_sf_try_sized" if isinstance(node, exp.TryCast) else "_sf_sized"
+        return _global(checked, node.copy(), exp.Literal.number(length))
+    if not isinstance(node, exp.ColumnDef) or not (length := lengths.of_type(node.kind)):
         return node
     if not isinstance(node.parent, exp.Schema) or not isinstance(node.parent.parent, exp.Create):
         return node
@@ -203,24 +231,8 @@ def texts(node: exp.Expr) -> exp.Expr:
         isinstance(one.kind, exp.CheckColumnConstraint) for one in node.constraints
     ):
         return node
-    sized = node.kind.expressions
-    default = "1" if node.kind.this in (exp.DType.CHAR, exp.DType.NCHAR) else str(LONGEST_TEXT)
-    longest = int(sized[0].name if sized else default)
-    if longest < LONGEST_TEXT:
-        column = exp.column(node.this.copy())
-        message = exp.Concat(
-            expressions=[
-                exp.Literal.string("String '"),
-                column,
-                exp.Literal.string("' is too long and would be truncated"),
-            ]
-        )
-        too_long = exp.GT(this=exp.Length(this=column.copy()), expression=exp.Literal.number(longest))
-        check = exp.Case(
-            ifs=[exp.If(this=too_long, true=exp.Anonymous(this="error", expressions=[message]))],
-            default=exp.true(),
-        )
-        node.append("constraints", exp.ColumnConstraint(kind=exp.CheckColumnConstraint(this=check)))
+    check = lengths.check(node.this, length)
+    node.append("constraints", exp.ColumnConstraint(kind=exp.CheckColumnConstraint(this=check)))
     return node
 
 

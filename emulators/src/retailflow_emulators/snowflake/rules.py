@@ -15,8 +15,7 @@ RULES: dict[str, Rule] = {}
 DIGITS_64 = 18  # of a number that DuckDB holds in 64 bits
 # A text among numbers is read as this, https://docs.snowflake.com/en/sql-reference/data-type-conversion
 _READ_TEXT = SqlType("number", 18, 5)
-_DATE_UNITS = {"DAY", "WEEK", "MONTH", "QUARTER", "YEAR", "DECADE", "CENTURY", "MILLENNIUM", "DAYS", "WEEKS"}
-_DATE_UNITS |= {"MONTHS", "QUARTERS", "YEARS", "DECADES", "CENTURIES", "MILLENNIA"}
+_CLOCK_UNIT = re.compile(r"(?i)hour|minute|second")  # a date and one of these is a timestamp
 
 
 def split(text: str) -> list[str]:
@@ -90,11 +89,16 @@ def _sum(sign: str, operands: list[str], types: list[SqlType]) -> str:
             for text, kind in zip(operands, kinds, strict=True)
         ]
         return f"({days[0]} {sign} {days[1]})"
-    if kinds == ["date", "interval"]:
-        units = re.findall(r"(?i)\b([a-z]+)\s*$|TO_([A-Z]+)\(", operands[1].rstrip(")'"))
-        whole = any(unit.upper() in _DATE_UNITS for pair in units for unit in pair)
-        added = f"({operands[0]} {sign} {operands[1]})"
-        return f"CAST({added} AS DATE)" if whole else added
+    if "interval" in kinds:
+        texts = [
+            f"CAST({text} AS TIMESTAMP)" if kind == "text" else text
+            for text, kind in zip(operands, kinds, strict=True)
+        ]
+        added = f"({texts[0]} {sign} {texts[1]})"
+        clock = any(
+            _CLOCK_UNIT.search(text) for text, kind in zip(texts, kinds, strict=True) if kind == "interval"
+        )
+        return f"CAST({added} AS DATE)" if "date" in kinds and not clock else added
     if (
         "float" not in kinds
         and not {"date", "timestamp", "interval", "other"} & set(kinds)
@@ -265,6 +269,37 @@ def _integer(operands: list[str], types: list[SqlType]) -> str:
 def _whole(operands: list[str], types: list[SqlType]) -> str:
     """CEIL and FLOOR of a whole number are that number, and no FLOAT."""
     return operands[1] if types[1].integer else operands[0]
+
+
+@rule("PLACES")
+def _places(operands: list[str], types: list[SqlType]) -> str:
+    """CEIL and FLOOR to a number of decimals are exact where their argument is."""
+    _, value, decimals, rounded = operands
+    type_ = types[1]
+    if type_.kind != "number" or int(decimals) >= type_.scale:
+        return value if type_.kind == "number" else rounded
+    function = re.match(r"\(*(CEIL|FLOOR)", operands[0])
+    assert function
+    scale = int(decimals)
+    unit = number(f"'{10**-scale:.{scale}f}'", scale + 1, scale)
+    scaled = f"{function[1]}({number(value, DIGITS, type_.scale)} * {number(str(10**scale), scale + 1, 0)})"
+    return number(f"({number(scaled, DIGITS - scale - 1, 0)} * {unit})", DIGITS, scale)
+
+
+MORE_DIGITS = 3  # of a median behind the point, https://docs.snowflake.com/en/sql-reference/functions/median
+
+
+@rule("MIDDLE")
+def _middle(operands: list[str], types: list[SqlType]) -> str:
+    """The argument of a median, which may lie between two numbers."""
+    type_ = types[0]
+    if type_.kind in ("text", "variant"):
+        return f"CAST({operands[0]} AS DOUBLE)"
+    if type_.kind != "number":
+        return operands[0]
+    return number(
+        operands[0], min(type_.precision + MORE_DIGITS, DIGITS), min(type_.scale + MORE_DIGITS, DIGITS)
+    )
 
 
 _JSON_TYPES = {"UBIGINT": "INTEGER", "BIGINT": "INTEGER", "DOUBLE": "DECIMAL", "NULL": "NULL_VALUE"}

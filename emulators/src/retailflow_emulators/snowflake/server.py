@@ -268,6 +268,8 @@ def _with_query_id(response: JSONResponse) -> JSONResponse:
 
 
 def _internal_error(error: BaseException) -> JSONResponse:
+    if isinstance(error, NotImplementedError):
+        return _sql_error("000002", "0A000", f"not emulated: {error}")
     message = f"emulated Snowflake cannot run this statement: {type(error).__name__}: {error}"
     return _sql_error("000603", "XX000", message)
 

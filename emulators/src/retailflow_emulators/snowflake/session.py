@@ -23,7 +23,20 @@ from fakesnow.transforms.merge import operations
 from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
-from . import comments, context, merges, metadata, names, refused, rewrites, stages, tables, temporary
+from . import (
+    comments,
+    context,
+    intervals,
+    lengths,
+    merges,
+    metadata,
+    names,
+    refused,
+    rewrites,
+    stages,
+    tables,
+    temporary,
+)
 from .access import showing, visibility
 from .access.guard import Gate, Guard, is_command
 from .access.model import Key
@@ -40,6 +53,7 @@ UPSTREAM_HAS_NOT = 9999  # the code of upstream's errors for what it does not kn
 KEPT = 64  # results whose columns are remembered
 CONFLICT_PAUSE_SECONDS = 0.05
 HOME = "PUBLIC"  # the schema that every database has, https://docs.snowflake.com/en/sql-reference/sql/create-database
+_WRITES = re.compile(r"\s*(?:insert|update|delete|merge|copy|truncate|with)\b", re.IGNORECASE)
 _HISTORY = re.compile(r"DELETE FROM (.+)\._fs_information_schema\._fs_load_history ")
 
 
@@ -51,6 +65,7 @@ class Connection:
         self._twin: duckdb.DuckDBPyConnection | None = None
         self._lock_seconds = lock_seconds
         self.in_transaction = False
+        self._written: list[tuple[str, Any]] = []  # what the open transaction has done
         self._shown: dict[str, pa.Table] = {}
         self.columns: list[tuple[str, str]] = []
 
@@ -69,13 +84,40 @@ class Connection:
     def begin(self) -> None:
         """Begin a transaction, as upstream does where a session does not commit by itself."""
         self._connection.begin()
-        self.in_transaction = True
+        self.enter(True)
 
     def commit(self) -> None:
         """Commit what was begun, if anything was."""
         if self.in_transaction:
             self._connection.commit()
-        self.in_transaction = False
+        self.enter(False)
+
+    def enter(self, open_: bool) -> None:
+        """Note that a transaction begins, or has ended."""
+        self.in_transaction = open_
+        self._written.clear()
+
+    def recover(self) -> None:
+        """After a statement that failed: the transaction is open, and has done what the statements before it did.
+
+        DuckDB ends a transaction at its first error, so it is begun again and its statements run once more.
+        https://docs.snowflake.com/en/sql-reference/transactions#failed-statements-within-a-transaction
+        """
+        if not self.in_transaction:
+            return
+        try:
+            self._connection.execute("select 1")
+            return
+        except duckdb.TransactionException:
+            self._connection.rollback()
+        self._connection.begin()
+        try:
+            for sql, parameters in self._written:
+                self._connection.execute(sql, parameters)
+        except duckdb.Error:
+            self._connection.rollback()
+            self.enter(False)
+            raise
 
     def show(self, name: str, rows: pa.Table) -> None:
         """Let statements read rows under a name, until ``hide``."""
@@ -105,12 +147,14 @@ class Connection:
                 time.sleep(CONFLICT_PAUSE_SECONDS)
 
     def _execute(self, sql: str, parameters: Any) -> None:
-        if not any(marks(sql)):
-            self._connection.execute(sql, parameters)
-            return
-
         def run(text: str) -> None:
             self._connection.execute(text, parameters)
+            if self.in_transaction and _WRITES.match(text):
+                self._written.append((text, list(parameters) if parameters else parameters))
+
+        if not any(marks(sql)):
+            run(sql)
+            return
 
         def probe(text: str) -> None:
             self._probe(text, parameters)
@@ -285,6 +329,7 @@ class Cursor(FakeSnowflakeCursor):
     _rowcount: Any
     _sfqid: Any
     _arrow_table: Any
+    _lengths: lengths.Lengths
 
     def execute(self, command: str, params: Any = None, *args: Any, **settings: Any) -> Cursor:
         """Run a statement; ProgrammingError has Snowflake's code where it is known."""
@@ -293,7 +338,7 @@ class Cursor(FakeSnowflakeCursor):
             for one in several:
                 self.execute(one, params, *args, **settings)
             return self
-        command = self._command = temporary.plain(command)
+        command = self._command = intervals.plain(temporary.plain(command))
         self._checked = False
         self._show: tuple[Any, ...] | None = None
         with contextlib.ExitStack() as self._running:
@@ -319,6 +364,7 @@ class Cursor(FakeSnowflakeCursor):
         except (NotImplementedError, ValueError) as error:
             raise NotEmulatedError(f"{error}") from error
         finally:
+            self._duck_conn.recover()
             self._duck_conn.hide()
             self._conn.about.queries.append(self._sfqid or "")
             if self._sfqid:
@@ -426,8 +472,12 @@ class Cursor(FakeSnowflakeCursor):
         expression = stages.encoded(expression, self._conn, params)
         expression = temporary.renamed(expression, self._conn)
         expression = tables.read(context.answer(expression, self._conn), self._conn, params)
+        self._lengths = lengths.given(expression, self._conn)
         expression = rewrites.apply(expression)
         transformed: exp.Expr = quote_keywords(super()._transform(expression, params))
+        if self._lengths and isinstance(transformed, exp.Create):
+            sized = {**dict(transformed.args.get("text_lengths") or []), **self._lengths}
+            transformed.args["text_lengths"] = list(sized.items())
         return merges.native(transformed) if isinstance(transformed, exp.Merge) else transformed
 
     def _execute(self, transformed: exp.Expr, params: Any = None) -> None:
@@ -445,9 +495,13 @@ class Cursor(FakeSnowflakeCursor):
 
     def _run(self, transformed: exp.Expr, params: Any) -> None:
         kind = str(transformed.args.get("kind")).upper()
+        if isinstance(transformed, (exp.Create, exp.Drop, exp.Alter, exp.Comment)):
+            # https://docs.snowflake.com/en/sql-reference/transactions#ddl
+            self._duck_conn.commit()
+            self._conn._in_transaction = False
         if isinstance(transformed, (exp.Transaction, exp.Commit, exp.Rollback)):
             super()._execute(transformed, params)
-            self._duck_conn.in_transaction = isinstance(transformed, exp.Transaction)
+            self._duck_conn.enter(isinstance(transformed, exp.Transaction))
         elif isinstance(transformed, exp.Merge):
             self._merge(transformed, params)
         elif isinstance(transformed, exp.Create) and kind == "SCHEMA":
@@ -458,8 +512,37 @@ class Cursor(FakeSnowflakeCursor):
             self._drop_file_format(transformed)
         elif isinstance(transformed, exp.Alter) and (renames := self._renames(transformed)):
             self._rename(transformed, renames)
+        elif self._lengths:
+            self._with_lengths(transformed, params)
         else:
             super()._execute(transformed, params)
+
+    def _with_lengths(self, transformed: exp.Expr, params: Any) -> None:
+        """Run a statement that makes or changes a table, and give its columns their lengths."""
+        where = lengths.place(transformed.this, self._conn)
+        before = lengths.known(transformed.this, self._conn)
+        if changed := {name: None for name in self._lengths if name in before}:
+            lengths.verify(self._duck_conn, where, self._lengths)
+            self._apply_lengths(where, changed)  # DuckDB changes no column with a constraint
+        super()._execute(transformed, params)
+        answer = self._arrow_table
+        try:
+            self._apply_lengths(where, self._lengths)
+        except BaseException:
+            if isinstance(transformed, exp.Create):
+                self._duck_conn.execute(f"drop table {'.'.join(map(identifier, where))}")
+            raise
+        self._arrow_table = answer
+
+    def _apply_lengths(self, where: tuple[str, str, str], given: lengths.Lengths) -> None:
+        self._duck_conn.begin()
+        try:
+            lengths.apply(self._duck_conn, where, given)
+            self._duck_conn.commit()
+        except BaseException:
+            self._duck_conn.rollback()
+            self._duck_conn.enter(False)
+            raise
 
     def _describe(self) -> None:
         """Remember the types of the result's columns."""
@@ -504,6 +587,10 @@ class Cursor(FakeSnowflakeCursor):
         """Make a schema, which becomes the current one."""
         table = transformed.this
         database, schema = table.catalog or self._conn.database, table.db
+        if transformed.args.get("replace"):  # DuckDB replaces empty ones alone
+            self._duck_conn.execute(
+                f"drop schema if exists {identifier(database)}.{identifier(schema)} cascade"
+            )
         self._duck_conn.execute(transformed.sql(dialect="duckdb"))
         self._duck_conn.use(database, schema)
         self._conn.database, self._conn.database_set = database, True
