@@ -34,15 +34,15 @@ def of_type(type_: exp.Expr | None) -> int | None:
     return length if length < LONGEST else None
 
 
-def check(column: exp.Expr, length: int) -> exp.Expr:
+def check(column: exp.Identifier, length: int) -> exp.Expr:
     """The condition of the constraint; what it says in its error is what Snowflake says."""
-    column = exp.column(column.copy())
+    text = exp.column(column.copy())
     said = [
         exp.Literal.string("String '"),
-        column,
+        text,
         exp.Literal.string("' is too long and would be truncated"),
     ]
-    too_long = exp.GT(this=exp.Length(this=column.copy()), expression=exp.Literal.number(length))
+    too_long = exp.GT(this=exp.Length(this=text.copy()), expression=exp.Literal.number(length))
     error = exp.Anonymous(this="error", expressions=[exp.Concat(expressions=said)])
     return exp.Case(ifs=[exp.If(this=too_long, true=error)], default=exp.true())
 

@@ -589,7 +589,7 @@ class Cursor(FakeSnowflakeCursor):
         database, schema = table.catalog or self._conn.database, table.db
         if transformed.args.get("replace"):  # DuckDB replaces empty ones alone
             self._duck_conn.execute(
-                f"drop schema if exists {identifier(database)}.{identifier(schema)} cascade"
+                f"drop schema if exists {identifier(str(database))}.{identifier(schema)} cascade"
             )
         self._duck_conn.execute(transformed.sql(dialect="duckdb"))
         self._duck_conn.use(database, schema)
