@@ -22,7 +22,7 @@ def ask(shop: Shop, **data: Any) -> dict[str, Any]:
     """The answer to a login request."""
     body = {"data": {"ACCOUNT_NAME": "RETAILFLOW", **data}}
     url = f"{shop.server.url}/session/v1/login-request"
-    answer: dict[str, Any] = httpx.post(url, json=body, timeout=20).json()
+    answer: dict[str, Any] = httpx.post(url, json=body, timeout=60).json()
     return answer
 
 

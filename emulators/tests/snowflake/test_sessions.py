@@ -64,7 +64,7 @@ def test_a_statement_that_cannot_run_is_an_error_of_snowflakes_at_once(
     began = time.monotonic()
     with pytest.raises(Error, match=".") as caught:
         warehouse.query(sql)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 50, "clients retry what is no error of a statement for a minute"
     assert code in (0, caught.value.errno), caught.value
     assert words in str(caught.value)
     assert warehouse.query("select 1") == [(1,)]
@@ -95,7 +95,7 @@ def test_time_travel_is_refused(warehouse: EmulatedSnowflake) -> None:
 def test_a_request_that_makes_no_sense_is_no_internal_server_error(
     warehouse: EmulatedSnowflake, body: bytes, zipped: bool
 ) -> None:
-    with httpx.Client(base_url=warehouse.url, timeout=20) as http:
+    with httpx.Client(base_url=warehouse.url, timeout=60) as http:
         who = {"ACCOUNT_NAME": ACCOUNT, "LOGIN_NAME": ADMINISTRATOR, "PASSWORD": PASSWORD}
         login = http.post("/session/v1/login-request", json={"data": who})
         headers = {"Authorization": f'Snowflake Token="{login.json()["data"]["token"]}"'}

@@ -67,7 +67,7 @@ def test_a_warehouse_that_may_not_be_used(shop: Shop) -> None:
 def test_a_warehouse_resumes_and_is_suspended_when_idle(shop: Shop) -> None:
     run = shop.server.query
     run(
-        "create warehouse IDLE warehouse_size = medium auto_suspend = 1 initially_suspended = true comment = 'short'"
+        "create warehouse IDLE warehouse_size = medium auto_suspend = 600 initially_suspended = true comment = 'short'"
     )
     state = "show warehouses like 'IDLE'"
     ((_, before, _, size, *_),) = run(state)
@@ -76,9 +76,12 @@ def test_a_warehouse_resumes_and_is_suspended_when_idle(shop: Shop) -> None:
         cursor = session.cursor()
         cursor.execute("select count(*) from RAW.information_schema.tables")
         assert run(state)[0][1] == "STARTED"
-        time.sleep(1.2)
-        assert run(state)[0][1] == "SUSPENDED"
-        run("alter warehouse IDLE set auto_resume = false")
+        run("alter warehouse IDLE set auto_suspend = 1")
+        deadline = time.monotonic() + 60
+        while run(state)[0][1] != "SUSPENDED":
+            assert time.monotonic() < deadline, "it is not suspended"
+            time.sleep(0.1)
+        run("alter warehouse IDLE set auto_resume = false auto_suspend = 600")
         with pytest.raises(Error, match="No active warehouse"):
             cursor.execute("select count(*) from RAW.information_schema.tables")
         run("alter warehouse IDLE resume")

@@ -29,7 +29,7 @@ from ..ports import free_port
 SOURCE = Path(__file__).parents[2]
 ACCOUNT, ADMINISTRATOR, PASSWORD, WAREHOUSE = "RETAILFLOW", "TESTER", "any", "TESTS"
 START_SECONDS = 120
-STOP_SECONDS = 20
+STOP_SECONDS = 120
 
 
 class EmulatedSnowflake:
@@ -147,7 +147,7 @@ class EmulatedSnowflake:
             "protocol": "http",
             "user": ADMINISTRATOR,
             "password": PASSWORD,
-            "login_timeout": 20,
+            "login_timeout": 60,
             "network_timeout": 60,
             "session_parameters": {"CLIENT_TELEMETRY_ENABLED": False},
         }
