@@ -149,6 +149,35 @@ for each statement execute function public.sales_check_references();
 
 alter table public.sales enable replica trigger sales_check_references;
 
+-- Orders that were deleted in the last day. A cycle compares what its sync has read with what PostgreSQL holds: here it finds
+-- the orders that have gone since, whoever deleted them.
+create table if not exists public.deleted_orders (
+    order_id bigint primary key,
+    deleted_at timestamptz not null
+);
+
+comment on table public.deleted_orders is 'Orders that were deleted in the last day, written by a trigger of sales';
+
+create or replace function public.sales_note_deleted() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    delete from public.deleted_orders using (
+        select order_id from public.deleted_orders
+        where deleted_at < now() - interval '1 day' for update skip locked
+    ) as past
+    where deleted_orders.order_id = past.order_id;
+
+    insert into public.deleted_orders (order_id, deleted_at)
+    select order_id, now() from gone order by order_id
+    on conflict (order_id) do update set deleted_at = excluded.deleted_at;
+    return null;
+end
+$$;
+
+create or replace trigger sales_note_deleted
+after delete on public.sales referencing old table as gone
+for each statement execute function public.sales_note_deleted();
+
 -- One row for each batch that the generator committed, so that an event delivered twice is written once.
 create table if not exists public.generator_batches (
     batch_id text primary key,
@@ -158,14 +187,14 @@ create table if not exists public.generator_batches (
 
 comment on table public.generator_batches is 'Committed batches of the generator, keyed by the event that asked for them';
 
--- Change data capture: what Airbyte reads from the write-ahead log. The heartbeat is a row that every sync touches,
--- so that its replication slot moves on while the shop rests.
+-- Change data capture: what Airbyte reads from the write-ahead log. The heartbeat is a row that syncs write to, so that the
+-- replication slot moves on while the shop rests.
 create table if not exists public.airbyte_heartbeat (
     heartbeat_id smallint primary key,
     beaten_at timestamptz not null
 );
 
-comment on table public.airbyte_heartbeat is 'One row: when Airbyte last began to read changes';
+comment on table public.airbyte_heartbeat is 'One row: when Airbyte''s heartbeat last beat';
 
 do $$
 begin
@@ -183,10 +212,11 @@ grant update (product, product_category, price) on public.products to generator;
 grant set on parameter session_replication_role to generator;
 grant usage, select on sequence public.sales_order_id_seq to generator;
 grant select, insert on public.generator_batches to generator;
--- To look at the heartbeat and hold it, which asks for a right to update, while cancelled orders are deleted.
-grant select, update (heartbeat_id) on public.airbyte_heartbeat to generator;
+-- Releases before 0.3 let the generator hold the heartbeat.
+revoke select, update (heartbeat_id) on public.airbyte_heartbeat from generator;
 grant select on public.sales, public.customers, public.products to airbyte;
 grant select, insert, update on public.airbyte_heartbeat to airbyte;
-grant select on public.sales, public.customers, public.products, public.generator_batches to auditor;
+grant select
+on public.sales, public.customers, public.products, public.generator_batches, public.deleted_orders to auditor;
 
 commit;

@@ -20,7 +20,7 @@ SCHEMA = Path(__file__).parents[1] / "schema/sales.sql"
 BINARIES = Path("/usr/lib/postgresql/15/bin")
 IMAGE = "retailflow/postgres:latest"
 ADMIN, PASSWORD = "retailflow_admin", "generator-test"
-TABLES = ("sales", "customers", "products", "generator_batches", "airbyte_heartbeat")
+TABLES = ("sales", "customers", "products", "generator_batches", "airbyte_heartbeat", "deleted_orders")
 
 
 def free_port() -> int:

@@ -191,7 +191,9 @@ def test_the_table_refuses_impossible_sales(database: Sql, change: str) -> None:
         ("generator", "delete from customers"),
         ("generator", "update products set product_id = 1"),
         ("airbyte", "set session_replication_role = replica"),
-        ("generator", "update airbyte_heartbeat set beaten_at = now()"),
+        ("generator", "select * from airbyte_heartbeat"),
+        ("generator", "delete from deleted_orders"),
+        ("auditor", "insert into deleted_orders values (1, now())"),
         ("auditor", "delete from products"),
     ],
 )

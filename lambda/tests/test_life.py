@@ -17,7 +17,7 @@ from sqlalchemy import event
 from retailflow_generator import batch
 from retailflow_generator.binary import Encoder
 from retailflow_generator.config import Settings
-from retailflow_generator.database import advance_orders, engine_for
+from retailflow_generator.database import engine_for
 from retailflow_generator.handler import handler
 from retailflow_generator.shop import default_shop
 
@@ -112,37 +112,25 @@ def test_deletes_are_a_share_of_the_cancelled(database: Sql, monkeypatch: pytest
     assert handler({"rows": 1, "batch_id": "one"})["deleted"] == pytest.approx(300, abs=60)
 
 
-BEAT = """insert into airbyte_heartbeat values (1, now() - %s * interval '1 second')
-    on conflict (heartbeat_id) do update set beaten_at = excluded.beaten_at"""
-
-
-def test_nothing_is_deleted_while_a_cycle_may_still_compare(
-    database: Sql, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_deleted_orders_are_noted_for_a_day(database: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENERATOR_DELETE_SHARE", "1")
     handler({"rows": 100})
-    database("update sales set order_status = 'cancelled'")
-    wait = default_shop().life.delete_after
-    database(BEAT, wait - 60)
-    assert handler({"rows": 1})["deleted"] == 0
-    database(BEAT, wait + 1)
-    assert handler({"rows": 1})["deleted"] == 100
+    database("update sales set order_status = 'cancelled' where order_id % 2 = 0")
+    before = {key for key, row in states(database).items() if row[0] == "cancelled"}
+    database(
+        "insert into deleted_orders values (-1, now() - interval '25 hours'), (-2, now() - interval '23 hours')"
+    )
+    change_life(monkeypatch, pace=0.0)
+    assert handler({"rows": 1})["deleted"] == len(before) > 0
+    assert {row[0] for row in database("select order_id from deleted_orders")} == before | {-2}
 
 
-def test_a_sync_that_begins_waits_for_what_is_being_deleted(database: Sql, login: Login) -> None:
-    """Else it would read the order, which is gone when its cycle compares."""
-    database(BEAT, 3600)
-    life = batch.dataclasses.replace(default_shop().life, delete=1.0)
-    sync = login("airbyte")
-    sync.autocommit = True
-    with sync.cursor() as cursor, engine_for(Settings.from_env(os.environ)).begin() as connection:
-        advance_orders(connection, life, 1, 1)
-        cursor.execute("set lock_timeout = '200ms'")
-        with pytest.raises(psycopg2.errors.LockNotAvailable):
-            cursor.execute(BEAT, (0,))
-        connection.rollback()
-        cursor.execute(BEAT, (0,))
-    sync.close()
+def test_an_order_deleted_by_hand_is_noted_too(database: Sql) -> None:
+    handler({"rows": 3})
+    ((one,),) = database(
+        "delete from sales where order_id = (select max(order_id) from sales) returning order_id"
+    )
+    assert database("select order_id from deleted_orders") == [(one,)]
 
 
 def test_batches_at_once_neither_wait_for_ever_nor_leave_a_sale_without_its_customer(
@@ -216,8 +204,8 @@ def test_a_failure_at_any_statement_leaves_all_or_nothing(
     finally:
         event.remove(engine, "before_cursor_execute", fail)
         event.remove(engine, "commit", fail)
-    # Lock, look up, draw ids, stock twice, two settings, heartbeat, delete, move on, record, commit.
-    assert failures == 12
+    # Lock, look up, draw ids, stock twice, two settings, delete, move on, record, commit.
+    assert failures == 11
     assert result["repeated"] is False
     assert result["updated"] > 0 and result["deleted"] > 0
     assert database("select count(*) from sales") == [(550 - result["deleted"],)]

@@ -108,14 +108,6 @@ _MOVE_ON = text(
     where sales.order_id = moving.order_id and sales.order_id >= :first and sales.order_id < :end
     """
 )
-# The lock makes a sync that begins now wait for the end of this batch, so that it sees what goes.
-_LAST_SYNC = text(
-    """
-    select beaten_at < clock_timestamp() - make_interval(secs => :seconds)
-    from public.airbyte_heartbeat
-    for share
-    """
-)
 _DELETE = text(
     """
     with doomed as materialized (
@@ -241,20 +233,11 @@ def copy_rows(connection: Connection, chunks: Iterable[bytes]) -> None:
     connection.execute(_REPLICATION_ROLE, {"role": "origin"})
 
 
-def _may_delete(connection: Connection, life: Life) -> bool:
-    """Whether the last sync by change data capture, if there was any, began long enough ago.
-
-    Until then its cycle may still compare PostgreSQL with what the sync has read.
-    """
-    return all(connection.execute(_LAST_SYNC, {"seconds": life.delete_after}).scalars())
-
-
 def advance_orders(connection: Connection, life: Life, seed: int, first_order_id: int) -> tuple[int, int]:
     """Advance earlier orders: move some by one step, delete some cancelled ones; returns how many of each.
 
     Only the ``life.window`` order ids before ``first_order_id`` are read, by the primary key, and at most
-    ``life.limit`` of them change in each way. Rows that another batch holds are left to it. Nothing is deleted
-    in the ``life.delete_after`` seconds after the beginning of a sync.
+    ``life.limit`` of them change in each way. Rows that another batch holds are left to it.
     """
     orders = {
         "first": first_order_id - life.window,
@@ -263,7 +246,7 @@ def advance_orders(connection: Connection, life: Life, seed: int, first_order_id
         "limit": life.limit,
     }
     deleted = 0
-    if life.delete and _may_delete(connection, life):
+    if life.delete:
         deleted = connection.execute(_DELETE, orders | {"share": life.delete}).rowcount
     moves = orders | {"pace": life.pace, "cancelled": life.cancelled, "returned": life.returned}
     return connection.execute(_MOVE_ON, moves).rowcount, deleted

@@ -76,7 +76,6 @@ class Life:
     window: int
     limit: int
     delete: float
-    delete_after: int
     paid_after: int
     shipped_after: int
     returned_after: int
@@ -326,7 +325,6 @@ def _life(section: _Section) -> Life:
         **shares,
         window=section.whole("window", 0, 1_000_000),
         limit=section.whole("limit", 0, 1_000_000),
-        delete_after=section.whole("delete_after", 0, 86_400),
         paid_after=days[0],
         shipped_after=days[1],
         returned_after=days[2],

@@ -40,13 +40,25 @@ judged as (
             else pg_visible_in_snapshot(xid::text::xid8, %(snapshot)s::pg_snapshot)
         end as settled
     from numbered
+),
+
+gone as (
+    select coalesce(array_agg(order_id), '{}') as orders
+    from (
+        select order_id, next_xid - mod(next_xid - xmin::text::bigint + 4294967296, 4294967296) as xid
+        from public.deleted_orders, counter
+        where order_id <= %(max_order_id)s
+    ) as deleted
+    where xid >= pg_snapshot_xmin(%(snapshot)s::pg_snapshot)::text::bigint
+        and not pg_visible_in_snapshot(xid::text::xid8, %(snapshot)s::pg_snapshot)
 )
 
 select
     count(*) filter (where settled),
     coalesce(sum(revenue) filter (where settled), 0),
     coalesce(sum(discount) filter (where settled), 0),
-    coalesce(array_agg(order_id) filter (where not settled and order_id <= %(max_order_id)s), '{}'),
+    coalesce(array_agg(order_id) filter (where not settled and order_id <= %(max_order_id)s), '{}')
+    || (select orders from gone),
     max(updated_at) filter (where settled)
 from judged
 """
@@ -110,7 +122,7 @@ class Shop(dg.ConfigurableResource[Any]):
 
     def view(self, snapshot: str, max_order_id: int) -> SourceView:
         """Totals of the rows that are unchanged since the snapshot, and the orders (up to `max_order_id`,
-        what the warehouse may know) that were inserted or changed since.
+        what the warehouse may know) that were inserted, changed or deleted since.
         """
         with self._cursor() as cur:
             cur.execute(VIEW, {"snapshot": snapshot, "max_order_id": max_order_id})

@@ -61,8 +61,8 @@ NOTHING = Totals(0, ZERO, ZERO, ZERO)
 
 @dataclass(frozen=True)
 class SourceView:
-    """PostgreSQL now: totals of the settled rows, the orders that changed since the sync began, and when a settled
-    row last changed.
+    """PostgreSQL now: totals of the settled rows, the orders that changed or went since the sync began, and when a
+    settled row last changed.
     """
 
     totals: Totals
