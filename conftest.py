@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import ansible.module_utils
 
 _ROOT = Path(__file__).parent
+# Plays of tests on this machine write below the home directory otherwise.
+os.environ["ANSIBLE_HOME"] = str(_ROOT / ".cache/ansible")
+os.environ["ANSIBLE_REMOTE_TMP"] = f"{os.environ['ANSIBLE_HOME']}/tmp"
 sys.path[:0] = [
     str(one) for kind in ("library", "filter_plugins") for one in sorted(_ROOT.glob(f"roles/*/{kind}"))
 ]

@@ -66,7 +66,17 @@ def reasons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             }
         )
     (folder / "play.yml").write_text(
-        yaml.safe_dump([{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}])
+        yaml.safe_dump(
+            [
+                {
+                    "hosts": "localhost",
+                    "connection": "local",
+                    "gather_facts": False,
+                    "vars": {"ansible_remote_tmp": str(folder / "tmp")},
+                    "tasks": tasks,
+                }
+            ]
+        )
     )
     command = [ROOT / "tools/clean-env", clones.PYTHON, "-m", "ansible", "playbook"]
     done = subprocess.run(
