@@ -121,7 +121,7 @@ def test_only_the_administrator_has_a_password(shop: Shop) -> None:
         answer = ask(shop, **{**right, **wrong})
         assert (answer["success"], answer["code"]) == (False, "390100"), wrong
         assert answer["message"] == "Incorrect username or password was specified."
-    assert ask(shop, **{**right, "ACCOUNT_NAME": "OTHER"})["code"] == "390201"
+    assert ask(shop, **{**right, "ACCOUNT_NAME": "OTHER"})["code"] == "390100"
     assert ask(shop, **right, AUTHENTICATOR="OAUTH", TOKEN="x")["code"] == "390139"
 
 
@@ -139,17 +139,17 @@ def test_a_disabled_user_is_out_at_once(shop: Shop) -> None:
 
 
 def test_a_role_is_one_that_the_user_has(shop: Shop) -> None:
-    for role, words in {
-        "TRANSFORMER": "is not granted to this user",
-        "NOBODY": "does not exist or not authorized",
-    }.items():
+    for role, code, words in (
+        ("TRANSFORMER", 390186, "is not granted to this user"),
+        ("NOBODY", 390189, "does not exist or not authorized"),
+    ):
         with pytest.raises(Error, match=words) as caught:
             shop.session("LOADER", role=role)
-        assert caught.value.errno == 390189
+        assert caught.value.errno == code
     with shop.session("LOADER", role="PUBLIC") as session:
         assert session.role == "PUBLIC"
     shop.server.query("revoke role LOADER from user LOADER")
-    with pytest.raises(Error, match="specified as default role is not granted"):
+    with pytest.raises(Error, match="configured default role .LOADER. is not granted"):
         shop.session("LOADER")
     shop.server.query("grant role LOADER to user LOADER")
 

@@ -37,6 +37,7 @@ REASONS = {
     390114: "the session ended before the login did; run it again; if it stays so, compare this machine's clock with the time",
     390144: "the key is not that of the user, or the account, the user's name or this machine's clock is wrong: "
     "alter user {user} set rsa_public_key = '…' with the public key of the file",
+    390186: "the role {role} is not the user's: grant role {role} to user {user}",
     390189: "the role {role} does not exist or is not the user's: grant role {role} to user {user}",
     390197: "the user must log in with a second factor, which a program cannot: give a service user a key pair",
     390422: "the account's network policy does not allow this address: add it to the policy, or run this elsewhere",

@@ -221,6 +221,7 @@ def _operate(verb: str, name: str, account: Account, meter: metering.Meter) -> s
     settings = account.things[("WAREHOUSE", name)].settings
     if verb == "SUSPEND":
         if "RESUMED_AT" not in settings:
+            # The words: server/drivers of jitsucom/jitsu, which waits for them. No source was found for the number.
             raise sql_error(90064, "22000", f"Invalid state. Warehouse '{name}' cannot be suspended.")
         meter.suspend(name)
     elif verb == "RESUME":

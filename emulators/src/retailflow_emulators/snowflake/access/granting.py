@@ -109,6 +109,7 @@ def _role(words: Words, who: Who, revoke: bool) -> str:
         if not (account.manages_grants(who.roles) or account.things[("ROLE", name)].owner in who.roles):
             raise not_granted()
         if to == "ROLE" and not revoke and grantee in account.closure(name):
+            # No source was found for this number and these words.
             raise sql_error(
                 3065,
                 "0A000",
@@ -251,6 +252,7 @@ def _checked(privileges: list[str], target: Target, revoke: bool) -> list[str]:
         if privilege == "OWNERSHIP" and (revoke or len(privileges) > 1):
             raise NotEmulatedError("OWNERSHIP among other privileges, or revoked: grant it to another role")
         if privilege not in known and not (privilege == "OWNERSHIP" and target.future):
+            # No source was found for this number and these words.
             raise sql_error(
                 3008,
                 "42501",
@@ -327,12 +329,16 @@ def _ownership(who: Who, target: Target, role: str, how: str) -> str:
                 raise not_granted()
             others = [one for one in thing.grants if one.role != role and space(target.kind) != "ROLE"]
             if others and not how:
+                # 003036 (23001) with these words stands in issue 1942 of snowflakedb/terraform-provider-snowflake and in
+                # scripts that quote it.
                 raise sql_error(
                     3036,
-                    "2BP01",
+                    "23001",
                     f"SQL execution error:\nDependent grant of privilege '{others[0].privilege}' on securable "
-                    f"'{key[-1]}' to role '{others[0].role}' exists. It must be revoked first. Add COPY CURRENT "
-                    "GRANTS or REVOKE CURRENT GRANTS.",
+                    f"'{'.'.join(key[1:])}' to role '{others[0].role}' exists.  It must be revoked first.  More than one "
+                    "dependent grant may exist: use 'SHOW GRANTS' command to view them.  To revoke all dependent grants "
+                    "while transferring object ownership, use convenience command 'GRANT OWNERSHIP ON <target_objects> TO "
+                    "<target_role> REVOKE CURRENT GRANTS'.",
                 )
         for key in target.keys:
             thing = account.things[key]

@@ -208,6 +208,7 @@ class Guard:
             if thing is None or depth > _DEEPEST or not (sees and self.account.has(other, "SELECT", roles)):
                 name = key[-1] if key else "view"
                 inner = missing("TABLE", other[1:])
+                # 002037 (42601): https://docs.snowflake.com/en/user-guide/views-materialized
                 raise sql_error(
                     2037,
                     "42601",

@@ -412,6 +412,8 @@ def _alter(tree: exp.Alter, found: Needs) -> None:
             other = path(action.this)
             skipped.append(action.this)
             if isinstance(action, exp.SwapTable):
+                # "You must have the ownership privilege on the tables you are swapping":
+                # https://stephenallwright.com/snowflake-swap-table/; Snowflake's own page was not found to say so.
                 found.add(kind, other, "OWNERSHIP")
                 found.made.append(Made("swap", kind, names, source=other))
             else:
