@@ -114,6 +114,33 @@ def moto(folder: Path, enforced: bool = True) -> Iterator[str]:
         yield url
 
 
+@contextlib.contextmanager
+def aws_provider(terraform: Path, data: Path, settings: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Run Terraform's provider for AWS once for many commands, each of which would load it for seconds.
+
+    Yields the variable by which Terraform finds it:
+    https://developer.hashicorp.com/terraform/plugin/debugging#starting-a-provider-in-debug-mode
+    """
+    # Without the caller's AWS_*; with a bundle of certificates it can be configured only once.
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment = ours | settings | {"TF_DATA_DIR": str(data)}
+    init = ["terraform", f"-chdir={terraform}", "init", "-backend=false", "-input=false"]
+    subprocess.run(init, env=environment, check=True, capture_output=True)
+    (binary,) = data.glob("providers/*/hashicorp/aws/*/*/terraform-provider-aws*")
+    with (
+        (data / "provider.log").open("w") as log,
+        subprocess.Popen(
+            [binary, "-debug"], env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+        ) as provider,
+    ):
+        try:
+            assert provider.stdout
+            line = next(one for one in iter(provider.stdout.readline, "") if "TF_REATTACH_PROVIDERS=" in one)
+            yield {"TF_REATTACH_PROVIDERS": line.split("=", 1)[1].strip().strip("'")}
+        finally:
+            provider.terminate()
+
+
 @dataclass(frozen=True)
 class Run:
     """What a playbook said, and whether it succeeded."""

@@ -199,10 +199,12 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         "CHECKPOINT_DISABLE": "1",
     }
     with aws_support.moto(folder, enforced=True) as url, pytest.MonkeyPatch.context() as patch:
-        for name, value in {**settings, "AWS_ENDPOINT_URL": url}.items():
-            patch.setenv(name, value)
-        administrator = {f"aws_{key}": value for key, value in aws_support.ADMINISTRATOR.items()}
-        yield Cloud(folder, boto3.client("ec2", region_name=aws_support.REGION, **administrator))
+        settings["AWS_ENDPOINT_URL"] = url
+        with aws_support.aws_provider(folder / "terraform", folder / "provider", settings) as attached:
+            for name, value in {**settings, **attached}.items():
+                patch.setenv(name, value)
+            administrator = {f"aws_{key}": value for key, value in aws_support.ADMINISTRATOR.items()}
+            yield Cloud(folder, boto3.client("ec2", region_name=aws_support.REGION, **administrator))
 
 
 def test_check_mode_says_what_would_be_made(cloud: Cloud, capsys: Any) -> None:
