@@ -252,12 +252,21 @@ class Rows:
             assert ended(launch("sales_job")) == "SUCCESS", status().text[-3000:]
         orders, revenue, discount = self.source()[:3]
         assert self._sql("select count(*) - count(distinct order_id) from sales") == "0"
-        found = status().found["warehouse"]
+        found = self._warehouse()
         for level in ("raw", "mart"):
             held = tuple(str(found[f"{level}_{what}"]) for what in ("orders", "revenue", "discount"))
             assert held == (orders, revenue, discount), (
                 f"{level} holds {held}, PostgreSQL {orders, revenue, discount}"
             )
+
+    @staticmethod
+    def _warehouse() -> dict[str, Any]:
+        """What `make status` reads in the warehouse, whose first answers after a crash may be late."""
+        return wait_for(  # type: ignore[no-any-return]
+            lambda: found if "raw_orders" in (found := status().found["warehouse"]) else None,
+            120,
+            "the warehouse answers",
+        )
 
 
 def schedule(rule: dict[str, Any]) -> None:

@@ -137,7 +137,7 @@ def test_a_full_volume_fails_the_cycle_and_no_longer_than_it_is_full(rows: Rows,
     """The folder in which Airbyte works has no room left: a file system of one page stands in its place."""
     before = rows.source()
     pid = docker("exec", "retailflow-airbyte", "docker", "inspect", "--format", "{{.State.Pid}}", "airbyte")
-    within = ("exec", "retailflow-airbyte", "nsenter", "--target", pid, "--mount")
+    within = ("exec", "retailflow-airbyte", "nsenter", "--target", pid, "--mount", "--pid")
     docker(*within, "mount", "-t", "tmpfs", "-o", "size=4k,mode=1777", "full", "/data/work")
     try:
         say("the folder in which Airbyte works is full")
