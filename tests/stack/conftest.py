@@ -30,12 +30,13 @@ AWS = {
 Host = Any  # testinfra has no types
 
 
-def wait_for(condition: Callable[[], bool], seconds: int, what: str) -> None:
-    """Poll until a condition holds, or fail after that many seconds."""
+def wait_for(condition: Callable[[], Any], seconds: int, what: str) -> Any:
+    """Poll until a condition holds and return what it answered, or fail after that many seconds."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (answer := condition()):
         assert time.monotonic() < deadline, f"after {seconds} s still not: {what}"
         time.sleep(1)
+    return answer
 
 
 @pytest.fixture(scope="session", autouse=True)

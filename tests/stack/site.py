@@ -262,11 +262,13 @@ class Rows:
     @staticmethod
     def _warehouse() -> dict[str, Any]:
         """What `make status` reads in the warehouse, whose first answers after a crash may be late."""
-        return wait_for(  # type: ignore[no-any-return]
-            lambda: found if "raw_orders" in (found := status().found["warehouse"]) else None,
-            120,
-            "the warehouse answers",
-        )
+
+        def answer() -> dict[str, Any]:
+            found: dict[str, Any] = status().found["warehouse"]
+            return found if "raw_orders" in found else {}
+
+        read: dict[str, Any] = wait_for(answer, 120, "the warehouse answers")
+        return read
 
 
 def schedule(rule: dict[str, Any]) -> None:
