@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 import airbyte_support
+import warm_python
 from server_support import ROOT
 
 ROLES = ("postgres", "airbyte", "dagster_dbt", "metabase")
@@ -140,7 +141,7 @@ def play(site: Path, *options: str, **more: Any) -> subprocess.CompletedProcess[
     given: dict[str, Any] = {
         "ansible_connection": "local",
         "ansible_become": False,
-        "ansible_python_interpreter": sys.executable,
+        "ansible_python_interpreter": warm_python.interpreter(),
         "retailflow_instances": {"instances": []},
         "retailflow_snowflake_account": "shop",
         "retailflow_images": {"dagster-dbt": "example.com/dagster-dbt:1"},

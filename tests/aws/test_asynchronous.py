@@ -19,6 +19,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+import warm_python
 from retailflow_emulators.ports import free_port
 from server_support import process
 
@@ -286,13 +287,20 @@ def test_the_role_reports_an_error_of_the_function_in_one_sentence(url: str, tmp
     play = {"hosts": "localhost", "gather_facts": False, "environment": api, "tasks": tasks}
     playbook.write_text(json.dumps([play]))
     run = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", "-c", "local", playbook],
+        [
+            Path(sys.executable).parent / "ansible-playbook",
+            *warm_python.options(),
+            "-i",
+            "localhost,",
+            "-c",
+            "local",
+            playbook,
+        ],
         env={
             "PATH": os.environ["PATH"],
             "HOME": str(tmp_path),
             "LC_ALL": "C.UTF-8",
             "ANSIBLE_ROLES_PATH": str(MOTO.parents[1] / "roles"),
-            "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
         },
         capture_output=True,
         text=True,

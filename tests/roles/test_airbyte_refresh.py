@@ -20,6 +20,7 @@ from ansible.module_utils.airbyte_bash_installer.errors import AirbyteError
 
 import airbyte_refresh as module
 import airbyte_support
+import warm_python
 
 ROLES = Path(__file__).parents[2] / "roles"
 STREAMS = [("public", "customers"), ("public", "sales"), ("old", "sales"), ("", "notes")]
@@ -245,13 +246,20 @@ def test_the_entry_point_publishes_the_result_or_refuses_the_name(airbyte: Airby
     playbook = tmp_path / "play.yml"
     playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
     run = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", "-c", "local", playbook],
+        [
+            Path(sys.executable).parent / "ansible-playbook",
+            *warm_python.options(),
+            "-i",
+            "localhost,",
+            "-c",
+            "local",
+            playbook,
+        ],
         env={
             "PATH": os.environ["PATH"],
             "HOME": str(tmp_path),
             "LC_ALL": "C.UTF-8",
             "ANSIBLE_ROLES_PATH": str(ROLES),
-            "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
             "http_proxy": "http://127.0.0.1:9",  # Airbyte is on the host itself: never asked for
         },
         capture_output=True,

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import clone as clones
+import warm_python
 
 ROOT = Path(__file__).parents[2]
 CASES = {
@@ -78,7 +79,7 @@ def reasons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             ]
         )
     )
-    command = [ROOT / "tools/clean-env", clones.PYTHON, "-m", "ansible", "playbook"]
+    command = [ROOT / "tools/clean-env", clones.PYTHON, "-m", "ansible", "playbook", *warm_python.options()]
     done = subprocess.run(
         [*command, "-i", "localhost,", folder / "play.yml"],
         cwd=ROOT,

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 import clone as clones
+import warm_python
 
 ROOT = Path(__file__).parents[2]
 FILES = [
@@ -59,6 +60,7 @@ def play(clone: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
             "-m",
             "ansible",
             "playbook",
+            *warm_python.options(),
             "-i",
             "inventory/local.yml",
             *arguments,

@@ -12,6 +12,7 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
+import warm_python
 from bench import postgres
 
 ROLE = Path(__file__).parents[2] / "roles/postgres"
@@ -57,6 +58,7 @@ def lines_of(folder: Path, port: int, logins: list[tuple[str, str]]) -> list[str
     run = subprocess.run(
         [
             Path(sys.executable).parent / "ansible-playbook",
+            *warm_python.options(),
             "-i",
             "localhost,",
             "-c",
@@ -67,7 +69,6 @@ def lines_of(folder: Path, port: int, logins: list[tuple[str, str]]) -> list[str
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
             "LC_ALL": "C.UTF-8",
-            "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
         },
         capture_output=True,
         text=True,

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import warm_python
 from bench import postgres
 
 ROOT = Path(__file__).parents[2]
@@ -53,13 +54,20 @@ class Server:
         play = {"hosts": "localhost", "gather_facts": False, "environment": {"PGPORT": str(self.port)}}
         playbook.write_text(json.dumps([play | {"tasks": tasks}]))
         run = subprocess.run(
-            [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", "-c", "local", playbook],
+            [
+                Path(sys.executable).parent / "ansible-playbook",
+                *warm_python.options(),
+                "-i",
+                "localhost,",
+                "-c",
+                "local",
+                playbook,
+            ],
             env={
                 "PATH": os.environ["PATH"],
                 "HOME": str(self.folder),
                 "LC_ALL": "C.UTF-8",
                 "ANSIBLE_ROLES_PATH": str(ROOT / "roles"),
-                "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
             },
             capture_output=True,
             text=True,

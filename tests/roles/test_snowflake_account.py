@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 import snowflake_objects as objects
+import warm_python
 from retailflow_emulators.ports import free_port
 from retailflow_emulators.snowflake.testing import EmulatedSnowflake, emulated_snowflake
 
@@ -54,6 +55,7 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             str(folder / "ask.yml"),
             "-e",
             "retailflow_name=shop-eu",
+            *warm_python.options(),
         ],
         cwd=ROOT,
         env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PATH": binaries},
