@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -46,15 +47,20 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def client(url: str, service: str, key: dict[str, str] = aws_support.ADMINISTRATOR) -> Any:
-    """A client that sends whatever it is given, once."""
+    """A client that sends whatever it is given, once; the same one for a key each time."""
+    return _client(url, service, key["access_key_id"], key["secret_access_key"])
+
+
+@functools.cache
+def _client(url: str, service: str, name: str, secret: str) -> Any:
     config = Config(parameter_validation=False, retries={"total_max_attempts": 1})
     return boto3.client(
         service,
         endpoint_url=url,
         region_name=REGION,
         config=config,
-        aws_access_key_id=key["access_key_id"],
-        aws_secret_access_key=key["secret_access_key"],
+        aws_access_key_id=name,
+        aws_secret_access_key=secret,
     )
 
 
