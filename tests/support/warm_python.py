@@ -84,9 +84,12 @@ def run(folder: str, arguments: list[str]) -> int:
 
 def serve(folder: str) -> None:
     import contextlib
+    import gc
     import select
 
     _import_much(folder)
+    gc.collect()
+    gc.freeze()  # or each call would copy what it counts
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{folder}/socket")
         listener.listen(64)
