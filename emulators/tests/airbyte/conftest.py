@@ -34,6 +34,8 @@ from retailflow_emulators.airbyte.workers import Connectors
 from retailflow_emulators.ports import free_port
 from retailflow_emulators.snowflake.testing import EmulatedSnowflake, private_key
 
+from .shop import Shop
+
 HERE = Path(__file__).parent
 SOURCE_PATH = str(HERE.parents[1] / "src")
 # Connectors are started again and again: their modules are compiled once, in a folder that goes with the session.
@@ -224,7 +226,7 @@ class Snowflake(EmulatedSnowflake):
         """Of destination-snowflake."""
         return {
             "host": f"127.0.0.1:{self.port}",
-            "jdbc_url_params": "ssl=off&account=retailflow&networkTimeout=20000",
+            "jdbc_url_params": "ssl=off&account=retailflow&networkTimeout=120000",
             "username": "AIRBYTE",
             "role": "LOADER",
             "warehouse": "LOADING",
@@ -299,6 +301,32 @@ class PostgresServer(Postgres):
         os.chown(path, self._user.get("user", -1), self._user.get("group", -1))
         self.start()
 
+    @contextlib.contextmanager
+    def standby(self) -> Iterator[Postgres]:
+        """A copy of this server that follows it, until the block ends."""
+        with tempfile.TemporaryDirectory() as folder:
+            if "user" in self._user:
+                os.chown(folder, self._user["user"], self._user["group"])
+            copy = PostgresServer.__new__(PostgresServer)
+            copy.__dict__.update(self.__dict__, _folder=Path(folder), port=free_port())
+            source = ["--host=127.0.0.1", f"--port={self.port}", "--username=postgres"]
+            command = [
+                self._programs / "pg_basebackup",
+                *source,
+                "-R",
+                "-c",
+                "fast",
+                "-D",
+                copy._folder / "data",
+            ]
+            subprocess.run(command, check=True, capture_output=True, **{**self._user, "cwd": folder})
+            copy._user = {**self._user, "cwd": folder}
+            copy.start()
+            try:
+                yield copy
+            finally:
+                copy.stop()
+
     @staticmethod
     def certificate_and_key() -> tuple[str, str]:
         """A certificate that signed itself, and its key, as PEM."""
@@ -321,6 +349,7 @@ class PostgresServer(Postgres):
             "unix_socket_directories": str(self._folder),
             "wal_level": "logical",
             "max_replication_slots": "100",
+            "max_prepared_transactions": "10",
             "fsync": "off",
             "ssl": "on",
         }
@@ -380,3 +409,8 @@ def postgres(postgres_server: Postgres, request: pytest.FixtureRequest) -> Postg
     own = Postgres(postgres_server.port)
     own.database = name
     return own
+
+
+@pytest.fixture
+def shop(client: Client, postgres: Postgres, warehouse: Snowflake) -> Shop:
+    return Shop(client, postgres, warehouse, f"C{abs(hash(postgres.database)) % 10**8}")

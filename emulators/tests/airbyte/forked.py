@@ -7,13 +7,20 @@ forked.py run SOCKET source|destination …     stands for a connector: its pipe
 What is tested is the platform and the connectors' code; that the connectors start by themselves is tested in test_protocol.py.
 """
 
+import ctypes
 import json
 import os
+import signal
 import socket
 import sys
 
+PR_SET_PDEATHSIG = 1
+
 
 def run(path: str, arguments: list[str]) -> int:
+    ctypes.CDLL(None).prctl(
+        PR_SET_PDEATHSIG, signal.SIGKILL
+    )  # as connectors do that the platform has started
     with socket.socket(socket.AF_UNIX) as line:
         line.connect(path)
         call = json.dumps({"arguments": arguments, "environment": dict(os.environ)}).encode()
@@ -26,8 +33,6 @@ def run(path: str, arguments: list[str]) -> int:
 
 
 def serve(path: str) -> None:
-    import signal
-
     from retailflow_emulators.airbyte.destination_snowflake.connector import (
         SnowflakeDestination,
         _start_lean,
@@ -78,6 +83,11 @@ def _serve_one(line: socket.socket, size: int, descriptors: list[int], connector
 
         threading.Thread(target=follow, daemon=True).start()
         kind, *arguments = call["arguments"]
+        if kind.startswith("stepwise-"):
+            from stepwise import save_often
+
+            save_often()
+            kind = kind.removeprefix("stepwise-")
         code = main(connectors[kind], arguments)
         sys.stdout.flush()
         sys.stderr.flush()

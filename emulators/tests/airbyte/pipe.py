@@ -156,16 +156,18 @@ class Pipe:
         lines = map(json.loads, self._capture.readouterr().out.splitlines())
         return [message for message in lines if message["type"] == type_]
 
-    def assert_equal(self) -> None:
-        """Every table: the same rows, once each."""
+    def assert_equal(self, situations: Mapping[str, str] | None = None) -> None:
+        """Every table: the same rows, once each. All that differ are reported; `situations` says what their names mean."""
+        wrong = []
         for (schema, name), stream in self.discover().items():
-            assert_equal(
-                self.postgres,
-                self.warehouse,
-                (schema, name),
-                stream["json_schema"]["properties"],
-                (self._prefix + schema, name),
-            )
+            properties = stream["json_schema"]["properties"]
+            try:
+                target = (self._prefix + schema, name)
+                assert_equal(self.postgres, self.warehouse, (schema, name), properties, target)
+            except AssertionError as error:
+                meant = [what for what, table in (situations or {}).items() if table in name]
+                wrong.append(f"{meant} {str(error)[:2000]}")
+        assert not wrong, "\n".join(wrong)
 
 
 def assert_equal(
@@ -185,13 +187,20 @@ def assert_equal(
     source = postgres.execute(f"select {ours} from {quote(*table)}")
     copied = warehouse.query(f"select {theirs} from {quote('RAW', *(part.upper() for part in target))}")
     expected, found = sorted(map(repr, map(_row, source))), sorted(map(repr, map(_row, copied)))
-    assert found == expected, (
-        f"{'.'.join(table)}: {only(expected, found)} not in RAW; {only(found, expected)} in it"
-    )
+    assert found == expected, f"{'.'.join(table)}: {_differences(list(columns), source, copied)}"
 
 
-def only(these: Iterable[str], those: Iterable[str]) -> list[str]:
-    return sorted({*these} - {*those})[:5]
+def _differences(names: Sequence[str], source: Iterable[Any], copied: Iterable[Any]) -> str:
+    """By first column: what differs, in PostgreSQL and in RAW."""
+    ours, theirs = ({repr(_row(row)[0]): _row(row) for row in rows} for rows in (source, copied))
+    missing, more = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())
+    different = [
+        f"{key} {name}: {one!r} is {other!r} in RAW"
+        for key in sorted(ours.keys() & theirs.keys())
+        for name, one, other in zip(names, ours[key], theirs[key], strict=True)
+        if repr(one) != repr(other)
+    ]
+    return f"{missing[:5]} not in RAW; {more[:5]} only in it; {'; '.join(different[:10])}"
 
 
 def _ours(name: str, kind: Mapping[str, Any]) -> str:
@@ -200,7 +209,7 @@ def _ours(name: str, kind: Mapping[str, Any]) -> str:
     if kind.get("format"):
         return _SPELLED[kind["format"]][0].format(column)
     if "string" in types:
-        return f"case when {column} is not null then concat({column}) end"  # the type's own output function
+        return f"case when {column} is distinct from null then concat({column}) end"  # the type's own output function
     if "number" in types and kind.get("airbyte_type") != "integer":
         return f"{column}::text::float8"
     return column

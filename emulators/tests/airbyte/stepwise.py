@@ -1,14 +1,14 @@
-"""Embedded Airbyte with connectors that save often: `stepwise.py server`, `source …`, `destination …`.
+"""Embedded Airbyte with connectors that save often; they are forked (see forked.py) by the server at FORKED.
 
 A few thousand rows then take as many checkpoints, batches and loads as millions do otherwise.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
-
-from retailflow_emulators.airbyte.protocol import main
+from pathlib import Path
 
 
 def serve() -> None:
@@ -20,22 +20,27 @@ def serve() -> None:
     from retailflow_emulators.airbyte.workers import Connectors
 
     settings = Settings.from_environment()
-    connectors = [replace(one, command=(sys.executable, __file__, one.kind)) for one in CATALOG]
+    run = (
+        sys.executable,
+        "-I",
+        "-S",
+        str(Path(__file__).with_name("forked.py")),
+        "run",
+        os.environ["FORKED"],
+    )
+    connectors = [replace(one, command=(*run, f"stepwise-{one.kind}")) for one in CATALOG]
     app = create_app(settings, Connectors(connectors))
     uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning")
 
 
-match sys.argv[1]:
-    case "server":
-        serve()
-    case "source":
-        from retailflow_emulators.airbyte.source_postgres import limits
-        from retailflow_emulators.airbyte.source_postgres.connector import PostgresSource
+def save_often() -> None:
+    """In the process of a connector."""
+    from retailflow_emulators.airbyte.destination_snowflake import connector, writer
+    from retailflow_emulators.airbyte.source_postgres import limits
 
-        limits.CHECKPOINT_ROWS = 500
-        sys.exit(main(PostgresSource(), sys.argv[2:]))
-    case "destination":
-        from retailflow_emulators.airbyte.destination_snowflake import connector, writer
+    limits.CHECKPOINT_ROWS = 500
+    connector.BLOCK_BYTES, writer.BATCH_ROWS = 1 << 16, 1000
 
-        connector.BLOCK_BYTES, writer.BATCH_ROWS = 1 << 16, 1000
-        sys.exit(main(connector.SnowflakeDestination(), sys.argv[2:]))
+
+if __name__ == "__main__":
+    serve()

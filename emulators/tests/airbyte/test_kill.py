@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from retailflow_emulators.airbyte.connectors import Connector
 from retailflow_emulators.airbyte.credentials import Credentials
 from retailflow_emulators.ports import free_port
 
@@ -29,16 +30,16 @@ from .conftest import (
     children,
     wait_for,
 )
-from .test_cdc import Shop
+from .shop import Shop
 
-SEEDS = 20
+SEEDS = 12
 VICTIMS = ("source read", "destination write", "server", "postgres")
 
 
 class Airbyte:
     """Embedded Airbyte in its own process, with connectors that save often."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, forked: str) -> None:
         self._port = free_port()
         self._log = folder / "log"
         self._environment = {
@@ -48,13 +49,14 @@ class Airbyte:
             "EMBEDDED_AIRBYTE_PORT": str(self._port),
             "EMBEDDED_AIRBYTE_DATA_DIR": str(folder / "data"),
             "EMBEDDED_AIRBYTE_RETRY_DELAY": "1",
+            "FORKED": forked,
             "EMBEDDED_AIRBYTE_TOKEN_LIFETIME": "86400",
         }
         self.start()
         self.client = Client(f"http://127.0.0.1:{self._port}", Credentials.read(folder / "data"))
 
     def start(self) -> None:
-        command = [sys.executable, str(HERE / "stepwise.py"), "server"]
+        command = [sys.executable, str(HERE / "stepwise.py")]
         with self._log.open("a") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment)
         url = f"http://127.0.0.1:{self._port}/api/public/v1/health"
@@ -67,12 +69,12 @@ class Airbyte:
     def connector(self, command: str) -> int | None:
         """The process that runs this command of a connector, if there is one."""
         found = children(self._process.pid).items()
-        return next((pid for pid, line in found if f"stepwise.py {command} " in line), None)
+        return next((pid for pid, line in found if f"stepwise-{command} " in line), None)
 
 
 @pytest.fixture(scope="module")
-def airbyte(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airbyte]:
-    server = Airbyte(tmp_path_factory.mktemp("airbyte"))
+def airbyte(tmp_path_factory: pytest.TempPathFactory, forked: Sequence[Connector]) -> Iterator[Airbyte]:
+    server = Airbyte(tmp_path_factory.mktemp("airbyte"), forked[0].command[-2])
     yield server
     server.client.http.close()
     server.kill()
@@ -113,12 +115,12 @@ def test_kill_anything_any_time(
     victim = VICTIMS[seed % len(VICTIMS)]
     if victim in ("source read", "destination write"):
         pid = wait_for(lambda: airbyte.connector(victim) or airbyte.client.over(job))
-        time.sleep(chance.uniform(0, 3))
+        time.sleep(chance.uniform(0, 2))
         if isinstance(pid, int):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     else:
-        time.sleep(chance.uniform(0, 5))
+        time.sleep(chance.uniform(0, 2))
         server: Any = airbyte if victim == "server" else postgres_server
         server.kill()
         server.start()

@@ -13,7 +13,7 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size
 
 
 @settings(
-    max_examples=6,
+    max_examples=2,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from .conftest import Client, Postgres, Snowflake
 from .pipe import assert_equal
-from .test_cdc import STREAM, Shop, shop  # noqa: F401  (a fixture)
+from .shop import STREAM, Shop
 
 PROPERTIES = {
     "order_id": {"type": ["number"], "airbyte_type": "integer"},
@@ -23,7 +23,7 @@ PROPERTIES = {
 class Operated:
     """A shop whose connection is changed; where its rows should be."""
 
-    def __init__(self, shop: Shop) -> None:  # noqa: F811
+    def __init__(self, shop: Shop) -> None:
         self.shop, self.prefix, self.schema, self.mode = shop, "", shop.schema, "incremental_deduped_history"
         self.selected: list[dict[str, Any]] = []
 
@@ -108,7 +108,7 @@ CHANGES: dict[str, Callable[[Operated], None]] = {
 )
 @given(names=st.lists(st.sampled_from(sorted(CHANGES)), min_size=3, max_size=4))
 @example(names=list(CHANGES))
-def test_whatever_the_operator_changes_no_row_is_missing(shop: Shop, names: list[str]) -> None:  # noqa: F811
+def test_whatever_the_operator_changes_no_row_is_missing(shop: Shop, names: list[str]) -> None:
     operated = Operated(shop)
     operated.change_destination()
     execute = shop.postgres.execute
@@ -126,7 +126,7 @@ def test_whatever_the_operator_changes_no_row_is_missing(shop: Shop, names: list
     operated.patch(prefix="", namespaceDefinition="destination")
 
 
-def test_a_deselected_field_never_arrives(shop: Shop) -> None:  # noqa: F811
+def test_a_deselected_field_never_arrives(shop: Shop) -> None:
     operated = Operated(shop)
     operated.selected = [{"fieldPath": [name]} for name in ("order_id", "price")]
     operated.streams()
@@ -158,7 +158,7 @@ def test_a_deselected_field_never_arrives(shop: Shop) -> None:  # noqa: F811
         ({"includeFiles": True}, "not emulated: includeFiles"),
     ],
 )
-def test_what_is_not_honoured_is_refused(shop: Shop, change: dict[str, Any], words: str) -> None:  # noqa: F811
+def test_what_is_not_honoured_is_refused(shop: Shop, change: dict[str, Any], words: str) -> None:
     body = {"configurations": {"streams": [{**STREAM, **change}]}}
     answer = shop.client.call("PATCH", f"/connections/{shop.connection}", body, status=400)
     assert words in answer["detail"]

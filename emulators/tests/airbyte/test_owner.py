@@ -61,7 +61,7 @@ PARTITIONS = {
     "alter table p attach partition p0 for values from (0) to (100)",
 }
 QUICK = settings(
-    max_examples=2,
+    max_examples=1,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -110,7 +110,7 @@ EACH = [[name] for name in CHANGES]
 @QUICK
 @given(
     changes=st.lists(
-        st.lists(st.sampled_from(sorted(CHANGES)), min_size=1, max_size=3), min_size=6, max_size=6
+        st.lists(st.sampled_from(sorted(CHANGES)), min_size=1, max_size=3), min_size=4, max_size=4
     ),
     partitions=st.lists(st.sampled_from(sorted(PARTITIONS)), min_size=1, max_size=2),
 )

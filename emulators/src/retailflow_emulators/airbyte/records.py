@@ -24,20 +24,24 @@ PIPE_BYTES = 1 << 20  # what an unprivileged process may ask for
 _START = b'{"type":"RECORD","record":{'
 _DATA = b'"data":'
 _END = b"}}}\n"
-_LONG = re.compile(rb"[0-9]{19}")
+_INEXACT = re.compile(rb"[0-9]{19}|:-0[,}]")  # numbers of which orjson keeps less than is written
 _KEYS = {"stream", "emitted_at", "data"}, {"stream", "emitted_at", "data", "namespace"}
 
 
 def decode(line: bytes) -> Any:
-    """A line of JSON with whole numbers exact to 38 digits; raises ValueError for what is no JSON.
+    """A line of JSON with whole numbers exact to 38 digits and -0 as a double; raises ValueError for what is no JSON.
 
     Numbers that no double can hold become infinite.
     """
-    if not _LONG.search(line):
+    if not _INEXACT.search(line):
         with contextlib.suppress(orjson.JSONDecodeError):
             return orjson.loads(line)
     # orjson makes doubles of whole numbers beyond 64 bits, and refuses what no double can hold: both are JSON.
-    return json.loads(line, parse_int=lambda text: int(text) if len(text) < 40 else float(text))
+    return json.loads(line, parse_int=_whole)
+
+
+def _whole(text: str) -> int | float:
+    return int(text) if len(text) < 40 and text != "-0" else float(text)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +39,25 @@ FLOAT_DIGITS = 15  # decimal numbers of so many digits are all different as doub
 CDC_LSN, CDC_UPDATED_AT, CDC_DELETED_AT = "_ab_cdc_lsn", "_ab_cdc_updated_at", "_ab_cdc_deleted_at"
 CDC_FIELDS: Mapping[str, JsonObject] = {CDC_LSN: _NUMBER, CDC_UPDATED_AT: _STRING, CDC_DELETED_AT: _STRING}
 REFRESH_SCHEMA = "PATCH the connection's streams, so that it takes over the source's schema, or let it propagate schema changes"
+_PLAIN = re.compile("[a-z_][a-z0-9_]*")
+# Their text is the name of another object, which changes without a trace in the table or in the log.
+_NAMES_OF_OTHERS = frozenset(
+    f"{array}reg{kind}"
+    for array in ("", "_")
+    for kind in (
+        "class",
+        "collation",
+        "config",
+        "dictionary",
+        "namespace",
+        "oper",
+        "operator",
+        "proc",
+        "procedure",
+        "role",
+        "type",
+    )
+)
 RESERVED_PREFIX = "_AIRBYTE_"  # of the columns and tables that the destination makes for itself
 
 _TABLES = """
@@ -78,6 +98,11 @@ join pg_type d on d.oid = a.atttypid
 join pg_namespace n on n.oid = d.typnamespace
 order by a.attrelid, a.attnum
 """
+
+
+def spelled(*names: str) -> str:
+    """A dotted name as statements need it."""
+    return ".".join(name if _PLAIN.fullmatch(name) else '"' + name.replace('"', '""') + '"' for name in names)
 
 
 @dataclass(frozen=True)
@@ -151,6 +176,11 @@ class SourceTable:
     def id(self) -> str:
         return f"{self.schema}.{self.name}"
 
+    @property
+    def sql(self) -> str:
+        """Its name in a statement."""
+        return spelled(self.schema, self.name)
+
     def unfit(self, cdc: bool) -> str | None:
         """Why the table cannot be replicated exactly, and what to do about it; None if it can."""
         if not self.primary_key:
@@ -175,7 +205,12 @@ class SourceTable:
     def _unfit_columns(self, cdc: bool) -> str | None:
         own = {name.upper() for name in CDC_FIELDS} if cdc else set()
         by_name: dict[str, str] = {}
-        for name in self.columns:
+        for name, column in self.columns.items():
+            if column.type in _NAMES_OF_OTHERS:
+                return (
+                    f"column {name} of {self.id} is of type {column.type.removeprefix('_')}, whose text follows the names "
+                    "of other objects: give it the type oid or text"
+                )
             upper = name.upper()
             if upper in own or upper.startswith(RESERVED_PREFIX):
                 return f'column "{name}" of {self.id} has a name that Airbyte keeps for itself: rename it'

@@ -28,7 +28,9 @@ class PostgresSource:
             replication, carried, unfit = _look(connection, config)
             if replication:
                 # What is published is meant to be replicated. Standard has no such list of what is meant.
-                for reason in [*unfit.values(), *replication.publication_of(connection).keyless()]:
+                publication = replication.publication_of(connection)
+                hidden = publication.hidden(config.get("schemas", ["public"]), config["username"])
+                for reason in [*unfit.values(), *publication.keyless(), *hidden]:
                     raise ConnectorError(reason, "config_error")
                 replication.valid_slot(connection)
             _offered(config, carried, unfit)

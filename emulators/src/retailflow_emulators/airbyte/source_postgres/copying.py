@@ -14,8 +14,9 @@ from .lines import CopiedValues, Lines, in_utf8
 from .session import failure
 
 _BLOCKERS = """
-select coalesce(string_agg(distinct l.pid::text, ', '), 'none') from pg_locks l
-where l.relation = %s and l.granted and l.mode = 'AccessExclusiveLock'
+select coalesce(string_agg(distinct case when l.pid is null then 'a prepared transaction (pg_prepared_xacts)'
+                                         else 'process ' || l.pid end, ', '), 'another session')
+from pg_locks l where l.relation = %s and l.mode = 'AccessExclusiveLock'
 """
 
 
@@ -37,11 +38,11 @@ def lock(
             with control.cursor() as asking:
                 asking.execute(_BLOCKERS, (table.oid,))
                 (holders,) = asking.fetchone() or ("",)
-            log(f"waiting for a lock on {table.id}, which process {holders} of PostgreSQL holds")
+            log(f"waiting for a lock on {table.id}, which {holders} of PostgreSQL holds or waits for")
         except psycopg2.Error as error:
             raise failure(error, f"cannot read {table.id}") from error
     raise ConnectorError(
-        f"{table.id} was not read: another session (process {holders}) has held a lock on it for "
+        f"{table.id} was not read: another session ({holders}) has held a lock on it for "
         f"{limits.LOCK_TRIES * limits.LOCK_SECONDS} s. End that session (pg_terminate_backend), or wait for it",
         "transient_error",
     )

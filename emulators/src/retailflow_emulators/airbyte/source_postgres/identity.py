@@ -22,12 +22,27 @@ select c.oid::bigint::text, pg_relation_filenode(c.oid)::bigint,
 from pg_class c
 where c.oid = %(oid)s or c.oid in (select relid from pg_partition_tree(%(oid)s::oid::regclass))
 """
-# Labels of the enums among a table's columns, and of those that its arrays hold.
+# What the text of values is made of besides the values: labels of enums, attributes of composite types, also those
+# inside of domains, arrays, ranges and other composite types.
 _LABELS = """
-select e.oid::bigint::text, e.enumlabel::text from pg_enum e
-where e.enumtypid in (
-    select unnest(array[t.oid, t.typelem, t.typbasetype]) from pg_attribute a join pg_type t on t.oid = a.atttypid
-    where a.attrelid = %(oid)s and a.attnum > 0)
+with recursive used (type) as (
+    select atttypid from pg_attribute where attrelid = %(oid)s and attnum > 0 and not attisdropped
+    union
+    select part.type from used u join pg_type t on t.oid = u.type
+    left join pg_range r on t.oid in (r.rngtypid, (to_jsonb(r) ->> 'rngmultitypid')::oid),
+    lateral (
+        select unnest(array[t.typelem, t.typbasetype, r.rngsubtype])
+        union select atttypid from pg_attribute
+        where attrelid = t.typrelid and t.typrelid <> 0 and attnum > 0 and not attisdropped
+    ) as part (type)
+    where part.type <> 0
+)
+select e.oid::bigint::text, e.enumlabel::text from pg_enum e where e.enumtypid in (select type from used)
+union all
+select t.oid::bigint::text, string_agg(concat_ws(' ', a.attnum, a.atttypid), ',' order by a.attnum)
+from pg_type t join pg_attribute a on a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+where t.oid in (select type from used) and t.typrelid <> 0
+group by t.oid
 """
 _SERVER = """
 select system_identifier::text, case when pg_is_in_recovery()
@@ -82,8 +97,13 @@ def difference(
     return (
         _columns(table, old["columns"])
         or _files(connection, old["files"], new["files"])
-        or ("has an enum with renamed labels" if not old["labels"].items() <= new["labels"].items() else None)
+        or _labels(old["labels"], new["labels"])
     )
+
+
+def _labels(old: Mapping[str, str], new: Mapping[str, str]) -> str | None:
+    changed = any(new.get(id_, label) != label for id_, label in old.items())
+    return "has a type with other labels or attributes than before" if changed else None
 
 
 def _columns(table: SourceTable, old: Mapping[str, Sequence[Any]]) -> str | None:

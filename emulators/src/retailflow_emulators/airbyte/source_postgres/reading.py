@@ -28,7 +28,8 @@ INTEGERS = frozenset({"int2", "int4", "int8"})  # their text is JSON
 # A cast to text says of these what their output function does, which is what the log has.
 TEXTS = frozenset({"text", "varchar", "json", "jsonb", "uuid"})
 TIME_TYPES = frozenset({"timestamptz", "timestamp", "date"})
-OUTPUT = "case when {0} is not null then concat({0}) end"  # what the type's output function says
+# What the type's output function says. A row type is "not null" only if all of its fields are.
+OUTPUT = "case when {0} is distinct from null then concat({0}) end"
 ARGUMENTS = 100  # at most, of a function in PostgreSQL
 # The full, epoch-aware id of the transaction that wrote the row: its 32-bit xmin, counted back from now.
 _XMIN = sql.SQL("({next_xid} - mod({next_xid} - t.xmin::text::bigint + 4294967296, 4294967296))")

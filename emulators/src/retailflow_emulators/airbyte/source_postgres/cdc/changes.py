@@ -82,8 +82,15 @@ class Encoder:
         ]
         self._keys = [self.fields.index(name) for name in table.primary_key]
 
-    def places(self, relation: Relation) -> list[int | None]:
-        """Where each field stands in a row of the relation; None for a column that came later."""
+    def places(self, relation: Relation) -> list[int | None] | None:
+        """Where each field stands in a row of the relation; None for a column that came later.
+
+        None in all where columns had one another's names then: the log has them in the order of their numbers.
+        """
+        columns = self.table.columns
+        numbers = [columns[name].number for name in relation.columns if name in columns]
+        if numbers != sorted(numbers):
+            return None
         at = {name: place for place, name in enumerate(relation.columns)}
         return [at.get(name) for name in self.fields]
 
@@ -93,6 +100,11 @@ class Encoder:
         if not all(isinstance(value, bytes) for value in key):
             self.other_key()
         return key
+
+    def other_names(self) -> NoReturn:
+        raise RefreshRequiredError(
+            f"columns of {self.table.id} have exchanged their names: the table is read again", [self.stream]
+        )
 
     def other_key(self) -> NoReturn:
         raise RefreshRequiredError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import psycopg2.extensions
 
-from ...protocol import Stream
+from ...protocol import RefreshRequiredError, Stream
 from .. import limits
 from ..catalog import SourceTable
 from ..lines import WRITE_BYTES
@@ -40,36 +40,56 @@ class Changes:
         self._reader = reader
         self._heartbeat = heartbeat
         self._connection = connection
-        self._encoders = {(table.schema, table.name): Encoder(table, stream) for table, stream in pairs}
-        self._relations: dict[int, tuple[Encoder, Relation, list[int | None]]] = {}
+        # By object id: a table may have had another name when it was changed.
+        self._encoders = {table.oid: Encoder(table, stream) for table, stream in pairs}
+        self._relations: dict[int, tuple[Encoder, Relation, list[int | None] | None]] = {}
         self._out: dict[str, list[bytes | Incomplete]] = {}
         self._size = 0
         self._incomplete = 0
         self._rows: dict[str, int] = {}
         self._origin = Origin(0, b"")
+        self._again: list[RefreshRequiredError] = []  # why tables must be read from the start
 
     def take(self, data: bytes) -> None:
         message = decode(data)
         match message:
             case Change():
                 if message.relation in self._relations:
-                    self._change(message, *self._relations[message.relation])
+                    try:
+                        self._change(message, *self._relations[message.relation])
+                    except RefreshRequiredError as error:
+                        self._note(error)
             case Begin():
                 self._origin = Origin.of(message.lsn, message.at)
             case Commit():
                 self.seen = message.end_lsn
                 self._heartbeat.beat_if_due()
-                if sum(self._rows.values()) >= limits.CHECKPOINT_ROWS:
+                if not self._again and sum(self._rows.values()) >= limits.CHECKPOINT_ROWS:
                     self.checkpoint(message.end_lsn)
             case Relation():
-                if encoder := self._encoders.get((message.schema, message.name)):
+                if encoder := self._encoders.get(message.id):
                     self._relations[message.id] = encoder, message, encoder.places(message)
-                else:
-                    self._relations.pop(message.id, None)  # a table of ours that had another name then
             case Truncate():
                 for relation in message.relations:
                     if relation in self._relations:
-                        self._reader.truncated(self._relations[relation][0].stream, self._origin.lsn)
+                        try:
+                            self._reader.truncated(self._relations[relation][0].stream, self._origin.lsn)
+                        except RefreshRequiredError as error:
+                            self._note(error)
+
+    def _note(self, error: RefreshRequiredError) -> None:
+        """A table must be read from the start; the log may say so of others, too."""
+        self._again.append(error)
+        for oid in [oid for oid, encoder in self._encoders.items() if encoder.stream in error.streams]:
+            del self._encoders[oid]
+            self._relations.pop(oid, None)
+
+    def end(self) -> None:
+        """After the last message. RefreshRequiredError names all streams that must be read from the start."""
+        if self._again:
+            streams = [stream for error in self._again for stream in error.streams]
+            raise RefreshRequiredError("; ".join(map(str, self._again)), streams)
+        self.checkpoint(self.seen)
 
     def checkpoint(self, lsn: int) -> None:
         self.flush()
@@ -89,9 +109,13 @@ class Changes:
         sys.stdout.buffer.flush()
         self._out, self._size, self._incomplete = {}, 0, 0
 
-    def _change(self, change: Change, encoder: Encoder, relation: Relation, places: list[int | None]) -> None:
+    def _change(
+        self, change: Change, encoder: Encoder, relation: Relation, places: list[int | None] | None
+    ) -> None:
         if self._origin.lsn < self._reader.position(encoder.stream).lsn:
             return  # this stream is further on than the slot, which waits for another
+        if places is None:
+            encoder.other_names()
         new = None
         if change.new is not None:
             new = fitted(change.new, places, change.old if relation.full else None)

@@ -51,8 +51,6 @@ class Relation:
     """
 
     id: int
-    schema: str
-    name: str
     columns: Sequence[str]
     full: bool
     key: frozenset[str] = frozenset()
@@ -128,8 +126,8 @@ def _row(data: bytes, at: int) -> tuple[Row, int]:
 
 def _relation(data: bytes) -> Relation:
     (id_,) = _INT32.unpack_from(data, 1)
-    schema, at = _string(data, 5)
-    name, at = _string(data, at)
+    _, at = _string(data, 5)  # schema
+    _, at = _string(data, at)  # and name, of then
     full = data[at : at + 1] == b"f"
     (count,) = _INT16.unpack_from(data, at + 1)
     at += 3
@@ -141,7 +139,7 @@ def _relation(data: bytes) -> Relation:
         columns.append(column)
         if named:
             key.add(column)
-    return Relation(id_, schema or "pg_catalog", name, columns, full, frozenset(key))
+    return Relation(id_, columns, full, frozenset(key))
 
 
 def _string(data: bytes, at: int) -> tuple[str, int]:

@@ -33,10 +33,15 @@ from .position import CdcPosition, stream_id, stream_names
 from .replication import Replication, lsn_text
 
 _WRITERS = """
-select virtualtransaction, coalesce(pid::text, 'of a prepared transaction') from pg_locks
-where mode = 'RowExclusiveLock' and granted
-  and database = (select oid from pg_database where datname = current_database())
-  and (relation = %(table)s or relation in (select relid from pg_partition_tree(%(table)s::oid::regclass)))
+select l.virtualtransaction, coalesce(
+    'process ' || l.pid || ' in pg_stat_activity', (
+        select 'prepared transaction ' || quote_literal(p.gid) || ' in pg_prepared_xacts: commit it, or roll it back'
+        from pg_prepared_xacts p join pg_locks t on t.transactionid = p.transaction
+        where t.virtualtransaction = l.virtualtransaction and t.pid is null limit 1), 'a prepared transaction')
+from pg_locks l
+where l.mode = 'RowExclusiveLock' and l.granted
+  and l.database = (select oid from pg_database where datname = current_database())
+  and (l.relation = %(table)s or l.relation in (select relid from pg_partition_tree(%(table)s::oid::regclass)))
 """
 
 
@@ -109,8 +114,7 @@ class CdcReader:
             if time.monotonic() > deadline:
                 raise ConnectorError(
                     f"the snapshot of {table.id} cannot begin: a transaction has been writing "
-                    f"to it for longer than {limits.WRITERS_SECONDS} s (process {', '.join(awaited.values())} in "
-                    "pg_stat_activity)",
+                    f"to it for longer than {limits.WRITERS_SECONDS} s ({', '.join(awaited.values())})",
                     "transient_error",
                 )
             time.sleep(0.1)
@@ -176,7 +180,7 @@ class CdcReader:
         )
         with self._connection, self._connection.cursor() as cursor:
             cursor.copy_expert(statement, CopiedValues(changes.take))
-        changes.checkpoint(changes.seen)
+        changes.end()
 
     def position(self, stream: Stream) -> CdcPosition:
         return self._positions[stream_id(stream)]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import psycopg2.extensions
 
 from ...protocol import ConnectorError, JsonObject
-from ..catalog import SourceTable
+from ..catalog import SourceTable, spelled
 
 # A changed row is named by its primary key, or whole; each partition says for itself which.
 _PUBLISHED = """
@@ -18,7 +18,11 @@ select n.nspname, c.relname, c.oid::bigint, c.relispartition,
        exists (select from pg_class l
                where (l.oid = c.oid or l.oid in (select relid from pg_partition_tree(c.oid) where isleaf))
                  and (l.relreplident = 'n' or l.relreplident = 'i' and not exists (
-                     select from pg_index i where i.indrelid = l.oid and i.indisreplident and i.indisprimary)))
+                     select from pg_index i where i.indrelid = l.oid and i.indisreplident and i.indisprimary))),
+       exists (select from pg_class l join pg_index i on i.indrelid = l.oid
+               where (l.oid = c.oid or l.oid in (select relid from pg_partition_tree(c.oid) where isleaf))
+                 and l.relreplident = 'd' and i.indisprimary and not i.indimmediate),
+       has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT')
 from pg_publication_tables p
 join pg_namespace n on n.nspname = p.schemaname
 join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
@@ -67,14 +71,18 @@ class Publication:
     """What a publication carries.
 
     tables: object id -> whether changed rows are named by their primary key. filtered: those of which it publishes
-    some rows or columns only. everything: FOR ALL TABLES. without_key: names of tables.
+    some rows or columns only. deferrable: those of which the primary key is, so that PostgreSQL names no row by it.
+    everything: FOR ALL TABLES. without_key: names of tables. unreadable: schemas and names of those that the user may
+    not read.
     """
 
     name: str
     everything: bool
     tables: Mapping[int, bool]
     filtered: Mapping[int, str]
+    deferrable: Collection[int]
     without_key: Sequence[str]
+    unreadable: Sequence[tuple[str, str]]
 
     def keyless(self) -> list[str]:
         """What to say about tables without a primary key, those included that the user may not read."""
@@ -82,23 +90,41 @@ class Publication:
             f"publication {self.name}: {table} has no primary key: give it one" for table in self.without_key
         ]
 
+    def hidden(self, schemas: Collection[str], user: str) -> list[str]:
+        """What to say about tables in these schemas that the user may not read."""
+        found = [spelled(schema, name) for schema, name in self.unreadable if schema in schemas]
+        return [
+            f"publication {self.name} carries {table}, which {user} may not read: "
+            f"grant select on {table} to {spelled(user)} (and usage on its schema){self._or_drop(table)}"
+            for table in found
+        ]
+
+    def _or_drop(self, table: str) -> str:
+        return "" if self.everything else f", or alter publication {spelled(self.name)} drop table {table}"
+
     def unfit(self, table: SourceTable) -> str | None:
         """Why the changes of this table cannot be replicated exactly, and what to do; None if they can."""
         if table.oid not in self.tables:
-            remedy = "" if self.everything else f": alter publication {self.name} add table {table.id}"
+            remedy = (
+                "" if self.everything else f": alter publication {spelled(self.name)} add table {table.sql}"
+            )
             return f"publication {self.name} does not carry {table.id}{remedy}"
         if why := table.unfit(cdc=True):
-            remedy = "" if self.everything else f", or alter publication {self.name} drop table {table.id}"
-            return f"publication {self.name}: {why}{remedy}"
+            return f"publication {self.name}: {why}{self._or_drop(table.sql)}"
+        if table.oid in self.deferrable:
+            return (
+                f"the primary key of {table.id} is deferrable, so PostgreSQL refuses updates and deletions of its rows "
+                f"while it is published: make the key not deferrable, or alter table {table.sql} replica identity full"
+            )
         if not self.tables[table.oid]:
             return (
                 f"{table.id}, or one of its partitions, does not log the primary key of changed rows: "
-                f"alter table {table.id} replica identity default"
+                f"alter table {table.sql} replica identity default"
             )
         if table.oid in self.filtered:
             return (
                 f"publication {self.name} filters rows or columns of {table.id}, and whole tables are needed: "
-                f"alter publication {self.name} drop table {table.id}, then add it without WHERE and columns"
+                f"alter publication {spelled(self.name)} drop table {table.sql}, then add it without WHERE and columns"
             )
         return None
 
@@ -178,7 +204,8 @@ class Replication:
             raise ConnectorError(f"CDC needs wal_level = logical, but it is {level}", "config_error")
         if not ask("select rolsuper or rolreplication from pg_roles where rolname = current_user")[0][0]:
             raise ConnectorError(
-                f"{self.user} may not read the log: alter role {self.user} replication", "config_error"
+                f"{self.user} may not read the log: alter role {spelled(self.user)} replication",
+                "config_error",
             )
         found = ask(
             "select pubinsert and pubupdate and pubdelete and pubtruncate, puballtables from pg_publication "
@@ -188,30 +215,36 @@ class Replication:
         if not found:
             raise ConnectorError(
                 f"publication {self.publication} does not exist: "
-                f"create publication {self.publication} for table …",
+                f"create publication {spelled(self.publication)} for table …",
                 "config_error",
             )
         ((whole, everything),) = found
         if not whole:
             raise ConnectorError(
                 f"publication {self.publication} must publish insert, update, delete and truncate: alter "
-                f"publication {self.publication} set (publish = 'insert, update, delete, truncate')",
+                f"publication {spelled(self.publication)} set (publish = 'insert, update, delete, truncate')",
                 "config_error",
             )
         tables: dict[int, bool] = {}
-        without_key = []
-        for schema, name, oid, partition, keyed, nameless in ask(_PUBLISHED, self.publication):
+        without_key, unreadable, deferrable = [], [], set()
+        for schema, name, oid, partition, keyed, nameless, deferred, readable in ask(
+            _PUBLISHED, self.publication
+        ):
             if partition:
                 raise ConnectorError(
                     f"publication {self.publication} carries {schema}.{name}, a partition, by itself: alter "
-                    f"publication {self.publication} set (publish_via_partition_root = true), with the partitioned "
+                    f"publication {spelled(self.publication)} set (publish_via_partition_root = true), with the partitioned "
                     "table in it instead of its partitions",
                     "config_error",
                 )
             tables[oid] = not nameless
             without_key += [] if keyed else [f"{schema}.{name}"]
+            unreadable += [] if readable else [(schema, name)]
+            deferrable |= {oid} if deferred else set()
         filtered = dict(ask(_FILTERED, self.publication))
-        return Publication(self.publication, everything, tables, filtered, without_key)
+        return Publication(
+            self.publication, everything, tables, filtered, deferrable, without_key, unreadable
+        )
 
     def find_slot(self, connection: psycopg2.extensions.connection) -> Slot | None:
         """Raises ConnectorError where the name is that of a slot for something else."""

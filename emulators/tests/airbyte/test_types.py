@@ -1,0 +1,243 @@
+"""Values of every type of PostgreSQL: by snapshot and by log they are the same in RAW."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import orjson
+import pytest
+
+from .conftest import Postgres, Snowflake
+from .pipe import Pipe
+from .shop import Shop
+
+MADE = """
+create extension if not exists hstore;
+create extension if not exists citext;
+create type mood as enum ('well', 'so so');
+create type address as (street text, number int, moods mood[]);
+create domain positive as int check (value > 0);
+create domain more_positive as positive check (value > 1);
+create domain moods as mood[];
+create domain place as address;
+create domain on_day as date;
+create domain at_time as time;
+create domain stamp as timestamptz;
+create domain yes as boolean;
+create domain fixed as char(3);
+create domain price as numeric(10,2);
+create type span as range (subtype = float8);
+"""
+# By type: values that RAW holds exactly.
+VALUES: dict[str, list[str]] = {
+    "smallint": ["-32768", "32767"],
+    "bigint": ["-9223372036854775808", "9007199254740993"],
+    "real": ["1.1", "-0", "3.4028235e38", "1e-45"],
+    "double precision": ["0.1", "1.7976931348623157e308", "5e-324", "-0", "123456789012345680"],
+    "numeric(38,0)": ["99999999999999999999999999999999999999", "-1"],
+    "numeric(10,2)": ["99999999.99", "-0.01"],
+    "numeric(3,5)": ["0.00123"],
+    "numeric": ["1.50", "1e100", "0.000000000000000000001"],
+    "boolean": ["t", "f"],
+    "text": [
+        "", " ", "null", "NULL", "\\N", "NaN", "true", "123", "{}", '"', "\\", "'", "\r\n", "\t", "\x01\x02\x1f\x7f",
+        "\u2028\u2029\ufeff\uffff\u0085", "😀👩‍👩‍👧", "e\u0301", "ﬃß", "{\"type\":\"RECORD\"", '"}}\n', " trailing ",
+    ],
+    "varchar(5)": ["ab", "ab   "],
+    "char(5)": ["ab", "", "é"],
+    '"char"': ["a", "é"[:0]],
+    "name": ["n" * 63],
+    "date": ["0001-01-01", "9999-12-31", "1582-10-10"],
+    "time": ["00:00:00", "23:59:59.999999", "12:00:00.000001"],
+    "time(0)": ["12:00:01"],
+    "timetz": ["24:00:00-03", "00:00:00.5+15:59"],
+    "timestamp": ["0001-01-01 00:00:00", "9999-12-31 23:59:59.999999", "1900-01-01 00:00:00.000001"],
+    "timestamptz": ["0001-01-02 00:00:00+00", "9999-12-31 23:59:59.999999+00", "2024-03-31 02:30:00 Europe/Berlin"],
+    "interval": ["1 year -2 mons +3 days -04:05:06.789", "24:00:00", "0", "178000000 years"],
+    "money": ["-92233720368547758.08", "$1,234.50"],
+    "uuid": ["00000000-0000-0000-0000-000000000000"],
+    "bytea": ["\\x", "\\x0001ff5c27", "\\\\000abc"],
+    "bit(5)": ["10101"],
+    "bit varying": ["", "1"],
+    "inet": ["10.0.0.1/8", "::1", "10.0.0.1"],
+    "cidr": ["10.0.0.0/8", "2001:db8::/32"],
+    "macaddr": ["08:00:2b:01:02:03"],
+    "macaddr8": ["08:00:2b:01:02:03:04:05"],
+    "json": ['{"a": 1, "a": 2}', ' {"b" : [1.0, 1e400, "\\u0000"]}\n', "null", '"\\ud83d\\ude00"', '"\\ud800"'],
+    "jsonb": ['{"a": 123456789012345678901234567890.12345}', "null", '"x\\\\u0000"', "[]"],
+    "jsonpath": ["$.a[*] ? (@.b > 1)"],
+    "xml": ["<a>é &amp; <b/></a>", "x"],
+    "tsvector": ["'a':1A 'it''s':2"],
+    "tsquery": ["'a' & !'b'"],
+    "point": ["(1.5,-0)", "(1e300,NaN)"],
+    "line": ["{1,2,3}"],
+    "lseg": ["[(0,0),(1,1)]"],
+    "box": ["(1,1),(0,0)"],
+    "path": ["((0,0),(1,1))", "[(0,0),(1,1)]"],
+    "polygon": ["((0,0),(1,1),(2,0))"],
+    "circle": ["<(0,0),1.5>"],
+    "int[]": ["{}", "{1,NULL,3}", "{{1,2},{3,4}}", "[0:1]={1,2}", "{{{1}}}"],
+    "text[]": ['{"a,b","c\\"d","",NULL,"NULL","\\\\"}', "{{a,b},{c,NULL}}"],
+    "float8[]": ["{0.1,NaN,-Infinity}"],
+    "timestamptz[]": ["{2024-01-01 00:00:00+05,infinity}"],
+    "bytea[]": ['{"\\\\x00ff"}'],
+    "jsonb[]": ['{"{\\"a\\": 1}"}'],
+    "int4range": ["[1,5)", "empty", "(,)"],
+    "numrange": ["(0.1,0.30]"],
+    "tstzrange": ['["2024-01-01 00:00:00+05",)'],
+    "daterange": ["[2024-01-01,2024-02-01)"],
+    "int4multirange": ["{[1,3),[5,9)}", "{}"],
+    "span": ["[0.1,1e300)"],
+    "oid": ["4294967295"],
+    "xid": ["3"],
+    "xid8": ["18446744073709551615"],
+    "cid": ["7"],
+    "tid": ["(1,2)"],
+    "pg_lsn": ["16/B374D848"],
+    "pg_snapshot": ["10:20:10,14,15"],
+    "txid_snapshot": ["10:20:10,14,15"],
+    "aclitem": ["postgres=r/postgres"],
+    "mood": ["so so"],
+    "mood[]": ['{"so so",well}'],
+    "address": ['("a, b",1,"{well}")', "(,,)", '("",,)'],
+    "address[]": ['{"(a,1,)"}'],
+    "positive": ["7"],
+    "more_positive": ["7"],
+    "positive[]": ["{7,NULL}"],
+    "moods": ["{well}"],
+    "place": ["(a,1,)"],
+    "on_day": ["2024-02-29"],
+    "at_time": ["10:00:00"],
+    "stamp": ["2024-02-29 10:00:00+05"],
+    "yes": ["t"],
+    "fixed": ["a"],
+    "price": ["1.10"],
+    "hstore": ['"a"=>"1", "b"=>NULL', ""],
+    "citext": ["Ab", ""],
+    "citext[]": ["{A,b}"],
+}  # fmt: skip
+# Columns that PostgreSQL fills, and what each reads.
+FILLED = (
+    "serial_ bigserial, always_ int generated always as identity, default_ int generated by default as identity, "
+    "lower_ text generated always as (lower(c9)) stored, sum_ numeric(12,2) generated always as (c5 + 1) stored, "
+    "now_ timestamptz default now(), null_ int default null"
+)
+
+
+@pytest.fixture
+def pipe(postgres: Postgres, warehouse: Snowflake, capfdbinary: pytest.CaptureFixture[bytes]) -> Pipe:
+    return Pipe(postgres, warehouse, capfdbinary, "TYPES_")
+
+
+def test_every_value_is_the_same_by_snapshot_and_by_log(pipe: Pipe) -> None:
+    execute = pipe.postgres.execute
+    execute(MADE)
+    columns = [f"c{number} {type_}" for number, type_ in enumerate(VALUES)]
+    most = max(map(len, VALUES.values()))
+    wide = [list(values) for values in VALUES.values()]
+
+    def insert(first: int) -> None:
+        with contextlib.closing(pipe.postgres.connect()) as connection, connection.cursor() as cursor:
+            for number in range(most + 1):
+                row = [dict(enumerate(values)).get(number) for values in wide]
+                names = ", ".join(f"c{place}" for place in range(len(row)))
+                holes = ", ".join(["%s"] * (1 + len(row)))
+                cursor.execute(f"insert into t (id, {names}) values ({holes})", (first + number, *row))
+            connection.commit()
+
+    execute(f"create table t (id int primary key, {', '.join(columns)}, {FILLED})")
+    insert(0)
+    pipe.sync()
+    pipe.assert_equal()
+    insert(100)
+    execute("update t set serial_ = -serial_ where id < 100")
+    pipe.sync()
+    pipe.assert_equal()
+    assert pipe.rows == {("public", "t"): 3 * (most + 1)}
+
+
+# A column of each kind: PostgreSQL's type, an ordinary value, how RAW shows it, and values that Snowflake has no word for.
+TYPES: dict[str, tuple[str, str, Any, list[str]]] = {
+    "small": ("smallint", "-7", -7, []),
+    "big": ("bigint", "9223372036854775807", 9223372036854775807, []),
+    "amount": ("numeric(12,2)", "1234567890.07", 1234567890.07, ["NaN"]),
+    "wide": ("numeric", "0.1", 0.1, ["Infinity", "1e400"]),
+    "float": ("double precision", "1.5e-300", 1.5e-300, ["-Infinity"]),
+    "yes": ("boolean", "true", True, []),
+    "day": ("date", "2024-02-29", "2024-02-29", ["infinity", "0044-03-15 BC", "10000-01-01"]),
+    "clock": ("time", "23:59:59.999999", "23:59:59.999999", ["24:00:00"]),
+    "zoned_clock": ("timetz", "10:00:00+02", "10:00:00+02", []),
+    "naive": (
+        "timestamp",
+        "2024-02-29 01:02:03.000004",
+        "2024-02-29 01:02:03.000004",
+        ["-infinity", "0001-01-01 BC"],
+    ),
+    "moment": (
+        "timestamptz",
+        "2024-02-29 01:02:03.000004+05",
+        "2024-02-28 20:02:03.000004",
+        ["infinity", "12345-01-01"],
+    ),
+    "text": ("text", "é😀 \"'\\ \n\t\u2028", "é😀 \"'\\ \n\t\u2028", []),
+    "empty": ("text", "", "", []),
+    "padded": ("char(5)", "ab", "ab   ", []),
+    "json": ("jsonb", '{"a": [1, null, "ü\\n"]}', '{"a": [1, null, "ü\\n"]}', []),
+    "words": ("text[]", '{a,"b c",NULL}', '{a,"b c",NULL}', []),
+    "bytes": ("bytea", "\\x00ff", "\\x00ff", []),
+    "span": ("interval", "1 day 02:00", "1 day 02:00:00", []),
+    "id_": ("uuid", "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000a", []),
+    "mood": ("mood", "so so", "so so", []),
+    "few": ("few", "3", 3, []),
+    # More fields than a function of PostgreSQL has arguments.
+    **{f"more_{number}": ("int", str(number), number, []) for number in range(100)},
+}
+
+
+def test_every_type_arrives_by_the_snapshot_and_by_the_log(shop: Shop) -> None:
+    """Ordinary values exactly, NULL as NULL; what Snowflake cannot hold as NULL, with a note."""
+    execute = shop.postgres.execute
+    execute("create type mood as enum ('well', 'so so'); create domain few as int check (value < 9)")
+    execute("drop table sales cascade")
+    columns = ", ".join(f'"{name}" {type_}' for name, (type_, _, _, _) in TYPES.items())
+    execute(
+        f"create table sales (order_id int primary key, {columns}); alter publication shop add table sales"
+    )
+    odd = max(len(values) for *_, values in TYPES.values())
+
+    def insert(first: int) -> None:
+        with contextlib.closing(shop.postgres.connect()) as connection, connection.cursor() as cursor:
+            rows = [[value for _, value, _, _ in TYPES.values()], [None] * len(TYPES)]
+            rows += [[dict(enumerate(values)).get(n) for *_, values in TYPES.values()] for n in range(odd)]
+            for number, row in enumerate(rows, first):
+                holes = ", ".join(["%s"] * (1 + len(row)))
+                cursor.execute(f"insert into sales values ({holes})", (number, *row))
+            connection.commit()
+
+    def shown(first: int) -> list[tuple[Any, ...]]:
+        spelled = {"DAY", "CLOCK", "NAIVE", "MOMENT"}
+        names = [name.upper() for name in TYPES]
+        data = ", ".join(f'"{name}"::varchar' if name in spelled else f'"{name}"' for name in names)
+        where = f'"ORDER_ID" between {first} and {first + 1 + odd}'
+        return shop.warehouse.query(
+            f'select {data}, "_AIRBYTE_META" from {shop.table} where {where} order by "ORDER_ID"'
+        )
+
+    insert(1)
+    shop.sync()
+    insert(101)
+    shop.sync()
+    snapshot, changes = shown(1), shown(101)
+    assert len(snapshot) == 2 + odd
+    for by in (snapshot, changes):
+        ordinary = [
+            value.split("+00")[0] if name == "moment" else value
+            for name, value in zip(TYPES, by[0][:-1], strict=True)
+        ]
+        assert ordinary == [expected for _, _, expected, _ in TYPES.values()]
+        assert set(by[1][:-1]) == {None}
+        for number, row in enumerate(by[2:]):
+            assert set(row[:-1]) == {None}, row
+            nulled = {change["field"] for change in orjson.loads(row[-1])["changes"]}
+            assert nulled == {name for name, (*_, values) in TYPES.items() if len(values) > number}
