@@ -53,6 +53,13 @@ Error = snowflake.connector.errors.Error
         ("call P()", 2, "not emulated: procedures"),
         ("create stream S on table T", 2, "not emulated"),
         ("undrop table T", 2, "not emulated: time travel"),
+        (
+            "alter session set transaction_abort_on_error = true",
+            2,
+            "not emulated: TRANSACTION_ABORT_ON_ERROR",
+        ),
+        ("select soundex('a')", 2, "not emulated: SOUNDEX"),
+        ("select array_append(array_construct(1), 2)", 2, "not emulated"),
         ("show integrations", 2, "not emulated: SHOW INTEGRATIONS"),
         ("drop role NOBODY", 2003, "Role 'NOBODY' does not exist"),
         ("alter warehouse NONE set auto_suspend = 60", 2003, "Warehouse 'NONE' does not exist"),

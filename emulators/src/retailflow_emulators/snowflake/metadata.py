@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .errors import sql_error
 from .quoting import literal
@@ -82,13 +82,3 @@ def _sequence(name: str, session: Session) -> str:
         message = f"SQL compilation error:\nSequence '{name}' does not exist or not authorized."
         raise sql_error(2003, "02000", message)
     return shown
-
-
-def drop_format(place: tuple[Any, ...], session: Session) -> bool:
-    """Drop a file format, by database, schema and name; returns whether there was one."""
-    sql = (
-        "delete from _fs_global._fs_information_schema._fs_file_formats "
-        "where database_name = ? and schema_name = ? and name = ?"
-    )
-    (dropped,) = session._duck_conn.execute(sql, list(place)).fetchone() or (0,)
-    return bool(dropped)

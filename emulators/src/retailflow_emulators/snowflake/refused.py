@@ -18,9 +18,13 @@ _STATEMENTS = {
     _CREATE + "(" + "|".join(_OBJECTS.split()).replace("_", r"\s+") + ")": "this kind of object",
     r"undrop": "time travel",
     r"explain": "EXPLAIN: the plans of Snowflake's optimizer are not known here",
+    r"alter\s+(session|user\s+\S+|account)\s+set\b.*\btransaction_abort_on_error\s*=\s*true": "TRANSACTION_ABORT_ON_ERROR",
     r"execute\s+immediate|begin\s+(?!transaction|work|name)\w|declare": "Snowflake Scripting",
 }
-_PATTERNS = [(re.compile(rf"\s*({pattern})\b", re.IGNORECASE), what) for pattern, what in _STATEMENTS.items()]
+_PATTERNS = [
+    (re.compile(rf"\s*({pattern})\b", re.IGNORECASE | re.DOTALL), what)
+    for pattern, what in _STATEMENTS.items()
+]
 _FUNCTIONS = {
     "HASH": "HASH: Snowflake's values of it are not known",
     "GET_DDL": "GET_DDL",

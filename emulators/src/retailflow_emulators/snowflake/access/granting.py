@@ -311,7 +311,17 @@ def _future(who: Who, target: Target, privileges: list[str], role: str, option: 
             one for one in who.account.futures if (one.scope, one.kind, one.privilege, one.role) != same
         ]
         if not revoke:
-            others.append(Future(*same, option=option, by=who.role, at=time.time()))
+            others.append(
+                Future(
+                    scope=list(scope),
+                    kind=target.kind,
+                    privilege=privilege,
+                    role=role,
+                    option=option,
+                    by=who.role,
+                    at=time.time(),
+                )
+            )
         who.account.futures = others
 
 

@@ -14,7 +14,8 @@ from sqlglot import exp
 from ..errors import NotEmulatedError, sql_error
 from . import commands, granting, metering, showing
 from .model import ADOPTER, SNOWFLAKE, USAGE_VIEWER, Account, Grant, Key, Thing, key_of, parents
-from .needs import INFORMATION, Made, Need, Needs, needs_of
+from .needed import INFORMATION, Made, Need, Needs
+from .needs import needs_of
 from .who import Who, insufficient, missing, unusable
 from .words import head
 

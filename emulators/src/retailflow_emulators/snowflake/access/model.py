@@ -118,17 +118,12 @@ class Thing:
     settings: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass
-class Future:
+@dataclass(kw_only=True)
+class Future(Grant):
     """A privilege on objects of a kind that will be made in a database or schema (``scope``)."""
 
     scope: list[str]
     kind: str
-    privilege: str
-    role: str
-    option: bool = False
-    by: str = ""
-    at: float = 0.0
 
 
 @dataclass

@@ -8,79 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from sqlglot import exp
 
 from ..errors import NotEmulatedError, sql_error
 from .model import IN_SCHEMA
+from .needed import INFORMATION, Made, Needs, first_words, name_of, path
+from .reading import file_format, reads, stage
 
-Names = tuple[str, ...]
-INFORMATION = "INFORMATION_SCHEMA"
-VIEWS_OF_INFORMATION = ("TABLES", "VIEWS", "COLUMNS", "SCHEMATA", "DATABASES", "LOAD_HISTORY")
-METERING = ("SNOWFLAKE", "ACCOUNT_USAGE", "WAREHOUSE_METERING_HISTORY")
-# Functions that DuckDB knows and Snowflake does not, and that tell or do what no grant allows.
-_FOREIGN = re.compile(
-    r"_sf_.*|_fs_.*|duckdb_.*|pragma_.*|pg_.*|read_.*|(?!result_).*_scan|glob|query|query_table|sniff_csv|getenv|getvariable|nextval"
-    r"|currval|current_setting|set_config|in_search_path|current_catalog|txid_current|parquet_.*|which_secret|.*_secrets?"
-    r"|has_.*_privilege|sql_auto_complete|summary|repeat_row|unnest|generate_series|range|json_execute_.*|json_serialize_.*"
-    r"|from_substrait.*|checkpoint|force_checkpoint|enable_.*|disable_.*|storage_info|test_.*|icu_.*|write_log|parse_log_.*",
-    re.IGNORECASE,
-)
-_TABLE_FUNCTIONS = {
-    "INFER_SCHEMA",
-    "RESULT_SCAN",
-    "GENERATOR",
-    "FLATTEN",
-    "SPLIT_TO_TABLE",
-    "STRTOK_SPLIT_TO_TABLE",
-}
 _SHOWN = {"TABLES", "VIEWS", "OBJECTS", "COLUMNS", "STAGES", "FILE FORMATS", "SEQUENCES"}
 _SHOWN |= {"PRIMARY KEYS", "UNIQUE KEYS", "IMPORTED KEYS"}
-
-
-@dataclass(frozen=True)
-class Need:
-    """A privilege, one of those named, on an object; any at all where none is named."""
-
-    kind: str
-    names: Names  # as far as they are written out
-    privileges: Names = ()
-    primary: bool = False  # whether only the current role counts, and no secondary one
-    optional: bool = False  # whether the object may be missing
-    chosen: bool = False  # by USE or SHOW … IN, which have an error of their own
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a statement does to an object; ``source`` is the other table of a swap, rename, clone or copy."""
-
-    verb: str
-    kind: str
-    names: Names
-    source: Names = ()
-    replace: bool = False
-    exists: bool = False
-    copy: bool = False
-    temporary: bool = False
-    comment: str = ""
-
-
-@dataclass
-class Needs:
-    """Everything that a statement needs, and what becomes of the objects."""
-
-    needs: list[Need] = field(default_factory=list)
-    compute: bool = False
-    made: list[Made] = field(default_factory=list)
-    results: list[str] = field(default_factory=list)  # ids of queries whose results are read
-
-    def add(self, kind: str, names: Names, *privileges: str, **more: bool) -> None:
-        """One need more, once."""
-        need = Need(kind, names, privileges, **more)
-        if need not in self.needs:
-            self.needs.append(need)
 
 
 def needs_of(tree: exp.Expr) -> Needs:
@@ -97,169 +35,7 @@ def needs_of(tree: exp.Expr) -> Needs:
             "42000",
             f"SQL compilation error:\nsyntax error line 1 at position 0 unexpected '{words[0]}'.",
         )
-    raise NotEmulatedError(_first_words(tree))
-
-
-def _first_words(tree: exp.Expr) -> str:
-    if isinstance(tree, exp.Command):
-        return f"{tree.this} {str(tree.expression).strip()}".upper()[:60].strip()
-    return type(tree).__name__.upper()
-
-
-# Names
-
-
-def _name(node: Any) -> str:
-    if not isinstance(node, exp.Identifier):
-        raise NotEmulatedError(f"the name {node.sql(dialect='snowflake') if node else ''}")
-    return str(node.this) if node.args.get("quoted") else str(node.this).upper()
-
-
-def _table(node: Any) -> exp.Table:
-    table = node.this if isinstance(node, exp.Schema) else node
-    if not isinstance(table, exp.Table):
-        raise NotEmulatedError(f"the name {table}")
-    return table
-
-
-def path(node: Any) -> Names:
-    """The names of a table, database or schema, as they are stored."""
-    table = _table(node)
-    parts = [table.args.get("catalog"), table.args.get("db"), table.args.get("this")]
-    return tuple(_name(part) for part in parts if part is not None and part != "")
-
-
-# What queries read
-
-
-def reads(tree: exp.Expr, found: Needs, targets: tuple[Any, ...] = ()) -> None:
-    """Add what a statement reads, anywhere in it, but not the tables that it writes to."""
-    skipped = {id(_table(target)) for target in targets}
-    for node in tree.walk():
-        if isinstance(node, exp.Table):
-            if id(node) not in skipped:
-                _source(node, found)
-        elif isinstance(node, (exp.From, exp.Join)):
-            if not isinstance(
-                node.this, (exp.Table, exp.Subquery, exp.TableFromRows, exp.Values, exp.Lateral, exp.Paren)
-            ):
-                raise NotEmulatedError(f"FROM {node.this.sql(dialect='snowflake')[:60]}")
-        elif isinstance(node, exp.TableFromRows):
-            _rows(node.this, found)
-        elif isinstance(node, exp.Lateral):
-            if not isinstance(node.this, exp.Subquery):
-                _rows(node.this, found)
-        elif isinstance(node, exp.Column):
-            _sequence(node, found)
-        elif isinstance(node, exp.Anonymous):
-            if _FOREIGN.fullmatch(str(node.this)):
-                raise sql_error(
-                    2140, "42601", f"SQL compilation error:\nUnknown function {str(node.this).upper()}."
-                )
-        elif isinstance(node, (exp.Into, exp.Pragma, exp.Command)):
-            raise NotEmulatedError(_first_words(node))
-
-
-def _source(table: exp.Table, found: Needs) -> None:
-    this = table.this
-    if isinstance(this, (exp.Var, exp.Literal)) and str(this.this).startswith("@"):
-        _stage(str(this.this), found, "READ", "USAGE")
-        found.compute = True
-        for value in (table.args.get("format"), table.args.get("file_format")):
-            if isinstance(value, exp.Expr):
-                _file_format(value, found)
-        return
-    if isinstance(this, (exp.Anonymous, exp.Func)):
-        _rows(this, found)
-        return
-    names = path(table)
-    if len(names) == 1 and _is_cte(table, names[0]):
-        return
-    found.compute = True
-    if names == METERING:
-        found.add("DATABASE", ("SNOWFLAKE",), "USAGE")
-    elif names[0] == "SNOWFLAKE" and len(names) == 3:
-        raise NotEmulatedError(f"{'.'.join(names)}: only {'.'.join(METERING)} is there")
-    elif len(names) > 1 and names[-2] == INFORMATION:
-        if names[-1] not in VIEWS_OF_INFORMATION:
-            raise NotEmulatedError(f"{INFORMATION}.{names[-1]}")
-        found.add("DATABASE", names[:-2])
-    else:
-        found.add("TABLE", names, "SELECT")
-
-
-def _rows(function: Any, found: Needs) -> None:
-    """A function that gives rows."""
-    if isinstance(function, (exp.Generator, exp.Explode, exp.Posexplode)):
-        return
-    name = str(function.this).upper() if isinstance(function, exp.Anonymous) else ""
-    if name not in _TABLE_FUNCTIONS:
-        shown = function.sql(dialect="snowflake") if isinstance(function, exp.Expr) else str(function)
-        raise NotEmulatedError(f"the table function {shown[:60]}")
-    if name == "RESULT_SCAN":
-        found.results.append(function.expressions[0].sql(dialect="snowflake"))
-
-
-def _sequence(column: exp.Column, found: Needs) -> None:
-    if column.name.upper() == "NEXTVAL" and column.args.get("table"):
-        parts = [column.args.get(part) for part in ("catalog", "db", "table")]
-        found.add("SEQUENCE", tuple(_name(part) for part in parts if part), "USAGE")
-
-
-def _is_cte(table: exp.Table, name: str) -> bool:
-    """Whether a name is that of a WITH around it, seen from where it stands."""
-    node: exp.Expr = table
-    while parent := node.parent:
-        if isinstance(parent, exp.With):
-            before = parent.expressions[: next(i for i, one in enumerate(parent.expressions) if one is node)]
-            if any(_cte_name(one) == name for one in before):
-                return True
-            if parent.args.get("recursive") and _cte_name(node) == name and _is_recursive_part(node, table):
-                return True
-        else:
-            with_ = parent.args.get("with_")
-            around = with_.expressions if with_ is not None and node is not with_ else []
-            if any(_cte_name(one) == name for one in around):
-                return True
-        node = parent
-    return False
-
-
-def _cte_name(cte: exp.Expr) -> str:
-    return _name(cte.args["alias"].this)
-
-
-def _is_recursive_part(cte: exp.Expr, table: exp.Table) -> bool:
-    """Whether a table stands in the second part of a UNION, where a recursive query may name itself."""
-    body = cte.this
-    if not isinstance(body, exp.Union):
-        return False
-    node: exp.Expr | None = table
-    while node is not None and node is not body:
-        if node is body.expression:
-            return True
-        node = node.parent
-    return False
-
-
-def _stage(text: str, found: Needs, *privileges: str) -> None:
-    found.add("STAGE", (text,), *privileges)
-
-
-def _file_format(value: exp.Expr, found: Needs) -> None:
-    if isinstance(value, exp.Table):
-        found.add("FILE FORMAT", path(value), "USAGE")
-    elif isinstance(value, exp.Literal) and value.is_string:
-        found.add("FILE FORMAT", names_in(value.name), "USAGE")
-
-
-def names_in(text: str) -> Names:
-    """The names that a string holds: ``DB.SCHEMA."name"``."""
-    parts = re.findall(r'"((?:[^"]|"")*)"|([^".\s]+)', text)
-    return tuple(quoted.replace('""', '"') if quoted else plain.upper() for quoted, plain in parts)
-
-
-# Statements
+    raise NotEmulatedError(first_words(tree))
 
 
 def _query(tree: exp.Expr, found: Needs) -> None:
@@ -313,7 +89,7 @@ def _copy(tree: exp.Copy, found: Needs) -> None:
     found.add("TABLE", path(tree.this), "INSERT")
     for node in tree.find_all(exp.Property):
         if node.name.upper() == "FORMAT_NAME" and isinstance(value := node.args.get("value"), exp.Expr):
-            _file_format(value, found)
+            file_format(value, found)
     inside = {id(table) for node in tree.find_all(exp.Property) for table in node.find_all(exp.Table)}
     for source in tree.args.get("files") or []:
         plain = source if isinstance(source, exp.Table) else None
@@ -321,7 +97,7 @@ def _copy(tree: exp.Copy, found: Needs) -> None:
             text = str(plain.this.this)
             if not text.startswith("@"):
                 raise NotEmulatedError("COPY from another place than a stage")
-            _stage(text, found, "READ", "USAGE")
+            stage(text, found, "READ", "USAGE")
         elif isinstance(source, exp.Subquery) and id(source) not in inside:
             reads(source, found)
         else:
@@ -436,7 +212,7 @@ def _comment(tree: exp.Comment, found: Needs) -> None:
     kind = str(tree.args.get("kind")).upper()
     if kind == "COLUMN":
         parts = [tree.this.args.get(part) for part in ("catalog", "db", "table")]
-        found.add("TABLE", tuple(_name(part) for part in parts if part), "OWNERSHIP")
+        found.add("TABLE", tuple(name_of(part) for part in parts if part), "OWNERSHIP")
         return
     if kind not in ("TABLE", "VIEW", "STAGE", "FILE FORMAT", "SEQUENCE"):
         raise NotEmulatedError(f"COMMENT ON {kind}")
@@ -493,11 +269,11 @@ def _describe(tree: exp.Describe, found: Needs) -> None:
 
 
 def _put(tree: exp.Put, found: Needs) -> None:
-    _stage(str(tree.args["target"].name), found, "WRITE", "USAGE")
+    stage(str(tree.args["target"].name), found, "WRITE", "USAGE")
 
 
 def _list(tree: exp.ListStage, found: Needs) -> None:
-    _stage(str(tree.this.name), found, "READ", "USAGE")
+    stage(str(tree.this.name), found, "READ", "USAGE")
 
 
 def _set(tree: exp.Set, found: Needs) -> None:
@@ -513,7 +289,7 @@ def _set(tree: exp.Set, found: Needs) -> None:
 def _command(tree: exp.Command, found: Needs) -> None:
     text = f"{tree.this} {str(tree.expression).strip()}".upper()
     if not re.match(r"SHOW\s+(PARAMETERS|USER\s+FUNCTIONS)\b", text):
-        raise NotEmulatedError(_first_words(tree))
+        raise NotEmulatedError(first_words(tree))
 
 
 def _nothing(tree: exp.Expr, found: Needs) -> None:

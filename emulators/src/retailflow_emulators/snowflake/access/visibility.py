@@ -11,7 +11,7 @@ from sqlglot import exp
 from ..quoting import literal
 from .guard import Guard
 from .model import Key, Thing, key_of
-from .needs import INFORMATION, METERING, path
+from .needed import INFORMATION, METERING, path
 
 _PARTS = {
     "DATABASES": ("name",),

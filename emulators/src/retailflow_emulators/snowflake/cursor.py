@@ -1,0 +1,418 @@
+"""Cursors: upstream's, with the rules of this package for what a statement means."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import fakesnow.server as server_module
+import pyarrow as pa
+from fakesnow import transforms
+from fakesnow.cursor import FakeSnowflakeCursor
+from fakesnow.dialect import parse_one as parse_snowflake
+from fakesnow.expr import key_command
+from fakesnow.transforms.merge import operations
+from snowflake.connector.errors import ProgrammingError
+from sqlglot import exp
+
+from . import (
+    comments,
+    context,
+    intervals,
+    lengths,
+    merges,
+    metadata,
+    names,
+    refused,
+    renames,
+    rewrites,
+    stages,
+    tables,
+    temporary,
+)
+from .access import showing, visibility
+from .access.guard import is_command
+from .access.needed import path
+from .access.who import missing
+from .access.words import tokens
+from .errors import NotEmulatedError, sql_error, translated
+from .patches import patch
+from .quoting import identifier, literal, quote_keywords
+from .text import bare, statements, with_variables
+
+if TYPE_CHECKING:
+    from .session import Session
+
+UPSTREAM_HAS_NOT = 9999  # the code of upstream's errors for what it does not know
+KEPT = 64  # results whose columns are remembered
+HOME = "PUBLIC"  # the schema that every database has, https://docs.snowflake.com/en/sql-reference/sql/create-database
+
+
+@patch(
+    server_module, "parse_one", "DESCRIBE USER and CREATE USER, which sqlglot cannot read or complains about"
+)
+def parse_one(command: str) -> exp.Expr:
+    """A statement's tree; statements that upstream does not run have none."""
+    if is_command(command):
+        return exp.Command(this="SHOW", expression=exp.Literal.string(command))
+    tree: exp.Expr = parse_snowflake(command)
+    return tree
+
+
+def check_count(command: str) -> None:
+    """Refuse two statements in one request: only the first one would run.
+
+    https://docs.snowflake.com/en/sql-reference/parameters#multi-statement-count
+    """
+    if ";" not in command.rstrip("; \n\t\r"):
+        return
+    parts = 1
+    empty = True
+    for token in tokens(command):
+        if token.kind == "mark" and token.text == ";":
+            parts, empty = parts + (not empty), True
+        else:
+            empty = False
+    count = parts - (empty and parts > 1)
+    if count > 1:
+        raise sql_error(
+            8,
+            "0A000",
+            f"Actual statement count {count} did not match the desired statement count 1.",
+        )
+
+
+def _asks_for_name(expression: exp.Expr) -> bool:
+    """Whether a name comes with the parameters of the request, which are not known yet."""
+    return any(
+        isinstance(table.this, (exp.DynamicIdentifier, exp.Anonymous)) and table.this.find(exp.Placeholder)
+        for table in expression.find_all(exp.Table)
+    )
+
+
+def _array(values: tuple[Any, ...]) -> pa.Array:
+    """A column of a SHOW."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int}:
+        return pa.array(values, pa.int64())
+    if kinds == {datetime}:
+        return pa.array(values, pa.timestamp("us", "UTC"))
+    return pa.array(values, pa.string())
+
+
+class Cursor(FakeSnowflakeCursor):
+    """Runs statements as Snowflake would."""
+
+    _conn: Session
+    _duck_conn: Any
+    _last_sql: Any
+    _last_params: Any
+    _last_transformed: Any
+    _rowcount: Any
+    _sfqid: Any
+    _arrow_table: Any
+    _lengths: lengths.Lengths
+
+    def execute(self, command: str, params: Any = None, *args: Any, **settings: Any) -> Cursor:
+        """Run a statement; ProgrammingError has Snowflake's code where it is known."""
+        several = statements(command) if self._conn.several else []
+        if len(several) > 1:
+            for one in several:
+                self.execute(one, params, *args, **settings)
+            return self
+        command = self._command = intervals.plain(temporary.plain(command))
+        self._checked = False
+        self._show: tuple[Any, ...] | None = None
+        with contextlib.ExitStack() as self._running:
+            self._statement(command, params, *args, **settings)
+        return self
+
+    def _statement(self, command: str, params: Any = None, *args: Any, **settings: Any) -> None:
+        try:
+            text = bare(command)
+            refused.check(text)
+            check_count(command)
+            if not self._about_account(text) and not self._commented(text):
+                super().execute(command, params, *args, **settings)
+                if self._show:
+                    self._hide(*self._show)
+        except duckdb.Error as error:
+            raise translated(error) or error from error
+        except ProgrammingError as error:
+            cause = error.__cause__ or error.__context__
+            if error.errno == UPSTREAM_HAS_NOT:
+                raise NotEmulatedError(str(cause or error.raw_msg)) from cause
+            raise (translated(cause) if isinstance(cause, duckdb.Error) else None) or error from cause
+        except (NotImplementedError, ValueError) as error:
+            raise NotEmulatedError(f"{error}") from error
+        finally:
+            self._duck_conn.recover()
+            self._duck_conn.hide()
+            self._conn.about.queries.append(self._sfqid or "")
+            if self._sfqid:
+                self._conn.guard.gate.remember_result(self._sfqid, self._conn.guard.who.user)
+
+    def _about_account(self, command: str) -> bool:
+        """Run a statement about roles, warehouses, users and grants; returns whether it was one."""
+        nothing = exp.Command(this="SELECT")
+        if (shown := metadata.query(command, self._conn)) is not None:
+            self._last_sql = shown
+            self._arrow_table = self._duck_conn.execute(shown).to_arrow_table()
+            self._rowcount = self._arrow_table.num_rows
+            self._keep(nothing)
+            self._describe()
+            return True
+        answer = self._conn.guard.command(command)
+        if isinstance(answer, showing.Table):
+            self._answer_table(nothing, answer)
+        elif answer is not None:
+            self._answer(nothing, answer)
+        return answer is not None
+
+    def _answer_table(self, transformed: exp.Expr, answer: showing.Table) -> None:
+        """Answer with rows."""
+        columns = list(zip(*answer.rows, strict=True)) or [()] * len(answer.columns)
+        table = pa.table([_array(column) for column in columns], names=answer.columns)
+        connection = self._duck_conn._connection
+        connection.register("_sf_shown", table)
+        try:
+            self._last_sql = "select * from _sf_shown"
+            self._arrow_table = self._duck_conn.execute(self._last_sql).to_arrow_table()
+        finally:
+            connection.unregister("_sf_shown")
+        self._rowcount = self._arrow_table.num_rows
+        self._keep(transformed)
+        self._describe()
+
+    def _hide(self, what: str, rules: Any) -> None:
+        """Take from the answer of a SHOW what the role may not see."""
+        if self._arrow_table is None:
+            return
+        self._arrow_table = visibility.filtered(self._arrow_table, what, self._conn.guard, rules)
+        self._rowcount = self._arrow_table.num_rows
+        described = self._conn.described.get(self._sfqid or "")
+        if described and self._sfqid:
+            new = self._arrow_table.column_names[len(described) :]
+            self._conn.described[self._sfqid] = [*described, *((name, "VARCHAR") for name in new)]
+        kept = self._conn.results_cache.get(self._sfqid)
+        if kept:
+            self._conn.results_cache[self._sfqid] = (self._arrow_table, self._rowcount, *kept[2:])
+
+    def check_db_and_schema(self, expression: exp.Expr) -> None:
+        """Upstream's look at names, which ``_check`` does better: names may still stand in IDENTIFIER()."""
+
+    def _check(self, expression: exp.Expr) -> None:
+        """Refuse a statement that the session may not run; from here on it runs on a warehouse if it needs one."""
+        self._checked = True
+        guard = self._conn.guard
+        try:
+            self._running.enter_context(guard.running(guard.check(self._command, expression)))
+        except ProgrammingError as error:
+            if error.errno in (90105, 90106):
+                said = str(error.raw_msg).replace("perform operation", f"perform {key_command(expression)}")
+                raise sql_error(error.errno, "22000", said) from None
+            raise
+
+    def _commented(self, command: str) -> bool:
+        """Run a statement that comments columns; returns whether it was one."""
+        table = comments.table_of(command)
+        found = comments.statements(command, self._conn) if table else []
+        if table and found:
+            self._conn.guard.check_table(path(table), "OWNERSHIP")
+        for statement in found:
+            self._duck_conn.execute(statement)
+        if found:
+            self._answer(exp.Command(this="SELECT"), "Statement executed successfully.")
+        return bool(found)
+
+    def _inline_variables(self, sql: str) -> str:
+        return with_variables(sql, self._conn.variables._variables)
+
+    def _transform_explode(self, expression: exp.Expr) -> list[exp.Expr]:
+        refused.check_tree(expression)
+        bound = isinstance(expression, exp.Put) and expression.args["target"].name == "?"
+        if not bound and ("identifier" not in self._command.lower() or not _asks_for_name(expression)):
+            named = expression.transform(lambda node: transforms.identifier(node, None), copy=False)
+            expression = named
+            self._check(expression)
+        if isinstance(expression, exp.Show):
+            self._show = expression.name.upper(), visibility.without_limit(expression)
+        names.name_columns(expression, self._command)
+        if isinstance(expression, exp.Merge):
+            return [expression]
+        found: list[exp.Expr] = super()._transform_explode(expression)
+        return found
+
+    def _transform(self, expression: exp.Expr, params: Any) -> exp.Expr:
+        refused.check_tree(expression)
+        expression = expression.transform(lambda node: transforms.identifier(node, params), copy=False)
+        if isinstance(expression, exp.Put) and expression.args["target"].name == "?" and params:
+            expression.set("target", exp.var(str(params.pop())))
+        if not self._checked:
+            self._check(expression)
+        expression = visibility.rewritten(expression, self._conn.guard)
+        expression = stages.encoded(expression, self._conn, params)
+        expression = temporary.renamed(expression, self._conn)
+        expression = tables.read(context.answer(expression, self._conn), self._conn, params)
+        self._lengths = lengths.given(expression, self._conn)
+        expression = rewrites.apply(expression)
+        transformed: exp.Expr = quote_keywords(super()._transform(expression, params))
+        if self._lengths and isinstance(transformed, exp.Create):
+            sized = {**dict(transformed.args.get("text_lengths") or []), **self._lengths}
+            transformed.args["text_lengths"] = list(sized.items())
+        return merges.native(transformed) if isinstance(transformed, exp.Merge) else transformed
+
+    def _execute(self, transformed: exp.Expr, params: Any = None) -> None:
+        self._run(transformed, params)
+        if created := transformed.args.get("create_db_name"):
+            self._enter(created, make=True)
+        elif (entered := transformed.args.get("set_database")) and not transformed.args.get("set_schema"):
+            self._enter(entered, make=False)
+        elif place := temporary.settled(self._conn):
+            done = "dropped" if self._conn.temporary.dropped else "created"
+            self._answer(
+                transformed, f"{'' if done == 'dropped' else 'Table '}{place[2]} successfully {done}."
+            )
+        self._describe()
+
+    def _run(self, transformed: exp.Expr, params: Any) -> None:
+        kind = str(transformed.args.get("kind")).upper()
+        if isinstance(transformed, (exp.Create, exp.Drop, exp.Alter, exp.Comment)):
+            # https://docs.snowflake.com/en/sql-reference/transactions#ddl
+            self._duck_conn.commit()
+            self._conn._in_transaction = False
+        if isinstance(transformed, (exp.Transaction, exp.Commit, exp.Rollback)):
+            super()._execute(transformed, params)
+            self._duck_conn.enter(isinstance(transformed, exp.Transaction))
+        elif isinstance(transformed, exp.Merge):
+            self._merge(transformed, params)
+        elif isinstance(transformed, exp.Create) and kind == "SCHEMA":
+            self._create_schema(transformed)
+        elif isinstance(transformed, exp.Drop) and kind == "STAGE":
+            self._drop_stage(transformed)
+        elif isinstance(transformed, exp.Drop) and kind == "FILE FORMAT":
+            self._drop_file_format(transformed)
+        elif isinstance(transformed, exp.Alter) and (steps := renames.steps(transformed, self._conn)):
+            renames.run(self._duck_conn, steps)
+            self._answer(transformed, "Statement executed successfully.")
+        elif self._lengths:
+            self._with_lengths(transformed, params)
+        else:
+            super()._execute(transformed, params)
+
+    def _with_lengths(self, transformed: exp.Expr, params: Any) -> None:
+        """Run a statement that makes or changes a table, and give its columns their lengths."""
+        where = lengths.place(transformed.this, self._conn)
+        before = lengths.known(transformed.this, self._conn)
+        if changed := {name: None for name in self._lengths if name in before}:
+            lengths.verify(self._duck_conn, where, self._lengths)
+            self._apply_lengths(where, changed)  # DuckDB changes no column with a constraint
+        super()._execute(transformed, params)
+        answer = self._arrow_table
+        try:
+            self._apply_lengths(where, self._lengths)
+        except BaseException:
+            if isinstance(transformed, exp.Create):
+                self._duck_conn.execute(f"drop table {'.'.join(map(identifier, where))}")
+            raise
+        self._arrow_table = answer
+
+    def _apply_lengths(self, where: tuple[str, str, str], given: lengths.Lengths) -> None:
+        self._duck_conn.begin()
+        try:
+            lengths.apply(self._duck_conn, where, given)
+            self._duck_conn.commit()
+        except BaseException:
+            self._duck_conn.rollback()
+            self._duck_conn.enter(False)
+            raise
+
+    def _describe(self) -> None:
+        """Remember the types of the result's columns."""
+        if self._sfqid and self._sfqid not in self._conn.described:
+            self._conn.described[self._sfqid] = self._duck_conn.columns
+            while len(self._conn.described) > KEPT:
+                self._conn.described.popitem(last=False)
+
+    def _merge(self, transformed: exp.Merge, params: Any) -> None:
+        """Run a MERGE and answer with the number of rows by what happened to them."""
+        table = transformed.this
+        names = table.catalog or self._conn.database, table.db or self._conn.schema, table.name
+        with merges.alone(names):
+            self._duck_conn.execute(transformed.sql(dialect="duckdb"), params)
+            done = merges.count(self._duck_conn.to_arrow_table())
+        counts = {
+            f"number of rows {name}": done[name] for name, whens in operations(transformed).items() if whens
+        }
+        self._last_sql = "select " + ", ".join(f'{number} as "{name}"' for name, number in counts.items())
+        self._duck_conn.execute(self._last_sql)
+        self._arrow_table = self._duck_conn.to_arrow_table()
+        self._rowcount = sum(counts.values())
+        self._keep(transformed)
+
+    def _answer(self, transformed: exp.Expr, text: str) -> None:
+        """Answer with one line, as Snowflake does to statements that return no rows."""
+        self._last_sql = f"select {literal(text)} as status"
+        self._arrow_table = self._duck_conn.execute(self._last_sql).to_arrow_table()
+        self._rowcount = 1
+        self._keep(transformed)
+        self._describe()
+
+    def _keep(self, transformed: exp.Expr) -> None:
+        """Keep the result as the last one."""
+        self._arrow_table_fetch_index = None
+        self._sfqid = str(uuid.uuid4())
+        self._last_params, self._last_transformed = None, transformed
+        result = self._arrow_table, self._rowcount, self._last_sql, None, transformed
+        self._conn.results_cache[self._sfqid] = result
+
+    def _create_schema(self, transformed: exp.Expr) -> None:
+        """Make a schema, which becomes the current one."""
+        table = transformed.this
+        database, schema = table.catalog or self._conn.database, table.db
+        if transformed.args.get("replace"):  # DuckDB replaces empty ones alone
+            self._duck_conn.execute(
+                f"drop schema if exists {identifier(str(database))}.{identifier(schema)} cascade"
+            )
+        self._duck_conn.execute(transformed.sql(dialect="duckdb"))
+        self._duck_conn.use(database, schema)
+        self._conn.database, self._conn.database_set = database, True
+        self._conn._schema, self._conn.schema_set = schema, True
+        self._answer(transformed, f"Schema {schema} successfully created.")
+
+    def _enter(self, database: str, make: bool) -> None:
+        """Go to a database, and there to the schema that every database has; ``make`` makes that first."""
+        connection = self._duck_conn
+        if make and not connection.has(database, HOME):
+            connection.execute(f"create schema {identifier(database)}.{identifier(HOME)}")
+        self._conn.database, self._conn.database_set = database, True
+        self._conn.schema_set = make or (
+            connection.has(database, HOME) and self._conn.guard.sees("SCHEMA", (database, HOME))
+        )
+        self._conn._schema = HOME if self._conn.schema_set else None
+        connection.use(database, HOME if self._conn.schema_set else "main")
+
+    def _drop_file_format(self, transformed: exp.Drop) -> None:
+        sql = "delete from _fs_global._fs_information_schema._fs_file_formats"
+        sql += " where database_name = ? and schema_name = ? and name = ?"
+        for table in transformed.args.get("tables") or [transformed.this]:
+            where = [table.catalog or self._conn.database, table.db or self._conn.schema, table.name]
+            (dropped,) = self._duck_conn.execute(sql, where).fetchone() or (0,)
+            if not dropped and not transformed.args.get("exists"):
+                raise missing("FILE FORMAT", map(str, where))
+            self._answer(transformed, f"{table.name} successfully dropped.")
+
+    def _drop_stage(self, transformed: exp.Expr) -> None:
+        for table in transformed.args.get("tables") or [transformed.this]:
+            where = table.catalog or self._conn.database, table.db or self._conn.schema, table.name
+            if not stages.drop(where, self._conn) and not transformed.args.get("exists"):
+                raise missing("STAGE", map(str, where))
+            self._answer(transformed, f"{table.name} successfully dropped.")
+
+    def _describe_last_sql(self) -> list[tuple[Any, ...]]:
+        """Columns of the last result, which DuckDB named when it ran the statement."""
+        columns = self._conn.described.get(self._sfqid or "") or self._duck_conn.columns
+        return [(name, type_, None, None, None, None) for name, type_ in columns]
