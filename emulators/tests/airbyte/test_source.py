@@ -89,8 +89,13 @@ def test_a_standby_is_refused_with_advice_that_can_be_followed(postgres_server: 
 
 @pytest.mark.parametrize("by", ["snapshot", "log"])
 def test_bytes_that_are_no_text_are_named_with_their_column(
-    postgres_server: Postgres, warehouse: Snowflake, capfdbinary: pytest.CaptureFixture[bytes], by: str
+    postgres_server: Postgres,
+    warehouse: Snowflake,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    by: str,
 ) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "UTF8")  # of the test's own statements
     name = f"ascii_{by}"
     postgres_server.execute(f"create database {name} encoding 'SQL_ASCII' template template0")
     postgres = Postgres(postgres_server.port)

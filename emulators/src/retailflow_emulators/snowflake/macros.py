@@ -8,6 +8,8 @@ import duckdb
 
 from .formats import number_text, time_text
 
+# Months between: https://docs.snowflake.com/en/sql-reference/functions/months_between; its type, six places, is in the example
+# of Snowpark's functions.months_between.
 _MACROS = """
 create or replace macro {catalog}._sf_divisor(b) as
     case when b = 0 then error('Division by zero') else b end;
@@ -22,6 +24,12 @@ create or replace macro {catalog}._sf_small_quotient(a, b, factor, limit_) as
     case when a between -limit_ and limit_ and b between -limit_ and limit_
     then cast({catalog}._sf_rounded((cast(a as bigint) * factor) // cast(b as bigint)) as hugeint)
     else {catalog}._sf_quotient(a, b, cast(factor as hugeint)) end;
+create or replace macro {catalog}._sf_months_between(a, b) as
+    cast((year(a) - year(b)) * 12 + month(a) - month(b) + case
+        when day(a) = day(b) or (cast(a as date) = last_day(a) and cast(b as date) = last_day(b)) then 0
+        else (day(a) - day(b)
+            + (epoch(a) - epoch(date_trunc('day', a)) - epoch(b) + epoch(date_trunc('day', b))) / 86400) / 31
+    end as decimal(38, 6));
 create or replace macro {catalog}._sf_sized(t, longest) as
     case when length(t) > longest then error('String ''' || t || ''' is too long and would be truncated') else t end;
 create or replace macro {catalog}._sf_try_sized(t, longest) as

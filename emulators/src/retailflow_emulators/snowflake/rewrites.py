@@ -188,9 +188,9 @@ def functions(node: exp.Expr) -> exp.Expr:
         # https://docs.snowflake.com/en/sql-reference/functions/date_part
         floor = exp.Floor(this=exp.Extract(this=exp.var("EPOCH"), expression=node.expression.copy()))
         return node if isinstance(node.parent, exp.Floor) else exp.cast(floor, exp.DType.BIGINT)
-    if isinstance(node, exp.MonthsBetween) and not isinstance(node.parent, exp.Cast):
-        # The example of Snowpark's functions.months_between is a Decimal of six places.
-        return exp.cast(node.copy(), exp.DataType.build("DECIMAL(38, 6)"))
+    if isinstance(node, exp.MonthsBetween):
+        moments = (exp.cast(one.copy(), exp.DType.TIMESTAMP) for one in (node.this, node.expression))
+        return _global("_sf_months_between", *moments)
     if isinstance(node, exp.Typeof):
         return mark("TYPEOF", node.this)
     if _is(node, "OCTET_LENGTH") or isinstance(node, exp.ByteLength):
