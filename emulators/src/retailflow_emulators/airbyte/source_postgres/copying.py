@@ -11,7 +11,7 @@ from ..protocol import ConnectorError, log
 from . import limits
 from .catalog import SourceTable
 from .lines import CopiedValues, Lines, in_utf8
-from .session import failure
+from .session import failure, take_bytes
 
 _BLOCKERS = """
 select coalesce(string_agg(distinct case when l.pid is null then 'a prepared transaction (pg_prepared_xacts)'
@@ -52,7 +52,7 @@ def copy_lines(
     cursor: psycopg2.extensions.cursor, statement: sql.Composable, table: SourceTable, lines: Lines
 ) -> None:
     """Run a COPY of RECORD lines into `lines`, and close them. Errors name the table."""
-    any_bytes = cursor.connection.info.parameter_status("server_encoding") == "SQL_ASCII"
+    any_bytes = take_bytes(cursor)
     try:
         cursor.copy_expert(
             statement, CopiedValues(in_utf8(table.id, lines.take) if any_bytes else lines.take)

@@ -93,6 +93,17 @@ def connect(config: JsonObject, settings: bool = True) -> Iterator[psycopg2.exte
         connection.close()
 
 
+def take_bytes(cursor: psycopg2.extensions.cursor) -> bool:
+    """In a database in SQL_ASCII, take texts as the bytes that they are, until the end of the transaction.
+
+    PostgreSQL would refuse those that are no UTF-8 without saying where they are. Returns whether it is such a database.
+    """
+    if cursor.connection.info.parameter_status("server_encoding") != "SQL_ASCII":
+        return False
+    cursor.execute("set local client_encoding = 'SQL_ASCII'")
+    return True
+
+
 def set_search_path(connection: psycopg2.extensions.connection, path: str) -> None:
     """For the session; `path` is what `catalog.search_path` gives."""
     with connection.cursor() as cursor:

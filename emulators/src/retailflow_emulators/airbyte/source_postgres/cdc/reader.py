@@ -26,6 +26,7 @@ from ..catalog import (
 from ..copying import copy_lines, lock
 from ..lines import CopiedValues, Lines, record_header
 from ..reading import Position, Reading, exact
+from ..session import take_bytes
 from .beginning import Beginning
 from .following import Changes
 from .heartbeat import Heartbeat
@@ -179,6 +180,7 @@ class CdcReader:
             sql.Literal('"' + self._replication.publication.replace('"', '""') + '"'),
         )
         with self._connection, self._connection.cursor() as cursor:
+            take_bytes(cursor)
             cursor.copy_expert(statement, CopiedValues(changes.take))
         changes.end()
 
