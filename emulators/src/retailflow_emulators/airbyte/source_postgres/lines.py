@@ -49,7 +49,8 @@ def in_utf8(table: str, take: Callable[[bytes], None]) -> Callable[[bytes], None
             line.decode()
         except UnicodeDecodeError:
             data = json.loads(line.decode("latin-1"))["record"]["data"]
-            raise not_utf8(table, next(name for name, value in data.items() if not _is_utf8(value))) from None
+            column = next(name for name, value in data.items() if not _is_utf8(value))
+            raise not_utf8(table, column.encode("latin-1").decode()) from None
         take(line)
 
     return checked
