@@ -69,9 +69,12 @@ class Refusal(HTTPException):
 
 
 def documents(call: Call) -> Iterator[dict[str, Any]]:
-    """The statements of the caller's policies."""
+    """The statements of the caller's policies; of the variables in them, a user's `${aws:username}` is known."""
+    user = getattr(call.caller, "_owner_user_name", "${aws:username}")
     for policy in call.caller.collect_policies():
-        yield from each(IAMPolicy(policy)._policy_json["Statement"])
+        for one in each(IAMPolicy(policy)._policy_json["Statement"]):
+            resources = [text.replace("${aws:username}", user) for text in each(one.get("Resource") or [])]
+            yield one | ({"Resource": resources} if resources else {})
 
 
 def let_in_by_resource(call: Call, resource: Resource) -> bool:
@@ -132,11 +135,11 @@ def _code(response: Any, code: str) -> str:
     return code if response.boto3_service_name in _QUERY else names.get(code, code)
 
 
-def rendered(response: Any, error: Denied) -> Refusal:
+def rendered(response: Any, error: Denied, status: int = 403) -> Refusal:
     """An error in the protocol of the request."""
     _, headers, body = response.serialized(ActionResult(error))
     response.response_headers.update(headers)
-    return Refusal(403, body if isinstance(body, str) else body.decode())
+    return Refusal(status, body if isinstance(body, str) else body.decode())
 
 
 def signed(self: IAMRequestBase) -> Any:
@@ -184,6 +187,10 @@ def decide(self: Any, request_class: type, resource: str = "*") -> None:
         allowed, reason = permits(statements, action, one)
         if not allowed and not (action == call.action and let_in_by_resource(call, one)):
             refuse(self, call, action, one, reason)
+    if call.service == "ec2" and str(call.parameters.get("DryRun")).lower() == "true":
+        # "Error codes for the Amazon EC2 API"; moto carries out some of these requests.
+        words = "Request would have succeeded, but DryRun flag is set."
+        raise rendered(self, Denied("DryRunOperation", words), 412)
 
 
 def make_identities() -> None:

@@ -28,6 +28,7 @@ _NAMED: dict[str, tuple[tuple[str, str], ...]] = {
         ("RoleName", "role/{}"),
         ("UserName", "user/{}"),
         ("PolicyArn", "policy/{}"),
+        ("PolicySourceArn", "{}"),
     ),
     "sts": (("RoleArn", "{}"),),
     "lambda": (("FunctionName", "function:{}"), ("Resource", "{}")),

@@ -6,7 +6,8 @@
   keeps the word of the request, which is neither on nor off.
 - ECS says that an agent is connected when it holds a connection to the service. No agent connects to this API, so
   `agentConnected` is false; moto says true. ECS keeps the attributes with which an instance is registered; moto forgets them.
-- IAM decides about every request as AWS's does, once there are identities: `authorization.py`.
+- IAM decides about every request as AWS's does, once there are identities: `authorization.py`. It simulates what a user or role
+  may do: `simulation.py`.
 - S3 keeps buckets and objects over a restart: `stored_objects.py`.
 - Lambda retries events and keeps those that failed, its metrics are counted, alarms on them are evaluated: `asynchronous.py`.
 """
@@ -17,6 +18,7 @@ from typing import Any
 
 import asynchronous
 import authorization
+import simulation
 import stored_objects
 from moto.core.responses import ActionResult
 from moto.ec2.models.instances import Instance, InstanceBackend
@@ -79,6 +81,7 @@ InstanceBackend.modify_instance_attribute = modify  # type: ignore[method-assign
 InstanceResponse.run_instances = run  # type: ignore[method-assign]
 asynchronous.install()
 authorization.install()
+simulation.install()
 stored_objects.install()
 
 if __name__ == "__main__":

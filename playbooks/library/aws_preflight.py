@@ -13,6 +13,14 @@ try:
 except ImportError:
     BotoCoreError = ClientError = Exception
 
+from ansible.module_utils.retailflow_permissions import (
+    REFUSED,
+    denied,
+    denied_by_dry_run,
+    each,
+    principal,
+    questions,
+)
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_tag_list_to_ansible_dict
 
@@ -39,6 +47,10 @@ options:
     type: dict
     default: {}
   concurrency: {description: Lambda invocations that will be reserved., type: int, default: 0}
+  policies:
+    description: "Documents of IAM policies by their name: what the credentials must be allowed to do."
+    type: dict
+    default: {}
   bucket: {description: Bucket of Terraform's state; empty where it is a file., type: str, default: ""}
 extends_documentation_fragment:
   - amazon.aws.common.modules
@@ -375,6 +387,39 @@ class Account:
                 "retailflow_name"
             )
 
+    def permissions(self, caller: str, policies: dict[str, Any]) -> None:
+        """Name what the credentials may not do of these policies; a note where they may not even ask that."""
+
+        def role(name: str) -> str:
+            return str(self.clients["iam"].get_role(RoleName=name)["Role"]["Arn"])
+
+        if not policies or caller.endswith(":root"):
+            return
+        asked = questions(list(policies.values()), caller.split(":")[4])
+        try:
+            source = principal(caller, role)
+            lacking = denied(self.clients["iam"], source, asked) if source else None
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in REFUSED:
+                raise
+            lacking = None
+        if lacking is None:
+            lacking, seen = denied_by_dry_run(self.clients["ec2"], self.site, f"{self.region}a")
+            self.notes.append(
+                f"only the permissions {', '.join(sorted(seen))} could be checked, not all (iam:SimulatePrincipalPolicy)"
+            )
+        if lacking:
+            holders = [
+                name
+                for name, document in policies.items()
+                if any(lacking & set(each(statement["Action"])) for statement in each(document["Statement"]))
+            ]
+            self.problems.append(
+                f"permissions: AWS does not let {caller} do {', '.join(sorted(lacking))}. The policies {', '.join(holders)} hold "
+                "that; make policy TARGET=aws writes them. If you know that it is allowed, set retailflow_check_permissions "
+                "to false"
+            )
+
     def bucket(self, name: str) -> None:
         """See that the bucket of Terraform's state is there and keeps old versions."""
         s3 = self.clients["s3"]
@@ -400,6 +445,7 @@ def main() -> None:
             "prices": {"type": "dict", "required": True},
             "snowflake": {"type": "dict", "default": {}},
             "concurrency": {"type": "int", "default": 0},
+            "policies": {"type": "dict", "default": {}},
             "bucket": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
@@ -410,6 +456,9 @@ def main() -> None:
         clients = {service: module.client(service) for service in services}
         who = clients["sts"].get_caller_identity()
         account = Account(clients, params["site"], params["hosts"], clients["ec2"].meta.region_name)
+        account.permissions(who["Arn"], params["policies"])
+        if account.problems:  # what is not allowed cannot be looked at either
+            module.fail_json(msg=f"Nothing was changed. {account.problems[0]}.", problems=account.problems)
         account.problems += check_cidr(params["operator_cidr"])
         image = account.image()
         roles, vcpus = account.instances()
