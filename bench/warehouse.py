@@ -46,11 +46,27 @@ class Warehouse(EmulatedSnowflake):
         return {**super().login, "network_timeout": STATEMENT_TIMEOUT_S}
 
 
+class TimedWarehouse(Warehouse):
+    """One that adds up the time of its access checks."""
+
+    module = "bench.timed_checks"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._checks = folder / "checks"
+        self._settings["BENCH_CHECKS_FILE"] = str(self._checks)
+
+    @property
+    def checks_s(self) -> float:
+        """Seconds of all checks so far."""
+        return float(self._checks.read_text())
+
+
 @contextlib.contextmanager
-def server() -> Iterator[Warehouse]:
+def server(timed: bool = False) -> Iterator[Any]:
     """Run a server on a free port of the loopback; remove its data at the end."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        warehouse = Warehouse(Path(folder))
+        warehouse = (TimedWarehouse if timed else Warehouse)(Path(folder))
         warehouse.start()
         try:
             yield warehouse

@@ -84,22 +84,20 @@ def measure(rows: int) -> Iterator[Measurement]:
     found: dict[int, Cycle] = {}
     with server() as warehouse, tempfile.TemporaryDirectory(prefix="bench-dbt-") as name:
         dbt = Dbt(warehouse, Path(name))
-        for statement in _TABLES:
-            warehouse.query(statement)
-        warehouse.let_dbt_in()
+        make_tables(warehouse)
         orders, day = 0, 1
         for size in SIZES:
             for after in range(orders, size * rows, STEP):
                 _say(f"{after:,} of {size * rows:,} rows")
                 for begin in range(after, min(after + STEP, size * rows), CHUNK):
-                    _load(warehouse, begin, min(CHUNK, size * rows - begin), day)
+                    load(warehouse, begin, min(CHUNK, size * rows - begin), day)
                 dbt.run(*CYCLE)
                 day += 2
             orders = size * rows
             rounds = []
             for _ in range(ROUNDS):
                 day += 2  # later than what the tests of a cycle look at
-                orders += _change(warehouse, orders, day)
+                orders += change(warehouse, orders, day)
                 rounds.append(dbt.run(*CYCLE))
             found[size] = Cycle.best(rounds)
             _say(f"{size * rows:,} rows: {found[size]}")
@@ -179,17 +177,25 @@ class Dbt:
         return Cycle(wall, wall - told["elapsed_time"], nodes)
 
 
-def _change(warehouse: Warehouse, orders: int, day: int) -> int:
+def make_tables(warehouse: Warehouse) -> None:
+    """Make the tables of RAW, and let dbt read them."""
+    for statement in _TABLES:
+        warehouse.query(statement)
+    warehouse.let_dbt_in()
+
+
+def change(warehouse: Warehouse, orders: int, day: int) -> int:
     """New orders, changes of the newest ones before, changes of old ones; returns the number of new ones."""
     new = CHANGED * 9 // 10
     newest = orders - NEWEST
     values = {"at": _moment(day), "newest": newest, "old_step": max(1, newest // OLD)}
     warehouse.query(_CHANGE.format(step=NEWEST // (CHANGED - new - OLD), **values))
-    _load(warehouse, orders, new, day)
+    load(warehouse, orders, new, day)
     return new
 
 
-def _load(warehouse: Warehouse, after: int, rows: int, day: int) -> None:
+def load(warehouse: Warehouse, after: int, rows: int, day: int) -> None:
+    """Insert orders, with ids that follow ``after``, as the generator would on that day."""
     warehouse.query(_SALES.format(at=_moment(day), after=after, rows=rows, day_rows=DAY_ROWS))
 
 

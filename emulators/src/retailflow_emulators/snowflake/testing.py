@@ -39,6 +39,8 @@ class EmulatedSnowflake:
     ``patience_seconds=0.1``.
     """
 
+    module = "retailflow_emulators.snowflake"
+
     def __init__(self, folder: Path, **settings: object) -> None:
         self.data = folder / "snowflake"
         self.data.mkdir(parents=True, exist_ok=True)
@@ -67,7 +69,7 @@ class EmulatedSnowflake:
             **self._settings,
         }
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "retailflow_emulators.snowflake"]
+            command = [sys.executable, "-m", self.module]
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
