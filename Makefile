@@ -90,6 +90,20 @@ status: ## is the site well? every part, freshness, rows, runs (fails if not; FO
 	cat $(STATE)/status.$(if $(filter json,$(FORMAT)),json,txt)
 	grep -q '^WELL' $(STATE)/status.txt
 
+# The name and the region of the site where they are not those of the inventory: its settings come back only now.
+NAME :=
+REGION :=
+.PHONY: recover
+recover: ## on a fresh clone: gets back secrets, settings and state of a site (TARGET=aws; NAME=shop REGION=eu-west-1)
+	@tools/machine venv
+	ansible-playbook -i inventory/$(TARGET).yml playbooks/recover.yml \
+	  $(if $(NAME),-e retailflow_name=$(NAME)) $(if $(REGION),-e retailflow_region=$(REGION))
+
+.PHONY: migrate-state
+migrate-state: ## moves Terraform's state from a file into the bucket (TARGET=aws)
+	@tools/machine venv
+	ansible-playbook -i inventory/$(TARGET).yml playbooks/migrate_state.yml
+
 ACCOUNT :=
 .PHONY: policy
 policy: ## writes the IAM policies that TARGET=aws needs, and how to use them (ACCOUNT=123456789012 limits them to one)

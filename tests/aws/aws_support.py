@@ -65,7 +65,7 @@ aws_secret_access_key = of-somebody-else
 """
 _MOTO = ROOT / "images/moto"
 ACCOUNT = "123456789012"
-BUCKET = "retailflow-terraform-state"
+BUCKET = f"retailflow-state-{ACCOUNT}"
 # An address that AWS would see; nothing is ever sent there.
 OPERATOR = "52.94.76.9/32"
 
@@ -77,7 +77,7 @@ def policies(site: str = "retailflow", region: str = REGION) -> dict[str, Any]:
         "retailflow_region": region,
         "retailflow_account_id": ACCOUNT,
         "retailflow_partition": "aws",
-        "retailflow_terraform_backend_config": {"bucket": BUCKET, "key": "retailflow.tfstate"},
+        "retailflow_recovery_bucket": BUCKET,
     }
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
     return {
@@ -242,9 +242,8 @@ snowflake_admin_user: TESTER
 snowflake_admin_password: any
 ecs_agent_package_checksum: sha256:{"0" * 64}
 airbyte_bash_installer_abctl_checksums: {{amd64: {"0" * 64}}}
-retailflow_terraform_backend: s3
 retailflow_terraform_backend_config:
-  bucket: {BUCKET}
+  bucket: "{{{{ retailflow_state_bucket }}}}"
   key: retailflow.tfstate
   region: {REGION}
   encrypt: "true"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,6 @@ def site(
     (folder / "site").mkdir()
     with aws_support.moto(folder) as url:
         cloned = aws_support.clone(folder / "site", url, snowflake.port)
-        s3 = cloned.client("s3")
-        where = {"LocationConstraint": aws_support.REGION}
-        s3.create_bucket(Bucket=aws_support.BUCKET, CreateBucketConfiguration=where)
-        s3.put_bucket_versioning(Bucket=aws_support.BUCKET, VersioningConfiguration={"Status": "Enabled"})
         (cloned.root / "snowflake.yml").write_text(SNOWFLAKE)
         yield cloned
 
@@ -132,6 +129,34 @@ def test_check_mode_works_before_there_is_anything(
     assert not (site.root / ".secrets/aws/snowflake_dbt.p8").exists()
 
 
+def test_a_fresh_clone_gets_back_what_it_lacks(
+    site: aws_support.Site, made: aws_support.Run, tmp_path: Path
+) -> None:
+    """That nothing is changed by it is what the next test says."""
+    lost = [
+        *(site.root / ".secrets/aws").iterdir(),
+        site.root / ".state/aws/outputs.json",
+        site.root / "inventory/group_vars/aws/site.yml",
+    ]
+    before = {path: path.read_bytes() for path in lost}
+    for path in lost:
+        path.unlink()
+    (site.root / ".secrets/aws").rmdir()
+    inventory = ("-i", "inventory/aws.yml", "-e", f"retailflow_region={aws_support.REGION}")
+    run = site.run(sys.executable, "-m", "ansible", "playbook", *inventory, "playbooks/recover.yml")
+    if not run.ok:  # the tests that follow need them
+        (site.root / ".secrets/aws").mkdir(exist_ok=True)
+        for path, content in before.items():
+            path.write_bytes(content)
+    assert run.ok, run.text
+    assert {path: path.read_bytes() for path in lost} == before
+    modes = {
+        (path.suffix == ".pub", path.stat().st_mode & 0o777)
+        for path in (site.root / ".secrets/aws").iterdir()
+    }
+    assert modes == {(False, 0o600), (True, 0o644)}
+
+
 def test_a_second_run_changes_nothing(site: aws_support.Site, made: aws_support.Run) -> None:
     assert made.changed > 0
     run = site.play(*MAKE)
@@ -176,7 +201,8 @@ def test_the_state_is_in_the_bucket_and_nothing_is_to_do(
     plan = site.terraform("plan", "-detailed-exitcode", "-input=false", *variables)
     assert plan.ok, plan.text
     objects = site.client("s3").list_objects_v2(Bucket=aws_support.BUCKET)["Contents"]
-    assert [one["Key"] for one in objects] == ["retailflow.tfstate"], "no lock is left behind"
+    keys = [one["Key"] for one in objects]
+    assert keys == ["retailflow.recovery", "retailflow.tfstate"], "no lock is left behind"
     assert not (site.root / ".state/aws/terraform.tfstate").exists()
     state = json.dumps(state_of(site))
     secrets = [

@@ -36,10 +36,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[aws_support.Site]
     (folder / "site").mkdir()
     with aws_support.moto(folder) as url:
         cloned = aws_support.clone(folder / "site", url, 9)
-        s3, ec2 = cloned.client("s3"), cloned.client("ec2")
-        s3.create_bucket(
-            Bucket=aws_support.BUCKET, CreateBucketConfiguration={"LocationConstraint": aws_support.REGION}
-        )
+        ec2 = cloned.client("ec2")
         outputs = {
             "subnet_id": ec2.describe_subnets()["Subnets"][0]["SubnetId"],
             "security_group_ids": {"lambda": ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]},

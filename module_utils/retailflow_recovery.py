@@ -1,0 +1,224 @@
+"""What a lost control node needs, in a bucket: the bucket itself, Terraform's state, and a bundle of files.
+
+Amazon S3 encrypts every object and blocks public access to new buckets by itself:
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/default-encryption-faq.html and
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+try:
+    from botocore.exceptions import ClientError
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+except ImportError:
+    ClientError = InvalidTag = Exception
+
+from ansible.module_utils.retailflow_aws import AwsWork, ForeignError
+
+MAGIC = b"RETAILFLOW-BUNDLE-1\n"
+SALT_BYTES, NONCE_BYTES = 16, 12
+MISSING = ("404", "NoSuchKey", "NoSuchBucket", "NotFound", "NoSuchTagSet")
+
+
+class RecoveryError(Exception):
+    """Nothing was changed; the message says why and what to do."""
+
+
+def found(call: Any, **arguments: Any) -> Any:
+    """Call the API; None where the thing is not there."""
+    try:
+        return call(**arguments)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in MISSING:
+            return None
+        raise
+
+
+class Bucket(AwsWork):
+    """A bucket of ours that keeps old versions."""
+
+    def __init__(
+        self, s3: Any, name: str, region: str, tags: dict[str, Any], check_mode: bool = False
+    ) -> None:
+        super().__init__(tags, check_mode)
+        self.s3, self.name, self.region = s3, name, region
+
+    def ensure(self) -> None:
+        """Make it; ForeignError where it lacks our tags. Anybody in the world may have taken its name."""
+        try:
+            there = found(self.s3.head_bucket, Bucket=self.name) is not None
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("403", "AccessDenied"):
+                raise ForeignError(
+                    f"the bucket {self.name} belongs to another account, or is closed to you"
+                ) from error
+            raise
+        if there:
+            tags = (found(self.s3.get_bucket_tagging, Bucket=self.name) or {}).get("TagSet", [])
+            if not self.is_ours(tags):
+                raise ForeignError(f"the bucket {self.name} lacks the tag {self.mark}")
+        else:
+            where = {} if self.region == "us-east-1" else {"LocationConstraint": self.region}
+            configuration = {"CreateBucketConfiguration": where} if where else {}
+            self.act(f"make the bucket {self.name}", self.s3.create_bucket, Bucket=self.name, **configuration)
+            self.act(
+                f"tag the bucket {self.name}",
+                self.s3.put_bucket_tagging,
+                Bucket=self.name,
+                Tagging={"TagSet": self.tag_list},
+            )
+        versioning = found(self.s3.get_bucket_versioning, Bucket=self.name) or {}
+        if versioning.get("Status") != "Enabled":
+            self.act(
+                f"keep old versions in the bucket {self.name}",
+                self.s3.put_bucket_versioning,
+                Bucket=self.name,
+                VersioningConfiguration={"Status": "Enabled"},
+            )
+
+
+class State:
+    """Terraform's state as an object: https://developer.hashicorp.com/terraform/language/backend/s3"""
+
+    def __init__(self, s3: Any, bucket: str, key: str) -> None:
+        self.s3, self.bucket, self.key = s3, bucket, key
+
+    def read(self) -> dict[str, Any] | None:
+        """Return the state; None where there is none."""
+        answer = found(self.s3.get_object, Bucket=self.bucket, Key=self.key)
+        state: dict[str, Any] | None = json.loads(answer["Body"].read()) if answer else None
+        return state
+
+    def outputs(self) -> dict[str, Any]:
+        """Return the outputs, as `terraform output` has them."""
+        return {name: one["value"] for name, one in ((self.read() or {}).get("outputs") or {}).items()}
+
+    def take_over(self, file: Path, check_mode: bool = False) -> bool:
+        """Move a state from a file into the bucket, unless it is there; RecoveryError where another one is.
+
+        The file stays under another name. A state has a lineage for its life and a serial that grows with each change.
+        """
+        if not file.is_file():
+            return False
+        text = file.read_bytes()
+        mine, theirs = json.loads(text), self.read()
+        if found(self.s3.head_object, Bucket=self.bucket, Key=f"{self.key}.tflock"):
+            raise RecoveryError(
+                f"a run of Terraform holds {self.key}.tflock in the bucket {self.bucket}: wait for its end"
+            )
+        if theirs and theirs["lineage"] != mine["lineage"] and theirs.get("resources"):
+            raise RecoveryError(
+                f"the bucket {self.bucket} has the state of another site under {self.key} (lineage {theirs['lineage']}, not "
+                f"{mine['lineage']}): choose another retailflow_state_bucket, or move that object away"
+            )
+        newer = theirs and theirs["lineage"] == mine["lineage"] and theirs["serial"] >= mine["serial"]
+        if not check_mode:
+            if not newer:
+                self.s3.put_object(
+                    Bucket=self.bucket, Key=self.key, Body=text, ContentType="application/json"
+                )
+            file.rename(file.with_suffix(file.suffix + ".moved"))
+        return True
+
+
+def seal(content: bytes, passphrase: str) -> bytes:
+    """Encrypt by a passphrase: scrypt (RFC 7914) makes the key, AES-256-GCM keeps secret and proves."""
+    salt, nonce = os.urandom(SALT_BYTES), os.urandom(NONCE_BYTES)
+    return MAGIC + salt + nonce + AESGCM(_key(passphrase, salt)).encrypt(nonce, content, MAGIC)
+
+
+def unseal(sealed: bytes, passphrase: str) -> bytes:
+    """Return what was sealed; RecoveryError for another passphrase or changed bytes."""
+    salt, nonce = sealed[len(MAGIC) :][:SALT_BYTES], sealed[len(MAGIC) + SALT_BYTES :][:NONCE_BYTES]
+    try:
+        return AESGCM(_key(passphrase, salt)).decrypt(
+            nonce, sealed[len(MAGIC) + SALT_BYTES + NONCE_BYTES :], MAGIC
+        )
+    except InvalidTag as error:
+        raise RecoveryError(
+            "the passphrase is not the one that the bundle was made with, or its bytes were changed"
+        ) from error
+
+
+def _key(passphrase: str, salt: bytes) -> bytes:
+    return Scrypt(salt=salt, length=32, n=2**15, r=8, p=1).derive(passphrase.encode())
+
+
+class Bundle:
+    """Files by their path below a root, in one object; encrypted where there is a passphrase."""
+
+    def __init__(self, s3: Any, bucket: str, key: str, root: Path, passphrase: str = "") -> None:
+        self.s3, self.bucket, self.key, self.root, self.passphrase = s3, bucket, key, root, passphrase
+
+    def kept(self) -> dict[str, bytes] | None:
+        """Return the files of the bundle; None where there is none."""
+        answer = found(self.s3.get_object, Bucket=self.bucket, Key=self.key)
+        if answer is None:
+            return None
+        body = answer["Body"].read()
+        if body.startswith(MAGIC):
+            if not self.passphrase:
+                raise RecoveryError(f"the bundle {self.key} is encrypted: give its passphrase")
+            body = unseal(body, self.passphrase)
+        return {name: base64.b64decode(text) for name, text in json.loads(body).items()}
+
+    def here(self, patterns: list[str]) -> dict[str, bytes]:
+        """Return the files of this control node that match, hidden ones aside."""
+        files = {path for pattern in patterns for path in self.root.glob(pattern)}
+        return {
+            str(path.relative_to(self.root)): path.read_bytes()
+            for path in sorted(files)
+            if path.is_file() and not path.name.startswith(".")
+        }
+
+    def store(self, patterns: list[str], check_mode: bool = False) -> bool:
+        """Store the files, unless the bundle has them; old versions stay in the bucket."""
+        here = self.here(patterns)
+        try:
+            same = self.kept() == here
+        except RecoveryError:
+            same = False  # another passphrase from now on
+        if same or not here:
+            return False
+        if not check_mode:
+            content = json.dumps(
+                {name: base64.b64encode(data).decode() for name, data in here.items()}
+            ).encode()
+            body = seal(content, self.passphrase) if self.passphrase else content
+            self.s3.put_object(Bucket=self.bucket, Key=self.key, Body=body)
+        return True
+
+    def fetch(self, check_mode: bool = False) -> list[str]:
+        """Write the files that are missing; RecoveryError, and nothing is written, where one differs or none was kept."""
+        kept = self.kept()
+        if kept is None:
+            raise RecoveryError(
+                f"the bucket {self.bucket} has no {self.key}: no site of this name was kept there"
+            )
+        outside = [name for name in kept if Path(name).is_absolute() or ".." in Path(name).parts]
+        if outside:
+            raise RecoveryError(f"the bundle names files outside of the project: {', '.join(outside)}")
+        differing = [
+            name
+            for name, data in kept.items()
+            if (self.root / name).exists() and (self.root / name).read_bytes() != data
+        ]
+        if differing:
+            raise RecoveryError(f"{', '.join(differing)} differ from what was kept: move them away first")
+        missing = [name for name in kept if not (self.root / name).exists()]
+        for name in missing if not check_mode else []:
+            path = self.root / name
+            for folder in reversed(path.relative_to(self.root).parents[:-1]):
+                (self.root / folder).mkdir(mode=0o700, exist_ok=True)
+            mode = 0o644 if path.suffix == ".pub" else 0o600  # as those who make keys leave them
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+                file.write(kept[name])
+        return missing
