@@ -218,7 +218,6 @@ class Bundle:
             path = self.root / name
             for folder in reversed(path.relative_to(self.root).parents[:-1]):
                 (self.root / folder).mkdir(mode=0o700, exist_ok=True)
-            mode = 0o644 if path.suffix == ".pub" else 0o600  # as those who make keys leave them
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(kept[name])
         return missing

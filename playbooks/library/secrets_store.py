@@ -118,9 +118,8 @@ class Store(AwsWork):
         """Write a secret so that nobody else can read it, at no moment."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o700)
-        mode = 0o644 if name.endswith(".pub") else 0o600  # as those who make keys leave them
         with os.fdopen(
-            os.open(self.folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8"
+            os.open(self.folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
         ) as file:
             file.write(value)
         return {}
