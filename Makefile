@@ -104,6 +104,26 @@ migrate-state: ## moves Terraform's state from a file into the bucket (TARGET=aw
 	@tools/machine venv
 	ansible-playbook -i inventory/$(TARGET).yml playbooks/migrate_state.yml
 
+.PHONY: backup
+backup: made ## a base backup of PostgreSQL now, into the object store
+	@$(PLAYBOOK) playbooks/backup.yml
+
+.PHONY: backups
+backups: made ## what is stored: when, how large, from which moment to which
+	@$(PLAYBOOK) playbooks/backups.yml > $(STATE)/backups.log 2>&1 || { cat $(STATE)/backups.log >&2; exit 1; }
+	cat $(STATE)/backups.txt
+
+AT :=
+CLUSTER :=
+.PHONY: restore
+restore: made ## PostgreSQL as it was at a moment, then all that hangs on it (AT=2026-11-28T12:00 in UTC, or latest)
+	@$(PLAYBOOK) playbooks/restore.yml -e '{"retailflow_restore_at": "$(subst ',,$(subst ",,$(AT)))", "retailflow_restore_cluster": "$(subst ',,$(subst ",,$(CLUSTER)))"}'
+	cat $(STATE)/summary.txt
+
+.PHONY: drill
+drill: made ## proves a restore beside the running server: compares, prints how much and how long, removes itself
+	@$(PLAYBOOK) playbooks/drill.yml
+
 ACCOUNT :=
 .PHONY: policy
 policy: ## writes the IAM policies that TARGET=aws needs, and how to use them (ACCOUNT=123456789012 limits them to one)

@@ -37,6 +37,13 @@ def lines(status: dict[str, Any], pages: dict[str, str]) -> Iterator[str]:
             yield f"  slot {slot}: {found['bytes']} bytes behind, {found['status']}"
     else:
         yield f"  PostgreSQL         DOWN   {source['problem']}"
+    backup = status.get("backup") or {}
+    if backup.get("answers"):
+        ended = (backup.get("base") or {}).get("ended", "never")[:19]
+        waiting = (
+            f"{backup.get('spool_files', 0)} files ({backup.get('spool_bytes', 0):,} bytes) wait to be stored"
+        )
+        yield f"  backup: the last base backup {ended}, {waiting}"
     if warehouse["answers"]:
         yield f"  RAW          {warehouse['raw_orders']:>10}   (as far as the marts go)"
         yield f"  mart         {warehouse['mart_orders']:>10}   last change {warehouse.get('last_change') or '-'}"

@@ -11,6 +11,12 @@ locals {
   }
 }
 
+# The backups of PostgreSQL. Ansible makes the bucket, which outlives the site; its name must be the only one of the world.
+locals {
+  backup_bucket = "${var.name}-backup-${data.aws_caller_identity.current.account_id}-${var.region}"
+  backup_arn    = "arn:${data.aws_partition.current.partition}:s3:::${local.backup_bucket}"
+}
+
 data "aws_caller_identity" "current" {}
 
 data "aws_partition" "current" {}
@@ -76,6 +82,24 @@ data "aws_iam_policy_document" "host" {
     sid       = "WriteItsLogs"
     actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
     resources = ["${local.arn.logs}:log-group:/${var.name}/${each.key}/*"]
+  }
+
+  # It lists, reads and writes; of a deleted object the bucket keeps the version, which the host cannot remove.
+  dynamic "statement" {
+    for_each = each.key == "postgres" ? [local.backup_arn] : []
+    content {
+      sid       = "ListItsBackups"
+      actions   = ["s3:ListBucket"]
+      resources = [statement.value]
+    }
+  }
+  dynamic "statement" {
+    for_each = each.key == "postgres" ? [local.backup_arn] : []
+    content {
+      sid       = "StoreItsBackups"
+      actions   = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
+      resources = ["${statement.value}/*"]
+    }
   }
 
   # Only a host that runs an image of our own reads a repository, and only that one.

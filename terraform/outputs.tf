@@ -14,3 +14,8 @@ output "security_group_ids" {
   description = "Security group id by role, the generator's under \"lambda\"."
   value       = { for role, group in aws_security_group.main : role => group.id }
 }
+
+output "backup_bucket" {
+  description = "Name of the bucket of PostgreSQL's backups, which Ansible makes."
+  value       = local.backup_bucket
+}

@@ -47,6 +47,12 @@ options:
     type: dict
     default: {}
   runs: {description: "C(answers), C(problem), C(runs) and C(last_success) of Dagster.", type: dict, required: true}
+  backup:
+    description: >-
+      C(answer) of the program that stores PostgreSQL's backups, with C(spool_files), C(spool_bytes), C(spool_since), C(error) and
+      C(base), and C(error) where it did not answer. Empty where there is none.
+    type: dict
+    default: {}
   ingress: {description: "C(differing) hosts, or C(error).", type: dict, required: true}
   quiet_minutes: {description: Minutes after which missing rows are a problem., type: int, default: 15}
   stale_minutes: {description: Minutes after which a missing cycle is a problem., type: int, default: 30}
@@ -73,7 +79,8 @@ RETURN = r"""
 status:
   description: >-
     C(well), C(headline), C(problems) (each with C(part), C(what), C(since), C(todo)), C(overload), C(target), C(hosts),
-    C(emulators), C(source), C(warehouse), C(credits), C(dagster_answers), C(runs), C(last_success) and C(ingress_differs).
+    C(emulators), C(source), C(backup), C(warehouse), C(credits), C(dagster_answers), C(runs), C(last_success) and
+    C(ingress_differs).
   type: dict
   returned: always
 """
@@ -90,6 +97,8 @@ UNITS = {
 UNFINISHED = {"QUEUED", "NOT_STARTED", "MANAGED", "STARTING", "STARTED", "CANCELING"}
 BUSY = 4  # processes for each processor
 SLOT_LIMIT_BYTES = 1 << 30  # half of max_slot_wal_keep_size: PostgreSQL drops what a slot needs beyond that
+SPOOL_MINUTES = 5  # the log leaves its host after less than one
+BASE_MINUTES = 2 * 24 * 60  # twice the time between two base backups
 MAKE_UP = "run make up"
 
 
@@ -237,6 +246,9 @@ def of_source(source: dict[str, Any], now: datetime.datetime, quiet_minutes: int
         yield Problem(
             "generator", "writes no sales", newest, "run make print-lambda, then look at the function's log"
         )
+    if answer.get("archive_failed"):
+        what = f"cannot be copied into the spool: the segment {answer['archive_failed']}"
+        yield Problem("PostgreSQL's log", what, "", 'see "Backups" in docs/operations.md')
     for slot, found in (answer.get("slots") or {}).items():
         if found.get("status") == "lost":
             todo = "nothing: the next sync makes it again and reads every table"
@@ -248,6 +260,28 @@ def of_source(source: dict[str, Any], now: datetime.datetime, quiet_minutes: int
                 "",
                 'see "When changes stop arriving" in docs/operations.md',
             )
+
+
+def of_backup(backup: dict[str, Any], now: datetime.datetime) -> Iterator[Problem]:
+    """Yield what is wrong with PostgreSQL's backups: storing fails, the spool grows, the last base backup is old."""
+    if not backup:
+        return
+    answer = backup.get("answer")
+    if not isinstance(answer, dict):
+        yield Problem("backup", f"cannot be asked: {backup.get('error') or 'no reason given'}", "", MAKE_UP)
+        return
+    look = 'see "Backups" in docs/operations.md'
+    error = answer.get("error") or {}
+    held = f"{answer.get('spool_files') or 0} files with {answer.get('spool_bytes') or 0:,} bytes wait in the spool"
+    if error:
+        yield Problem("backup", f"cannot be stored: {plain(error['text'])}; {held}", error["since"], look)
+    elif answer.get("spool_since") and older(answer["spool_since"], now, SPOOL_MINUTES):
+        yield Problem("backup", f"is not stored: {held}", answer["spool_since"], look)
+    base = answer.get("base") or {}
+    if not base:
+        yield Problem("backup", "has no base backup yet", "", "run make backup")
+    elif older(base["ended"], now, BASE_MINUTES):
+        yield Problem("backup", "has an old base backup", base["ended"], "run make backup")
 
 
 def judged(params: dict[str, Any], now: datetime.datetime) -> dict[str, Any]:
@@ -302,6 +336,7 @@ def judged(params: dict[str, Any], now: datetime.datetime) -> dict[str, Any]:
     # What a host that is down held is told with the host.
     if "postgres" in up:
         problems += of_source(params["source"], now, params["quiet_minutes"])
+        problems += of_backup(params.get("backup") or {}, now)
     warehouse = params["warehouse"].get("answer")
     if not isinstance(warehouse, dict):
         error = plain(params["warehouse"].get("error") or "no reason given")
@@ -318,6 +353,7 @@ def judged(params: dict[str, Any], now: datetime.datetime) -> dict[str, Any]:
         "hosts": hosts,
         "emulators": {name: one.words for name, one in sorted(emulators.items())},
         "source": part(params["source"] if "postgres" in up else {"error": "its host is down"}),
+        "backup": part(params.get("backup") or {}),
         "warehouse": part(params["warehouse"]),
         "credits": metered(params["credits"]),
         "dagster_answers": bool(params["runs"].get("answers")),
@@ -389,6 +425,7 @@ def main() -> None:
             "warehouse": {"type": "dict", "required": True},
             "credits": {"type": "dict", "default": {}},
             "runs": {"type": "dict", "required": True},
+            "backup": {"type": "dict", "default": {}},
             "ingress": {"type": "dict", "required": True},
             "quiet_minutes": {"type": "int", "default": 15},
             "stale_minutes": {"type": "int", "default": 30},

@@ -23,6 +23,8 @@ REGION = aws_support.REGION
 CALLS = {
     "lambda:InvokeFunction": ("lambda", "Invoke"),
     "s3:ListBucket": ("s3", "ListObjectsV2"),
+    "s3:GetLifecycleConfiguration": ("s3", "GetBucketLifecycleConfiguration"),
+    "s3:PutLifecycleConfiguration": ("s3", "PutBucketLifecycleConfiguration"),
     "tag:GetResources": ("resourcegroupstaggingapi", "GetResources"),
     "servicequotas:GetServiceQuota": ("service-quotas", "GetServiceQuota"),
 }

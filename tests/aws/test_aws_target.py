@@ -412,6 +412,14 @@ UNSEEN = {
         "lambda:UpdateFunctionConfiguration",
         "sqs:SetQueueAttributes",
     },
+    "PostgreSQL is backed up": {
+        "s3:CreateBucket",
+        "s3:GetBucketTagging",
+        "s3:GetLifecycleConfiguration",
+        "s3:PutBucketTagging",
+        "s3:PutBucketVersioning",
+        "s3:PutLifecycleConfiguration",
+    },
     "a site with its schedule is removed": {"events:DeleteRule", "events:RemoveTargets"},
     "hosts are paused, change, or keep their data on volumes": {
         "ec2:AttachVolume",

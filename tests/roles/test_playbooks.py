@@ -211,6 +211,8 @@ GIVEN = {
     "retailflow_history",
     "retailflow_policy_account",
     "retailflow_refresh_streams",
+    "retailflow_restore_at",
+    "retailflow_restore_cluster",
     "retailflow_upgrade_anyway",
     "retailflow_upgrade_to",
 }

@@ -328,3 +328,33 @@ def test_the_names_that_are_expected_are_those_of_the_roles() -> None:
     listed = re.search(r"\[(.*?)\]", parts["retailflow_emulators"])
     assert listed
     assert {"dns", "registry", *services} == set(re.findall(r"\w+", listed[1]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({}, ""),
+        ({"spool_files": 1, "spool_since": "2026-03-01T11:59:00Z"}, ""),
+        ({"spool_files": 9, "spool_bytes": 9 << 24, "spool_since": "2026-03-01T11:00:00Z"}, "9 files with 150,994,944 bytes"),
+        ({"error": {"since": "2026-03-01T11:58:00Z", "text": "NoSuchBucket"}}, "cannot be stored: NoSuchBucket"),
+        ({"base": {}}, "has no base backup yet"),
+        ({"base": {"ended": "2026-02-26T12:00:00Z"}}, "has an old base backup"),
+    ],
+)  # fmt: skip
+def test_a_backup_that_is_not_stored_is_a_problem(changes: dict[str, Any], what: str) -> None:
+    now = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)
+    answer = {
+        "spool_files": 0,
+        "spool_bytes": 0,
+        "error": {},
+        "base": {"ended": "2026-03-01T02:30:00Z"},
+    } | changes
+    found = [one.what for one in site_status.of_backup({"answer": answer}, now)]
+    assert (len(found) == 1 and what in found[0]) if what else found == []
+
+
+def test_a_host_without_an_answer_about_its_backups_is_a_problem() -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    assert [one.what for one in site_status.of_backup({"answer": None, "error": "gone"}, now)] == [
+        "cannot be asked: gone"
+    ]

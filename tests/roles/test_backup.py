@@ -1,0 +1,433 @@
+"""Backups of a real PostgreSQL in an emulated S3: what is stored, what is refused, and the way back.
+
+The tests of this file stand on one server and run in order.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import postgres_backup as program
+import pytest
+import yaml
+
+from server_support import ROOT, free_port, process
+
+BINARIES = Path(os.environ.get("POSTGRES_BINARIES", "/usr/lib/postgresql/15/bin"))
+PROGRAM = ROOT / "roles/backup/files/postgres_backup.py"
+BUCKET = "retailflow-backup"
+KEYS = {"aws_access_key_id": "AKIAQAAAAADMINISTRAT", "aws_secret_access_key": "of-the-administrator"}
+HOST_KEYS = {"aws_access_key_id": "AKIAQAAAAAPOSTGRESHO", "aws_secret_access_key": "of-the-host"}
+ALL = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+# What terraform/hosts.tf lets the postgres host do.
+HOST = [
+    {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": f"arn:aws:s3:::{BUCKET}"},
+    {
+        "Effect": "Allow",
+        "Action": ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"],
+        "Resource": f"arn:aws:s3:::{BUCKET}/*",
+    },
+]
+IDENTITIES = [
+    {
+        "name": name,
+        "access_key_id": keys["aws_access_key_id"],
+        "secret_access_key": keys["aws_secret_access_key"],
+        "policies": {name: {"Version": "2012-10-17", "Statement": statements}},
+    }
+    for name, keys, statements in (("administrator", KEYS, ALL), ("host", HOST_KEYS, HOST))
+]
+
+pytestmark = [
+    pytest.mark.skipif(not (BINARIES / "initdb").exists(), reason=f"no PostgreSQL in {BINARIES}"),
+    pytest.mark.skipif(not shutil.which("age"), reason="no age here"),
+]
+
+
+class Server:
+    """A PostgreSQL that archives into a spool with the role's own command; its folders are those of a host."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.user = "postgres" if os.geteuid() == 0 else None
+        self.owner = pwd.getpwnam(self.user).pw_uid if self.user else os.getuid()
+        self.port = free_port()
+        for name in ("data", "run", "spool"):
+            self.own(folder / name)
+
+    def own(self, path: Path) -> None:
+        """Make a folder of the server's."""
+        path.mkdir(exist_ok=True, parents=True)
+        path.chmod(0o700)
+        os.chown(path, self.owner, -1)
+
+    def run(self, *command: str) -> None:
+        """Run one of PostgreSQL's programs as its user."""
+        subprocess.run(
+            [BINARIES / command[0], *command[1:]],
+            user=self.user,
+            check=True,
+            cwd=self.folder,
+            capture_output=True,
+        )
+
+    def settings(self) -> dict[str, str]:
+        """Those of the role, with the spool where it is here."""
+        facts = yaml.safe_load((ROOT / "roles/postgres/vars/main.yml").read_text())["__postgres_archive"]
+        command = facts["archive_command"].replace("/var/lib/postgresql/spool", str(self.folder / "spool"))
+        return {
+            "archive_mode": "on",
+            "archive_timeout": "30s",
+            "archive_command": command,
+            "wal_level": "logical",
+        }
+
+    def start(self, data: Path) -> None:
+        """Start on a data folder and wait until it answers."""
+        options = f"-p {self.port} -k {self.folder}/run -c listen_addresses= -c fsync=off " + " ".join(
+            f"-c {key}='{value}'" for key, value in self.settings().items() if key != "archive_command"
+        )
+        path = self.folder / "archive.conf"
+        path.write_text(f"archive_command = '{self.settings()['archive_command']}'\n")
+        path.chmod(0o644)
+        conf = data / "postgresql.conf"
+        include = f"include = '{path}'\n"
+        if include not in conf.read_text():
+            conf.write_text(conf.read_text() + include)
+        self.run(
+            "pg_ctl",
+            "-D",
+            str(data),
+            "-w",
+            "-t",
+            "60",
+            "-l",
+            str(self.folder / "run/log"),
+            "-o",
+            options,
+            "start",
+        )
+
+    def stop(self, data: Path, mode: str = "fast") -> None:
+        """Stop it."""
+        self.run("pg_ctl", "-D", str(data), "-w", "-m", mode, "stop")
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="backup-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+def store(folder: Path) -> Iterator[str]:
+    """The emulated S3, with a bucket."""
+    url = f"http://127.0.0.1:{free_port()}"
+    command = [
+        sys.executable,
+        str(ROOT / "images/moto/server.py"),
+        "-H",
+        "127.0.0.1",
+        "-p",
+        url.rsplit(":", 1)[1],
+    ]
+    with process(
+        command, {"EMULATED_AWS_IDENTITIES": json.dumps(IDENTITIES)}, folder / "moto.log", f"{url}/moto-api/"
+    ):
+        client(url).create_bucket(Bucket=BUCKET)
+        yield url
+
+
+def client(url: str) -> Any:
+    return boto3.client("s3", endpoint_url=url, region_name="us-east-1", **KEYS)
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Server]:
+    one = Server(folder)
+    one.run("initdb", "-D", str(folder / "data/pgdata"), "-U", "admin", "-A", "trust", "--no-sync", "-N")
+    one.start(folder / "data/pgdata")
+    yield one
+    one.stop(folder / "data/pgdata", "immediate")
+
+
+@pytest.fixture(scope="module")
+def key(folder: Path) -> tuple[str, str]:
+    """A key pair of ssh: the public one and the private one."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")], check=True)
+    return (folder / "key.pub").read_text().strip(), (folder / "key").read_text()
+
+
+@pytest.fixture(scope="module")
+def config(folder: Path, store: str, server: Server, key: tuple[str, str]) -> dict[str, Any]:
+    path = folder / "backup.json"
+    found = {
+        "bucket": BUCKET,
+        "region": "us-east-1",
+        "endpoint_url": store,
+        "assume_role": {},
+        "recipient": key[0],
+        "spool": str(folder / "spool"),
+        "folder": str(folder / "state"),
+        "socket": str(folder / "run"),
+        "user": "admin",
+        "database": "postgres",
+        "inside": str(folder / "new"),
+        "owner": server.owner,
+        "keep_days": 14,
+        "keep_least": 2,
+    }
+    path.write_text(json.dumps(found))
+    return found
+
+
+@pytest.fixture(scope="module")
+def backup(config: dict[str, Any], server: Server) -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in HOST_KEYS.items():
+            patch.setenv(name.upper(), value)
+        patch.setenv("PGPORT", str(server.port))
+        patch.setenv("PATH", f"{BINARIES}:{os.environ['PATH']}")
+        one = program.Backup(config)
+        one.folder.mkdir()
+        yield one
+
+
+def run(folder: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """The command line."""
+    return subprocess.run(
+        [sys.executable, str(PROGRAM), "--config", str(folder / "backup.json"), *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_segment_has_a_successor() -> None:
+    assert program.following("0000000100000000000000FF") == "000000010000000100000000"
+    assert program.following("000000010000000100000000", -1) == "0000000100000000000000FF"
+
+
+def test_nothing_can_be_restored_before_the_first_backup(backup: Any, folder: Path) -> None:
+    done = run(folder, "plan", "--at", "latest")
+    assert done.returncode == 1
+    assert "No backup is stored yet. Nothing was changed." in done.stderr
+    assert run(folder, "list").stdout == "[]\n"
+
+
+def test_a_base_backup_is_stored_encrypted_with_the_log_that_it_needs(
+    backup: Any, store: str, server: Server
+) -> None:
+    backup.ask("create table sales (order_id int primary key, net numeric(10, 2))")
+    backup.ask("insert into sales select n, n / 100.0 from generate_series(1, 20000) as n")
+    # Enough for an upload in parts.
+    backup.ask(
+        "create table noise as select md5(n::text) || md5(n::text || 'x') as t from generate_series(1, 250000) as n"
+    )
+    found = backup.base(only_if_none=True)
+    assert found["bytes"] > 8 << 20
+    assert found["cluster"] == backup.cluster()
+    assert backup.base(only_if_none=True) is None
+    names = {one["Key"] for one in client(store).list_objects_v2(Bucket=BUCKET)["Contents"]}
+    assert f"{found['cluster']}/wal/{found['last_segment']}.gz.age" in names
+    body = client(store).get_object(Bucket=BUCKET, Key=f"{found['cluster']}/base/{found['name']}.tar.gz.age")
+    assert body["Body"].read(21) == b"age-encryption.org/v1"
+    assert backup.waiting() == []
+
+
+def test_a_time_that_is_none_or_has_no_backup_is_refused_with_the_reason(backup: Any, folder: Path) -> None:
+    later = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)).isoformat()
+    for at, words in (
+        ("yesterday", "'yesterday' is not a time. Nothing was changed. Write it like"),
+        ("2026-13-45 10:00", "is not a time"),
+        (later, "is in the future. Nothing was changed."),
+        ("2020-01-01 00:00", "is before the first backup: the stored moments go from"),
+    ):
+        done = run(folder, "plan", "--at", at)
+        assert done.returncode == 1 and words in done.stderr, done.stderr
+
+
+def test_the_spool_refuses_another_segment_of_the_same_name_and_takes_the_same_again(
+    server: Server, folder: Path
+) -> None:
+    command = (
+        server.settings()["archive_command"].replace("%f", "00000001000000000000AAAA").replace("%p", "new")
+    )
+    spooled = folder / "spool/00000001000000000000AAAA"
+    work = folder / "work"
+    server.own(work)
+    for content, accepted in (("one", True), ("one", True), ("two", False)):
+        (work / "new").write_text(content)
+        assert (subprocess.run(["sh", "-c", command], cwd=work, check=False).returncode == 0) == accepted
+        assert spooled.read_text() == "one"
+    spooled.unlink()
+    assert list((folder / "spool").glob(".*")) == []
+
+
+def test_a_store_that_refuses_stops_nobody_and_loses_no_segment(
+    backup: Any, store: str, folder: Path
+) -> None:
+    """The database goes on, the spool grows and says so, and everything is stored in the end."""
+    away = program.Backup(backup.config | {"bucket": "gone"})
+    shipping = threading.Thread(target=away.ship_for_ever, daemon=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, "PAUSE", 0.1)
+        shipping.start()
+        for number in range(3):
+            backup.ask(f"insert into sales values ({30000 + number}, 1)", "select pg_switch_wal()")
+        wait(lambda: len(backup.waiting()) >= 3)
+        wait(lambda: "HeadObject" in str(backup.status()["error"]))
+        status = backup.status()
+        assert status["spool_files"] >= 3 and status["spool_bytes"] >= 3 << 24 and status["spool_since"]
+        away.bucket = BUCKET
+        wait(lambda: not backup.status()["error"] and not backup.waiting())
+        # It ends with this test, as a killed process does.
+        away.spool = folder / "nowhere"
+        patch.setattr(program, "HEARTBEAT", 1e9)
+    found = backup.reach(backup.cluster())[0]
+    assert len(found["segments"]) >= 4 and found["whole"]
+
+
+def wait(done: Any, seconds: float = 30) -> None:
+    """Wait until something is true."""
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.1)
+
+
+def test_a_segment_that_is_stored_is_never_replaced(backup: Any, folder: Path, server: Server) -> None:
+    found = backup.reach(backup.cluster())[0]
+    name = found["segments"][-1]
+    header = b"\0" * 24 + int(backup.cluster()).to_bytes(8, "little") + b"other"
+    (folder / "spool" / name).write_bytes(header)
+    with pytest.raises(program.RefusedError, match="Nothing was replaced"):
+        backup.ship()
+    (folder / "spool" / name).unlink()
+
+
+def totals(backup: Any) -> str:
+    return str(backup.ask("select count(*), sum(net) from sales"))
+
+
+def restored(backup: Any, server: Server, folder: Path, key: str, *where: str) -> Iterator[str]:
+    """Fetch into a new folder, start on it beside nothing else, and yield what the table holds there."""
+    done = run(folder, "fetch", *where, "--into", str(folder / "new"), stdin=key)
+    assert done.returncode == 0, done.stderr
+    server.stop(folder / "data/pgdata")
+    try:
+        server.start(folder / "new/pgdata")
+        wait(lambda: backup.ask("select pg_is_in_recovery()") == "f")
+        yield totals(backup)
+    finally:
+        server.stop(folder / "new/pgdata")
+        shutil.rmtree(folder / "new")
+        server.start(folder / "data/pgdata")
+
+
+def test_a_restore_ends_before_the_table_was_dropped(
+    backup: Any, server: Server, folder: Path, key: tuple[str, str]
+) -> None:
+    before = totals(backup)
+    time.sleep(1)
+    at = program.iso(program.now())
+    time.sleep(1)
+    backup.ask("drop table sales", "select pg_switch_wal()")
+    backup.wait_for(
+        backup.cluster(), backup.ask("select pg_walfile_name(pg_current_wal_lsn())"), 1
+    ) if False else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, "HEARTBEAT", -10)  # no other commits came here
+        wait(lambda: backup.ship() >= 0 and run_plan(backup, at))
+        plan = backup.plan(at)
+        done = backup.fetch(plan, folder / "new", key[1])
+    assert done["segments"] == len(plan["segments"])
+    server.stop(folder / "data/pgdata")
+    server.start(folder / "new/pgdata")
+    wait(lambda: backup.ask("select pg_is_in_recovery()") == "f")
+    assert totals(backup) == before
+    # What is restored becomes the server, as a restore does it.
+    shutil.rmtree(folder / "data/pgdata")
+    server.stop(folder / "new/pgdata")
+    shutil.move(folder / "new/pgdata", folder / "data/pgdata")
+    shutil.rmtree(folder / "new")
+    server.start(folder / "data/pgdata")
+    assert backup.base()["timeline"] == 2
+
+
+def run_plan(backup: Any, at: str) -> bool:
+    try:
+        return bool(backup.plan(at))
+    except program.RefusedError:
+        return False
+
+
+def test_a_mark_is_restored_exactly(backup: Any, server: Server, folder: Path, key: tuple[str, str]) -> None:
+    query = "select count(*) || ' ' || sum(net) from sales"
+    mark = backup.mark("postgres", "sales", query)
+    backup.ask("delete from sales where order_id < 100", "select pg_switch_wal()")
+    where = ("--at", "latest", "--position", mark["position"])
+    for found in restored(backup, server, folder, key[1], *where):
+        assert found.replace("|", " ") == mark["answer"]
+    assert mark["stored_seconds"] < 30
+
+
+@pytest.mark.parametrize("part", ["base", "wal"])
+def test_a_backup_with_a_changed_bit_is_refused(
+    backup: Any, store: str, folder: Path, key: tuple[str, str], part: str
+) -> None:
+    found = backup.reach(backup.cluster())[-1]
+    name = f"base/{found['name']}.tar.gz.age" if part == "base" else f"wal/{found['segments'][0]}.gz.age"
+    object_key = f"{found['cluster']}/{name}"
+    stored = client(store).get_object(Bucket=BUCKET, Key=object_key)
+    body = stored["Body"].read()
+    changed = bytearray(body)
+    changed[len(body) // 2] ^= 1
+    put = {"Bucket": BUCKET, "Key": object_key, "Metadata": stored["Metadata"]}
+    client(store).put_object(Body=bytes(changed), **put)
+    done = run(folder, "fetch", "--at", "latest", "--into", str(folder / "new"), stdin=key[1])
+    client(store).put_object(Body=body, **put)
+    shutil.rmtree(folder / "new")
+    assert done.returncode == 1
+    assert "cannot be read" in done.stderr and "The running server was not touched" in done.stderr, (
+        done.stderr
+    )
+
+
+def test_another_key_cannot_read_it(backup: Any, folder: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "other")], check=True)
+    other = (folder / "other").read_text()
+    done = run(folder, "fetch", "--at", "latest", "--into", str(folder / "new"), stdin=other)
+    shutil.rmtree(folder / "new")
+    assert done.returncode == 1 and "cannot be read" in done.stderr
+
+
+def test_old_backups_go_and_one_before_the_days_to_keep_stays(backup: Any, store: str) -> None:
+    cluster = backup.cluster()
+    old = backup.reach(cluster)
+    assert len(old) >= 2
+    first = old[0]["first_segment"]
+    backup.config["keep_days"], kept = 0, backup.config["keep_days"]
+    backup.config["keep_least"] = 1
+    backup.base()
+    backup.config["keep_days"], backup.config["keep_least"] = kept, 2
+    left = backup.reach(cluster)
+    assert len(left) == 1 and left[0]["whole"]
+    names = [one["Key"].rsplit("/", 1)[1] for one in backup.listed(f"{cluster}/wal/")]
+    assert not any(name.startswith(first) for name in names)

@@ -1,0 +1,121 @@
+"""Backups of the running site: a dropped table, a store that is away, and a drill."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from .conftest import ROOT, Host, wait_for
+
+Sql = Callable[[str], str]
+PROGRAM = "/usr/local/sbin/retailflow-backup"
+TOTALS = "select count(*), sum(quantity * (price - discount)) from sales"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def backed_up(postgres: Host) -> None:
+    """A site whose inventory says so."""
+    if not postgres.file(PROGRAM).exists:
+        pytest.skip("this site has no backups: set retailflow_backup and run make up")
+
+
+def make(*arguments: str, timeout: int = 1800) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", "--no-print-directory", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def state(postgres: Host) -> dict[str, Any]:
+    """What the program on the host says about storing."""
+    found: dict[str, Any] = json.loads(postgres.check_output(f"{PROGRAM} status"))
+    return found
+
+
+def test_what_is_written_is_stored_within_a_minute(postgres: Host, sql: Sql) -> None:
+    segment = sql("select pg_walfile_name(pg_current_wal_insert_lsn() + 1)")
+    began = time.monotonic()
+    sql("select pg_logical_emit_message(true, 'test', '')")
+
+    def stored() -> bool:
+        shipped = state(postgres)["shipped"].get("file", "")
+        return bool(re.fullmatch(r"[0-9A-F]{24}", shipped)) and shipped >= segment
+
+    wait_for(stored, 90, "the segment is stored")
+    assert time.monotonic() - began <= 75  # a minute and the look itself
+
+
+def test_a_drill_agrees_with_the_running_server_and_leaves_nothing(postgres: Host) -> None:
+    done = make("drill")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert "The restored server and the running one agree" in done.stdout
+    assert postgres.run("docker inspect postgres-drill").rc != 0
+    assert not postgres.file("/var/lib/retailflow/postgres/drill").exists
+
+
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [
+        ("", "Name the moment"),
+        ("yesterday", "is not a time"),
+        ("2020-01-01 00:00", "is before the first backup"),
+        ("2999-01-01 00:00", "is in the future"),
+    ],
+)
+def test_a_moment_that_cannot_be_restored_is_refused(sql: Sql, at: str, words: str) -> None:
+    started = sql("select pg_postmaster_start_time()")
+    done = make("restore", f"AT={at}", timeout=300)
+    assert done.returncode != 0
+    assert words in " ".join(done.stdout.split()) and "Nothing was changed" in " ".join(done.stdout.split())
+    assert sql("select pg_postmaster_start_time()") == started
+
+
+@pytest.mark.timeout(2400)
+def test_a_dropped_table_comes_back_and_no_number_is_used_twice(
+    postgres: Host, sql: Sql, generate: Callable[[Any], dict[str, Any]]
+) -> None:
+    assert make("run").returncode == 0
+    before, last = sql(TOTALS), int(sql("select max(order_id) from sales"))
+    at = sql("select to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS.US')")
+    sql("select pg_logical_emit_message(true, 'test', '')")
+    sql("drop table sales cascade")
+    wait_for(lambda: make("backups").returncode == 0 and covered(postgres, at), 180, f"{at} is stored")
+    done = make("restore", f"AT={at}")
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
+    assert sql(f"{TOTALS} where order_id <= {last}").split("|")[0] <= before.split("|")[0]
+    first_new = int(sql(f"select coalesce(min(order_id), {last + 1}) from sales where order_id > {last}"))
+    assert first_new > last
+    assert generate({"batch_size": 10}).get("error") is None
+    assert make("run").returncode == 0
+
+
+def covered(postgres: Host, at: str) -> bool:
+    return bool(postgres.run(f"{PROGRAM} plan --at '{at}'").rc == 0)
+
+
+def test_a_store_that_is_away_stops_nobody_and_loses_nothing(postgres: Host, sql: Sql) -> None:
+    subprocess.run(["docker", "pause", "retailflow-aws"], check=True, capture_output=True)
+    try:
+        for _ in range(3):
+            sql("select pg_logical_emit_message(true, 'test', '')")
+            sql("select pg_switch_wal()")
+        wait_for(lambda: state(postgres)["spool_files"] >= 3, 60, "the spool grows")
+        wait_for(lambda: bool(state(postgres)["error"]), 400, "the error is noted")
+        done = make("status", timeout=120)
+        assert done.returncode != 0 and "backup: cannot be stored" in done.stdout, done.stdout[:2000]
+        assert sql("select 1") == "1"
+    finally:
+        subprocess.run(["docker", "unpause", "retailflow-aws"], check=True, capture_output=True)
+    wait_for(lambda: not state(postgres)["error"] and state(postgres)["spool_files"] <= 1, 120, "it heals")
+    listed = json.loads(postgres.check_output(f"{PROGRAM} list"))
+    assert listed[-1]["whole"]
