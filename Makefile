@@ -177,7 +177,7 @@ test: ## everything that can fail (STAGES="lint unit stack molecule"; STAGES=fau
 	@before=$$(mktemp)
 	trap 'rm -f "$$before"' EXIT
 	tools/machine-state > "$$before"
-	tools/machine $(MACHINE)
+	tools/machine $(MACHINE) tests
 	tools/test --machine-was "$$before" $(STAGES)
 
 SUBJECTS :=

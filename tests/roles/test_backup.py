@@ -24,7 +24,8 @@ import postgres_backup as program
 import pytest
 import yaml
 
-from server_support import ROOT, free_port, process
+from retailflow_emulators.ports import free_port
+from server_support import ROOT, process
 
 BINARIES = Path(os.environ.get("POSTGRES_BINARIES", "/usr/lib/postgresql/15/bin"))
 PROGRAM = ROOT / "roles/backup/files/postgres_backup.py"
