@@ -54,7 +54,6 @@ IDENTITIES = [
 
 pytestmark = [
     pytest.mark.skipif(not (BINARIES / "initdb").exists(), reason=f"no PostgreSQL in {BINARIES}"),
-    pytest.mark.skipif(not shutil.which("age"), reason="no age here"),
 ]
 
 

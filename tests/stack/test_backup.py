@@ -15,14 +15,13 @@ from .conftest import ROOT, Host, wait_for
 
 Sql = Callable[[str], str]
 PROGRAM = "/usr/local/sbin/retailflow-backup"
-TOTALS = "select count(*), sum(quantity * (price - discount)) from sales"
 
 
 @pytest.fixture(autouse=True, scope="module")
 def backed_up(postgres: Host) -> None:
     """A site whose inventory says so."""
     if not postgres.file(PROGRAM).exists:
-        pytest.skip("this site has no backups: set retailflow_backup and run make up")
+        pytest.skip("this site has no backups: retailflow_backup is false")
 
 
 def make(*arguments: str, timeout: int = 1800) -> subprocess.CompletedProcess[str]:
@@ -85,18 +84,19 @@ def test_a_dropped_table_comes_back_and_no_number_is_used_twice(
     postgres: Host, sql: Sql, generate: Callable[[Any], dict[str, Any]]
 ) -> None:
     assert make("run").returncode == 0
-    before, last = sql(TOTALS), int(sql("select max(order_id) from sales"))
+    orders, last = map(int, sql("select count(*), max(order_id) from sales").split("|"))
     at = sql("select to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS.US')")
     sql("select pg_logical_emit_message(true, 'test', '')")
     sql("drop table sales cascade")
     wait_for(lambda: make("backups").returncode == 0 and covered(postgres, at), 180, f"{at} is stored")
     done = make("restore", f"AT={at}")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
-    assert sql(f"{TOTALS} where order_id <= {last}").split("|")[0] <= before.split("|")[0]
-    first_new = int(sql(f"select coalesce(min(order_id), {last + 1}) from sales where order_id > {last}"))
-    assert first_new > last
-    assert generate({"batch_size": 10}).get("error") is None
-    assert make("run").returncode == 0
+    # Since then the generator has moved orders on, and deleted some of those that were cancelled.
+    kept = int(sql(f"select count(*) from sales where order_id <= {last}"))
+    assert orders * 0.95 <= kept <= orders
+    answer = generate({"rows": 10})
+    assert answer.get("first_order_id", 0) > last, answer
+    assert make("run").returncode == 0, "RAW and the marts equal PostgreSQL"
 
 
 def covered(postgres: Host, at: str) -> bool:
