@@ -13,7 +13,9 @@ _ROOT = Path(__file__).parent
 os.environ["ANSIBLE_HOME"] = str(_ROOT / ".cache/ansible")
 os.environ["ANSIBLE_REMOTE_TMP"] = f"{os.environ['ANSIBLE_HOME']}/tmp"
 sys.path[:0] = [
-    str(one) for kind in ("library", "filter_plugins", "files") for one in sorted(_ROOT.glob(f"roles/*/{kind}"))
+    str(one)
+    for kind in ("library", "filter_plugins", "files")
+    for one in sorted(_ROOT.glob(f"roles/*/{kind}"))
 ]
 ansible.module_utils.__path__.extend(
     map(str, [_ROOT / "module_utils", *sorted(_ROOT.glob("roles/*/module_utils"))])
