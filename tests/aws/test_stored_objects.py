@@ -10,7 +10,8 @@ from typing import Any
 
 import boto3
 
-from server_support import ROOT, free_port, process
+from retailflow_emulators.ports import free_port
+from server_support import ROOT, process
 
 
 @contextmanager
