@@ -1,5 +1,5 @@
 terraform {
-  required_version = ">= 1.6"
+  required_version = ">= 1.10"
 
   # The path comes from the caller, one state a target: -backend-config=path=…
   backend "local" {}

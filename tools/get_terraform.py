@@ -27,7 +27,7 @@ SHA256 = {
 }
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 ADVICE = (
-    "install Terraform 1.6 or newer yourself (https://developer.hashicorp.com/terraform/install), "
+    "install Terraform 1.10 or newer yourself (https://developer.hashicorp.com/terraform/install), "
     "or name a mirror of the releases in TERRAFORM_RELEASES, and run make again"
 )
 

@@ -72,17 +72,17 @@ def test_the_pinned_archive_becomes_a_program(releases: str, tmp_path: Path) -> 
     assert list(program.parent.iterdir()) == [program], "nothing else is left behind"
 
 
-@pytest.mark.parametrize("own", ["", "Terraform v1.5.7", "OpenTofu v1.9.0"])
+@pytest.mark.parametrize("own", ["", "Terraform v1.9.8", "OpenTofu v1.10.0"])
 def test_another_archive_is_thrown_away(own: str, releases: str, tmp_path: Path) -> None:
     done = run_step(tmp_path, releases, own)
     assert done.returncode == 1
     assert re.search(r"is not the pinned archive \(SHA-256 [0-9a-f]{64} instead of", done.stderr), done.stderr
-    assert "Nothing was changed: install Terraform 1.6 or newer yourself" in done.stderr
+    assert "Nothing was changed: install Terraform 1.10 or newer yourself" in done.stderr
     assert list((tmp_path / "cache/bin").iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    "own", ["Terraform v1.6.0", "Terraform v1.11.4\\non linux_amd64", "Terraform v2.0.0-beta1"]
+    "own", ["Terraform v1.10.0", "Terraform v1.11.4\\non linux_amd64", "Terraform v2.0.0-beta1"]
 )
 def test_one_that_fits_is_used(own: str, tmp_path: Path) -> None:
     done = run_step(tmp_path, "http://127.0.0.1:1", own)
