@@ -69,7 +69,7 @@ def test_a_promotion_lasts_from_its_first_to_its_last_day() -> None:
         ("customers", None, "customers is missing or is not a table"),
         ("shipping.per_unit", -1, "shipping.per_unit must be a number from 0"),
         ("demand.minutes", 0, "demand.minutes must be a number from 1"),
-        ("life.delete_after", -1, "life.delete_after must be a number from 0"),
+        ("life.paid_after", -1, "life.paid_after must be a number from 0"),
         ("demand.hour", [1] * 23, "demand.hour must be a list of 24 weights"),
         ("promotions.0.first", "02-30", r"promotions\[1\].first must be month-day"),
         ("promotions.0.first", "12-30", r"promotions\[1\] must end in the year in which it began"),

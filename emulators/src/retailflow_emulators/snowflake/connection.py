@@ -41,7 +41,7 @@ class Connection:
     def has(self, database: str, schema: str) -> bool:
         """Whether there is such a schema."""
         sql = "select 1 from duckdb_schemas() where database_name = ? and schema_name = ?"
-        return bool(self._connection.execute(sql, [database, schema]).fetchone())
+        return bool(self._connection.execute(sql, [database, schema]).fetchall())
 
     def begin(self) -> None:
         """Begin a transaction, as upstream does where a session does not commit by itself."""
@@ -68,7 +68,7 @@ class Connection:
         if not self.in_transaction:
             return
         try:
-            self._connection.execute("select 1")
+            self._connection.execute("select 1").fetchall()
             return
         except duckdb.TransactionException:
             self._connection.rollback()
@@ -127,8 +127,7 @@ class Connection:
         """Bind a statement beside a transaction, which would be aborted by the errors of a probe."""
         if self._twin is None:
             self._twin = self._connection.cursor()
-        found = self._connection.execute("select current_catalog(), current_schema()").fetchone()
-        assert found
+        (found,) = self._connection.execute("select current_catalog(), current_schema()").fetchall()
         self._twin.execute("set schema = " + exp.Literal.string(f'"{found[0]}"."{found[1]}"').sql())
         temporary = self._connection.execute("select sql from duckdb_tables() where temporary").fetchall()
         for (statement,) in temporary:

@@ -126,6 +126,7 @@ class Cursor(FakeSnowflakeCursor):
         command = self._command = intervals.plain(temporary.plain(command))
         self._checked = False
         self._show: tuple[Any, ...] | None = None
+        self._lengths = {}  # a statement that is run as it was read gives none
         with contextlib.ExitStack() as self._running:
             self._statement(command, params, *args, **settings)
         return self
