@@ -242,7 +242,10 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snowflake]:
     emulated.start()
     try:
         emulated.query("create database if not exists RAW")
-        grants = [f"all on {what}" for what in ("database RAW", "schema RAW.PUBLIC", "future schemas in database RAW")]
+        grants = [
+            f"all on {what}"
+            for what in ("database RAW", "schema RAW.PUBLIC", "future schemas in database RAW")
+        ]
         emulated.add_user("AIRBYTE", "LOADER", *grants, key=emulated.private_key, warehouse="LOADING")
         yield emulated
     finally:
