@@ -19,8 +19,7 @@ import jinja2
 import pytest
 
 from hostile import HOSTILE
-from retailflow_emulators.ports import free_port
-from server_support import ROOT, process
+from server_support import ROOT, emulated_aws
 
 BIN = Path(sys.executable).parent
 PARTS = (
@@ -101,16 +100,13 @@ def moto(folder: Path, enforced: bool = True) -> Iterator[str]:
         EC2_KEY | {"name": "ec2.amazonaws.com", "policies": {}},
         EVENTS_KEY | {"name": "events.amazonaws.com", "policies": {}},
     ]
-    url = f"http://127.0.0.1:{free_port()}"
     settings = {
         "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
         "MOTO_AMIS_PATH": str(_MOTO / "amis.json"),
         "EMULATED_AWS_IDENTITIES": json.dumps(identities) if enforced else "",
         "EMULATED_AWS_RECORD": str(folder / "actions.txt"),
     }
-    command = [sys.executable, str(_MOTO / "server.py"), "-H", "127.0.0.1"]
-    command += ["-p", url.rsplit(":", 1)[1]]
-    with process(command, settings, folder / "moto.log", f"{url}/moto-api/"):
+    with emulated_aws(settings, folder / "moto.log") as url:
         yield url
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,23 +9,13 @@ from typing import Any
 
 import boto3
 
-from retailflow_emulators.ports import free_port
-from server_support import ROOT, process
+from server_support import emulated_aws
 
 
 @contextmanager
 def s3(folder: Path) -> Iterator[Any]:
     """A client of a server that keeps its objects in the folder."""
-    url = f"http://127.0.0.1:{free_port()}"
-    command = [
-        sys.executable,
-        str(ROOT / "images/moto/server.py"),
-        "-H",
-        "127.0.0.1",
-        "-p",
-        url.rsplit(":", 1)[1],
-    ]
-    with process(command, {"EMULATED_AWS_OBJECTS": str(folder / "s3")}, folder / "log", f"{url}/moto-api/"):
+    with emulated_aws({"EMULATED_AWS_OBJECTS": str(folder / "s3")}, folder / "log") as url:
         keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
         yield boto3.client("s3", endpoint_url=url, region_name="us-east-1", **keys)
 

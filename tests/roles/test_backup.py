@@ -25,7 +25,7 @@ import pytest
 import yaml
 
 from retailflow_emulators.ports import free_port
-from server_support import ROOT, process
+from server_support import ROOT, emulated_aws
 
 BINARIES = Path(os.environ.get("POSTGRES_BINARIES", "/usr/lib/postgresql/15/bin"))
 PROGRAM = ROOT / "roles/backup/files/postgres_backup.py"
@@ -137,18 +137,8 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def store(folder: Path) -> Iterator[str]:
     """The emulated S3, with a bucket."""
-    url = f"http://127.0.0.1:{free_port()}"
-    command = [
-        sys.executable,
-        str(ROOT / "images/moto/server.py"),
-        "-H",
-        "127.0.0.1",
-        "-p",
-        url.rsplit(":", 1)[1],
-    ]
-    with process(
-        command, {"EMULATED_AWS_IDENTITIES": json.dumps(IDENTITIES)}, folder / "moto.log", f"{url}/moto-api/"
-    ):
+    identities = {"EMULATED_AWS_IDENTITIES": json.dumps(IDENTITIES)}
+    with emulated_aws(identities, folder / "moto.log") as url:
         client(url).create_bucket(Bucket=BUCKET)
         yield url
 

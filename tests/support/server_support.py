@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+
+from retailflow_emulators.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120
@@ -39,3 +42,13 @@ def process(command: list[str], environment: dict[str, str], log: Path, url: str
         finally:
             running.terminate()
             running.wait(20)
+
+
+@contextlib.contextmanager
+def emulated_aws(environment: dict[str, str], log: Path) -> Iterator[str]:
+    """Run the server of the image moto until the block ends; gives its address."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, str(ROOT / "images/moto/server.py"), "-H", "127.0.0.1", "-p", str(port)]
+    with process(command, environment, log, f"{url}/moto-api/"):
+        yield url
