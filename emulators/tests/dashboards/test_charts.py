@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retailflow_emulators.dashboards.charts import NOTHING, draw, format_value
+from retailflow_emulators.dashboards.highlights import colors
 from retailflow_emulators.dashboards.plots import Series, plot
 from retailflow_emulators.dashboards.warehouse import Column, Result
 
@@ -135,3 +136,87 @@ def test_a_tile_shows_a_short_figure_and_hints_at_the_exact_one(value: Any, opti
     cell = drawn.rows[0][0]
     assert cell.text == format_value(value, Column("N", kind), options)
     assert (cell.short or cell.text) == text
+
+
+def trend_of(rows: list[list[Any]], *comparisons: dict[str, Any], **settings: Any) -> Any:
+    columns = [
+        Column("DAY", "type/Date"),
+        Column("NET", "type/Decimal"),
+        Column("BEFORE", "type/Decimal"),
+    ]
+    shown = {"scalar.field": "NET", "scalar.comparisons": list(comparisons), **settings}
+    return draw({"display": "smartscalar", "visualization_settings": shown}, Result(columns, rows))
+
+
+BEFORE = {"id": "1", "type": "anotherColumn", "column": "BEFORE", "label": "before"}
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "good"),
+    [
+        (80.0, "↑ 25.0% vs. before: 80.00", True),
+        (200.0, "↓ 50.0% vs. before: 200.00", False),
+        (100.0, "No change vs. before", None),
+        (0.0, "↑ vs. before: 0.00", True),
+        (None, "vs. before: (No data)", None),
+    ],
+)
+def test_a_trend_compares_with_the_period_before(before: Any, text: str, good: bool | None) -> None:
+    drawn = trend_of([["2026-01-01", 100.0, before]], BEFORE)
+    assert drawn.rows[0][0].text == "100.00"
+    assert [(one.text, one.good) for one in drawn.trend.changes] == [(text, good)]
+
+
+def test_a_trend_takes_the_last_row_that_has_a_value() -> None:
+    rows = [["2026-01-01", 50.0, 1.0], ["2026-01-02", 100.0, 1.0], ["2026-01-03", None, 1.0]]
+    drawn = trend_of(rows, {"id": "1", "type": "previousValue"})
+    assert drawn.rows[0][0].text == "100.00"
+    assert drawn.trend.changes[0].text == "↑ 100.0% vs. 2026-01-01: 50.00"
+    turned = trend_of(rows, {"type": "previousValue"}, **{"scalar.switch_positive_negative": True})
+    assert turned.trend.changes[0].good is False
+    assert trend_of([]).rows == []
+
+
+def test_a_trend_says_what_it_cannot_show() -> None:
+    row = ["2026-01-01", 100.0, 1.0]
+    assert "not emulated" in trend_of([row], {"type": "periodsAgo", "value": 2}).trend.changes[0].text
+    assert "N/A: (No data)" in trend_of([row], {**BEFORE, "column": "GONE"}).trend.changes[0].text
+    assert "scalar.field" in trend_of([row], **{"scalar.field": ["odd"]}).wrong
+    without = Result([Column("NET", "type/Decimal")], [[1.0]])
+    drawn = draw({"display": "smartscalar", "visualization_settings": {"scalar.field": "NET"}}, without)
+    assert drawn.wrong == "No date column was found."
+
+
+RED = {"type": "single", "columns": ["V"], "color": "#ED6E6E", "highlight_row": False}
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "cells"),
+    [
+        ("<", 3, [1]),
+        (">=", 3, [3, 5]),
+        ("=", "x", ["x"]),
+        ("!=", 3, [1, 5, "x", None]),
+        ("is-null", None, [None]),
+        ("not-null", None, [1, 3, 5, "x"]),
+        ("contains", "x", ["x"]),
+        ("is-false", None, [None]),
+        ("unheard of", 1, []),
+        (["odd"], 1, []),
+    ],
+)
+def test_a_cell_is_coloured_where_its_rule_holds(operator: Any, value: Any, cells: list[Any]) -> None:
+    values = [1, 3, 5, "x", None]
+    rule = {**RED, "operator": operator, "value": value}
+    found = [colors([rule], [Column("V", "type/Text")], [one]) for one in values]
+    assert [one for one, (color,) in zip(values, found, strict=True) if color] == cells
+
+
+def test_the_first_rule_that_holds_wins_and_a_cells_own_comes_before_its_rows() -> None:
+    columns = [Column("V", "type/Integer"), Column("W", "type/Integer")]
+    of_row = {**RED, "operator": ">", "value": 0, "highlight_row": True}
+    of_cell = {**RED, "columns": ["W"], "color": "#84BB4C", "operator": ">", "value": 0}
+    assert colors([of_row, of_cell], columns, [1, 1]) == ["#ed6e6ea6", "#84bb4ca6"]
+    assert colors([of_row], columns, [1, 1]) == ["#ed6e6ea6", "#ed6e6e33"]
+    for odd in (None, [None], [{**of_row, "color": "red;}"}], [{**of_row, "columns": [["V"]]}]):
+        assert colors(odd, columns, [1, 1]) == ["", ""]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import re
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -153,14 +156,128 @@ def test_a_filter_offers_what_goes_with_the_others(client: TestClient, warehouse
     made = filtered(client)
     parameter = made["parameters"][0]
     state = {**parameter, "id": "f2", "name": "State", "slug": "state"}
-    client.put(
-        f"/api/dashboard/{made['id']}",
-        json={"parameters": [{**parameter, "values_source_type": None}, state]},
-    )
+    places = [
+        {
+            **one,
+            "parameter_mappings": [
+                *one["parameter_mappings"],
+                {**one["parameter_mappings"][0], "parameter_id": "f2"},
+            ],
+        }
+        for one in made["dashcards"]
+    ]
+    parameters = [{**parameter, "values_source_type": None}, state]
+    kept = ("id", "card_id", "row", "col", "size_x", "size_y", "parameter_mappings")
+    body = {"parameters": parameters, "dashcards": [{name: one[name] for name in kept} for one in places]}
+    assert client.put(f"/api/dashboard/{made['id']}", json=body).status_code == 200
     warehouse.queries.clear()
     client.get(f"/dashboard/{made['id']}?country=India")
     # The card that the offer of State comes from has the variable country too.
     assert warehouse.queries == [("select 1 where c = %(country)s", {"country": "India"})] * 2
+
+
+def test_a_value_that_goes_with_no_other_filter_is_named(client: TestClient) -> None:
+    page = client.get(f"/dashboard/{filtered(client)['id']}?country=Atlantis").text
+    assert "There is no Country “Atlantis” with these filters." in page
+
+
+def test_a_tab_shows_the_filters_of_its_cards_and_keeps_the_others(client: TestClient) -> None:
+    """As Metabase does: a filter that no card of the tab has would not change what one sees."""
+    made = filtered(client)
+    place = {key: made["dashcards"][0][key] for key in ("card_id", "row", "col", "size_x", "size_y")}
+    mappings = made["dashcards"][0]["parameter_mappings"]
+    body = {
+        "tabs": [{"id": -1, "name": "One"}, {"id": -2, "name": "Two"}],
+        "dashcards": [
+            {**place, "id": -1, "dashboard_tab_id": -1, "parameter_mappings": mappings},
+            {**place, "id": -2, "dashboard_tab_id": -2},
+        ],
+    }
+    first, second = client.put(f"/api/dashboard/{made['id']}", json=body).json()["tabs"]
+    path = f"/dashboard/{made['id']}?country=India&tab="
+    assert '<select name="country">' in client.get(f"{path}{first['id']}").text
+    page = client.get(f"{path}{second['id']}").text
+    assert '<select name="country">' not in page
+    assert f'href="?country=India&amp;tab={first["id"]}"' in page
+
+
+def test_a_date_is_picked_from_a_calendar(client: TestClient) -> None:
+    made = filtered(client)
+    day = {**made["parameters"][0], "type": "date/single", "values_source_type": None}
+    client.put(f"/api/dashboard/{made['id']}", json={"parameters": [day]})
+    page = client.get(f"/dashboard/{made['id']}?country=2026-01-31").text
+    assert '<input type="date" name="country" value="2026-01-31">' in page
+
+
+def test_a_heading_sorts_its_table_and_keeps_the_filters(
+    client: TestClient, warehouse: FakeWarehouse
+) -> None:
+    made = filtered(client)
+    warehouse.result = Result(
+        warehouse.result.columns, [["India", 5.0], ["Kenya", None], ["Peru", 30.0], ["Chad", 7.0]]
+    )
+    path, place = f"/dashboard/{made['id']}", made["dashcards"][0]["id"]
+
+    def countries(query: str) -> tuple[str, list[str]]:
+        page = client.get(f"{path}?{query}").text
+        return page, re.findall(r'<td class="label"[^>]*>(\w+)</td>', page)
+
+    page, as_they_came = countries("country=India")
+    assert as_they_came == ["India", "Kenya", "Peru", "Chad"]
+    largest_first = f"country=India&amp;sort={place}.NET_REVENUE.desc"
+    assert f'href="?{largest_first}#dashcard-{place}"' in page
+    page, found = countries(largest_first.replace("&amp;", "&"))
+    assert found == ["Peru", "Chad", "India", "Kenya"]
+    assert 'aria-sort="descending"' in page
+    assert f"sort={place}.NET_REVENUE.asc" in page
+    assert countries(f"sort={place}.COUNTRY.asc")[1] == ["Chad", "India", "Kenya", "Peru"]
+    for odd in ("99.NET_REVENUE.desc", f"{place}.GONE.desc", f"{place}", ".."):
+        assert countries(f"sort={odd}")[1] == as_they_came
+
+
+def test_a_card_opened_from_a_dashboard_keeps_its_filters(
+    client: TestClient, warehouse: FakeWarehouse
+) -> None:
+    made = filtered(client)
+    card = made["dashcards"][0]["card_id"]
+    page = client.get(f"/dashboard/{made['id']}?country=India").text
+    assert f'href="/question/{card}?country=India"' in page
+    warehouse.queries.clear()
+    page = client.get(f"/question/{card}?country=India").text
+    assert ("select 1 where c = %(country)s", {"country": "India"}) in warehouse.queries
+    assert f'<a href="/dashboard/{made["id"]}?country=India">Sales</a>' in page
+    parameters = html.unescape(re.findall(r'name="parameters" value="([^"]*)"', page)[0])
+    warehouse.queries.clear()
+    client.post(f"/api/card/{card}/query/csv", data={"parameters": parameters})
+    assert warehouse.queries == [("select 1 where c = %(country)s", {"country": "India"})]
+
+
+def test_every_page_leads_to_the_other_dashboards(client: TestClient) -> None:
+    made, other = filtered(client), add_dashboard(client)
+    for path in (f"/dashboard/{made['id']}", f"/question/{made['dashcards'][0]['card_id']}", "/dashboard/99"):
+        assert f'href="/dashboard/{other["id"]}"' in client.get(path).text, path
+
+
+def test_a_table_that_shows_some_of_its_rows_says_so(client: TestClient, warehouse: FakeWarehouse) -> None:
+    made = add_dashboard(client, add_card(client, add_database(client)["id"], display="table")["id"])
+    warehouse.result = Result(warehouse.result.columns, [["India", 1.0]] * 13)
+    assert "13 rows: scroll to see all" in client.get(f"/dashboard/{made['id']}").text
+    warehouse.result = Result(warehouse.result.columns, [["India", 1.0]] * 2)
+    assert "scroll" not in client.get(f"/dashboard/{made['id']}").text.partition("<main>")[2]
+
+
+def test_a_rule_of_the_card_colours_its_rows(client: TestClient) -> None:
+    rule = {
+        **{"type": "single", "operator": "<", "value": 0, "columns": ["NET_REVENUE"]},
+        **{"color": "#ED6E6E", "highlight_row": True},
+    }
+    settings = {"table.column_formatting": [rule]}
+    card = add_card(client, add_database(client)["id"], display="table", visualization_settings=settings)
+    page = client.get(f"/dashboard/{add_dashboard(client, card['id'])['id']}").text
+    rows = page.split("<tr>")[2:]
+    assert ["c-ed6e6e" in row for row in rows] == [False, True]
+    assert "background-image: linear-gradient(#ed6e6ea6, #ed6e6ea6)" in page
+    assert "style=" not in page  # the policy of the page lets no element bring its own
 
 
 def test_a_filter_called_tab_and_the_tabs_work_side_by_side(

@@ -1,4 +1,4 @@
-"""A query's result as something to draw: numbers formatted, bars measured, lines plotted."""
+"""A query's result as something to draw: numbers formatted, bars measured, lines plotted, cells coloured."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+from .highlights import colors
 from .plots import Series
+from .trends import Trend, trend
 from .warehouse import Column, Result, Value
 
 Document = dict[str, Any]
@@ -19,30 +21,47 @@ MAX_DECIMALS = 20
 
 @dataclass(frozen=True)
 class Cell:
-    """Text of a cell; ``bar`` is 0 to 100, the share of the column's largest value, where a bar is drawn."""
+    """Text of a cell; ``bar`` is 0 to 100, the share of the column's largest value, where a bar is drawn; ``color`` is
+    ``#rrggbbaa``, behind the text."""
 
     text: str
     bar: float | None = None
     negative: bool = False
     short: str = ""  # what a tile shows instead, where the text is long
+    color: str = ""
 
 
 @dataclass(frozen=True)
 class Heading:
-    """A column's title and whether it holds numbers."""
+    """A column's title and name, and whether it holds numbers."""
 
     title: str
     is_number: bool
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """What a template draws: ``kind`` is table, bars, scalar or line, which also has a ``series`` to plot."""
+    """What a template draws: ``kind`` is table, bars, scalar, which may have a ``trend``, or line with a ``series``;
+    ``wrong`` says why the result does not go with the display."""
 
     kind: str
     headings: list[Heading]
     rows: list[list[Cell]]
     series: Series | None = None
+    trend: Trend | None = None
+    wrong: str = ""
+
+
+def sort(result: Result, name: str, descending: bool) -> Result:
+    """The rows in the order of a column, what has no value last; as they are where there is no such column."""
+    names = [column.name for column in result.columns]
+    if name not in names:
+        return result
+    at, is_number = names.index(name), result.columns[names.index(name)].is_number
+    known = [row for row in result.rows if row[at] is not None]
+    known.sort(key=lambda row: _number(row[at]) if is_number else str(row[at]), reverse=descending)
+    return replace(result, rows=known + [row for row in result.rows if row[at] is None])
 
 
 def draw(card: Document, result: Result) -> Drawing:
@@ -136,10 +155,22 @@ def _columns_of_cells(
 
 def _table(settings: Document, result: Result) -> Drawing:
     cells = _columns_of_cells(settings, result, lambda column, options: bool(options.get("show_mini_bar")))
-    headings = [
-        Heading(_title(column, _options(settings, column)), column.is_number) for column in result.columns
+    rows = [
+        [replace(cell, color=color) for cell, color in zip(row, colors_of_row, strict=True)]
+        for row, colors_of_row in zip(
+            zip(*cells, strict=True),
+            (colors(settings.get("table.column_formatting"), result.columns, row) for row in result.rows),
+            strict=True,
+        )
     ]
-    return Drawing("table", headings, [list(row) for row in zip(*cells, strict=True)])
+    return Drawing("table", _headings(settings, result), rows)
+
+
+def _headings(settings: Document, result: Result) -> list[Heading]:
+    return [
+        Heading(_title(column, _options(settings, column)), column.is_number, column.name)
+        for column in result.columns
+    ]
 
 
 def _graph_columns(settings: Document, result: Result) -> Result | None:
@@ -158,10 +189,7 @@ def _bars(settings: Document, result: Result) -> Drawing:
     if slim is None:
         return _table(settings, result)
     cells = _columns_of_cells(settings, slim, lambda column, options: True)
-    headings = [
-        Heading(_title(column, _options(settings, column)), column.is_number) for column in slim.columns
-    ]
-    return Drawing("bars", headings, [list(row) for row in zip(*cells, strict=True)])
+    return Drawing("bars", _headings(settings, slim), [list(row) for row in zip(*cells, strict=True)])
 
 
 def _line(settings: Document, result: Result) -> Drawing:
@@ -189,10 +217,27 @@ def _scalar(settings: Document, result: Result) -> Drawing:
     drawing = _table(settings, Result(result.columns[:1], [row[:1] for row in result.rows[:1]]))
     if not drawing.rows or not drawing.rows[0]:
         return Drawing("scalar", drawing.headings, [])
-    column, value = result.columns[0], result.rows[0][0]
-    cell = drawing.rows[0][0]
-    short = compact(value, column, _options(settings, column)) if column.is_number else cell.text
-    return Drawing("scalar", drawing.headings, [[replace(cell, short=short if short != cell.text else "")]])
+    return Drawing("scalar", drawing.headings, [[_tile(settings, result.columns[0], result.rows[0][0])]])
+
+
+def _tile(settings: Document, column: Column, value: Value) -> Cell:
+    text = format_value(value, column, _options(settings, column))
+    short = compact(value, column, _options(settings, column)) if column.is_number else text
+    return Cell(text, short=short if short != text else "")
+
+
+def _trend(settings: Document, result: Result) -> Drawing:
+    """The newest value as a tile, and what it is compared with."""
+
+    def write(value: Value, column: Column) -> str:
+        return compact(value, column, _options(settings, column))
+
+    found = trend(settings, result, write)
+    if isinstance(found, str):
+        return Drawing("scalar", [], [], wrong=found)
+    if found is None:
+        return Drawing("scalar", [], [])
+    return Drawing("scalar", [], [[_tile(settings, found.column, found.value)]], trend=found)
 
 
 _DISPLAYS: dict[str, Callable[[Document, Result], Drawing]] = {
@@ -201,4 +246,5 @@ _DISPLAYS: dict[str, Callable[[Document, Result], Drawing]] = {
     "row": _bars,
     "line": _line,
     "scalar": _scalar,
+    "smartscalar": _trend,
 }

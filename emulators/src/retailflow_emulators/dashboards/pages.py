@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,8 +17,11 @@ from starlette.routing import Route
 from .calls import COOKIE, Call, address_of, error_response, read_body, session_token, set_session_cookie
 from .errors import ApiError
 from .service import Service
+from .store import Document
 from .views import view
 
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d")  # a date or a timestamp, which breaks no line
+TILES = ("scalar", "smartscalar")  # displays of one figure
 _templates = Environment(
     loader=PackageLoader(__package__, "templates"),
     autoescape=True,
@@ -25,6 +29,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_templates.tests["moment"] = lambda text: bool(_MOMENT.match(text))
 
 
 def routes(service: Service) -> list[Route]:
@@ -51,13 +56,17 @@ def routes(service: Service) -> list[Route]:
     ]
 
 
-def _render(service: Service, template: str, status: int = 200, **context: Any) -> HTMLResponse:
+def _render(
+    service: Service, template: str, status: int = 200, call: Call | None = None, **context: Any
+) -> HTMLResponse:
+    """A page; ``call`` is that of a person who is logged in and sees where else to go."""
     nonce = secrets.token_urlsafe(16)
     html = _templates.get_template(template).render(
+        {"current": 0, **context},
         site_name=service.accounts.site_name(),
         nonce=nonce,
-        logged_in=bool(context.pop("user", None)),
-        **context,
+        logged_in=call is not None,
+        dashboards=_dashboards(call) if call else [],
     )
     policy = (
         f"default-src 'none'; style-src 'nonce-{nonce}'; img-src data:; form-action 'self'; base-uri 'none'"
@@ -81,10 +90,11 @@ def _for_people(
         if user is None:
             target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse(f"/login?redirect={quote(target)}", 303)
+        call = Call(service, request, b"", user)
         try:
-            return handler(Call(service, request, b"", user))
+            return handler(call)
         except ApiError as error:
-            return _render(service, "message.html", error.status, user=user, message=str(error))
+            return _render(service, "message.html", error.status, call, message=str(error))
 
     async def endpoint(request: Request) -> Response:
         return await run_in_threadpool(work, request)
@@ -92,33 +102,54 @@ def _for_people(
     return endpoint
 
 
+def _dashboards(call: Call) -> list[Document]:
+    """The dashboards that the caller may read."""
+    return [found for found in call.service.dashboards.all() if call.sees(found)]
+
+
 def _home(call: Call) -> Response:
-    dashboards = [found for found in call.service.dashboards.all() if call.sees(found)]
-    return _render(call.service, "home.html", user=call.user, dashboards=dashboards)
+    return _render(call.service, "home.html", call=call)
 
 
 def _dashboard(call: Call) -> Response:
     found = call.service.dashboards.with_cards(call.user, call.id)
     shown = view(call.service, call.caller, found, call.request.query_params)
-    return _render(call.service, "dashboard.html", user=call.user, alone=None, **vars(shown))
+    context = {"alone": None, "current": call.id, "holder": None, **vars(shown)}
+    return _render(call.service, "dashboard.html", 200, call, **context)
 
 
 def _question(call: Call) -> Response:
-    """One card by itself, as a dashboard that has no other."""
+    """One card by itself, as a dashboard that has no other, with the filters of the first dashboard that shows it."""
     card = call.service.answers.card(call.seen(call.service.cards.get(call.id)))
+    holders = [
+        (found, place)
+        for found in _dashboards(call)
+        for place in found["dashcards"]
+        if place["card_id"] == card["id"]
+    ]
+    holder, held = holders[0] if holders else (None, {"parameter_mappings": []})
+    mappings = held["parameter_mappings"]
+    mapped = {mapping["parameter_id"] for mapping in mappings}
     place = {
-        **{"id": 0, "card_id": card["id"], "card": card, "parameter_mappings": []},
-        **{"row": 0, "col": 0, "size_x": 24, "size_y": 4 if card["display"] == "scalar" else 11},
+        **{"id": 0, "card_id": card["id"], "card": card, "parameter_mappings": mappings},
+        **{"row": 0, "col": 0, "size_x": 24, "size_y": 4 if card["display"] in TILES else 11},
     }
-    alone = {"name": card["name"], "description": None, "parameters": [], "tabs": [], "dashcards": [place]}
-    shown = view(call.service, call.caller, alone, {})
-    return _render(call.service, "dashboard.html", user=call.user, alone=card["id"], **vars(shown))
+    alone = {
+        "name": card["name"],
+        "description": None,
+        "parameters": [one for one in holder["parameters"] if one["id"] in mapped] if holder else [],
+        "tabs": [],
+        "dashcards": [place],
+    }
+    shown = view(call.service, call.caller, alone, call.request.query_params)
+    context = {"alone": card["id"], "holder": holder, **vars(shown)}
+    return _render(call.service, "dashboard.html", 200, call, **context)
 
 
 def _login(service: Service, status: int = 200, **fields: str) -> Response:
     ready = service.accounts.has_user_setup()
     context = {"redirect": "/", "error": "", "email": "", **fields}
-    return _render(service, "login.html", status, ready=ready, **context)
+    return _render(service, "login.html", status, None, ready=ready, **context)
 
 
 async def _login_form(service: Service, request: Request) -> Response:
