@@ -21,6 +21,8 @@ from sqlglot import exp
 from . import (
     comments,
     context,
+    creation,
+    flattening,
     intervals,
     lengths,
     merges,
@@ -115,6 +117,7 @@ class Cursor(FakeSnowflakeCursor):
     _sfqid: Any
     _arrow_table: Any
     _lengths: lengths.Lengths
+    _rules: creation.Rules
 
     def execute(self, command: str, params: Any = None, *args: Any, **settings: Any) -> Cursor:
         """Run a statement; ProgrammingError has Snowflake's code where it is known."""
@@ -126,7 +129,7 @@ class Cursor(FakeSnowflakeCursor):
         command = self._command = intervals.plain(temporary.plain(command))
         self._checked = False
         self._show: tuple[Any, ...] | None = None
-        self._lengths = {}  # a statement that is run as it was read gives none
+        self._lengths, self._rules = {}, creation.Rules()  # a statement that is run as it was read gives none
         with contextlib.ExitStack() as self._running:
             self._statement(command, params, *args, **settings)
         return self
@@ -259,7 +262,8 @@ class Cursor(FakeSnowflakeCursor):
         expression = temporary.renamed(expression, self._conn)
         expression = tables.read(context.answer(expression, self._conn), self._conn, params)
         self._lengths = lengths.given(expression, self._conn)
-        expression = rewrites.apply(expression)
+        self._rules = creation.typed(expression)
+        expression = rewrites.apply(flattening.in_order(expression))
         transformed: exp.Expr = quote_keywords(super()._transform(expression, params))
         if self._lengths and isinstance(transformed, exp.Create):
             sized = {**dict(transformed.args.get("text_lengths") or []), **self._lengths}
@@ -299,7 +303,7 @@ class Cursor(FakeSnowflakeCursor):
         elif isinstance(transformed, exp.Alter) and (steps := renames.steps(transformed, self._conn)):
             renames.run(self._duck_conn, steps)
             self._answer(transformed, "Statement executed successfully.")
-        elif self._lengths:
+        elif self._lengths or self._rules:
             self._with_lengths(transformed, params)
         else:
             super()._execute(transformed, params)
@@ -307,6 +311,9 @@ class Cursor(FakeSnowflakeCursor):
     def _with_lengths(self, transformed: exp.Expr, params: Any) -> None:
         """Run a statement that makes or changes a table, and give its columns their lengths."""
         where = lengths.place(transformed.this, self._conn)
+        if transformed.args.get("exists") and lengths.is_there(self._duck_conn, where):
+            super()._execute(transformed, params)
+            return
         before = lengths.known(transformed.this, self._conn)
         if changed := {name: None for name in self._lengths if name in before}:
             lengths.verify(self._duck_conn, where, self._lengths)
@@ -314,7 +321,9 @@ class Cursor(FakeSnowflakeCursor):
         super()._execute(transformed, params)
         answer = self._arrow_table
         try:
-            self._apply_lengths(where, self._lengths)
+            self._rules.apply(self._duck_conn, where)
+            if self._lengths:
+                self._apply_lengths(where, self._lengths)
         except BaseException:
             if isinstance(transformed, exp.Create):
                 self._duck_conn.execute(f"drop table {'.'.join(map(identifier, where))}")

@@ -56,7 +56,19 @@ def translated(error: BaseException) -> ProgrammingError | None:
     if found := re.search(r"invalid (date|timestamp) field format: \"(.*?)\"", text):
         number = 100040 if found[1] == "date" else 100035
         return sql_error(number, "22007", f"{found[1].title()} '{found[2]}' is not recognized")
+    if found := re.search(r"Invalid argument types for function '.*?': \(.*?\)", text):
+        return _compilation(1044, "42P13", found[0])
+    if found := re.search(r"Malformed JSON at byte (\d+) of input: (.*?)\.", text):
+        return sql_error(100069, "22P02", f"Error parsing JSON: {found[2]}, pos {found[1]}")
+    if "More VIEW aliases than columns" in text:
+        return _compilation(2026, "42601", "Invalid column definition list")
+    if "can only apply to expressions with the same number of result columns" in text:
+        return _compilation(2026, "42601", "Invalid column definition list")
     if isinstance(error, duckdb.CatalogException):
+        if found := re.search(r'Existing object "?(.+?)"? is of type (\w+), trying to replace', text):
+            return _compilation(1998, "0A000", f"Object '{found[1]}' already exists as {found[2].upper()}")
+        if found := re.search(r'Column with name "?(.+?)"? already exists', text):
+            return _compilation(2025, "42S21", f"duplicate column name '{found[1]}'")
         if found := re.search(
             r"(?:Scalar|Aggregate|Table|Macro)? ?Function with name \"?(\S+?)\"? does not exist", text
         ):

@@ -117,6 +117,12 @@ def place(table: exp.Expr, session: Session) -> tuple[str, str, str]:
     )
 
 
+def is_there(connection: Any, where: tuple[str, str, str]) -> bool:
+    """Whether there is such a table."""
+    sql = "select 1 from duckdb_tables() where database_name = ? and schema_name = ? and table_name = ?"
+    return bool(connection.execute(sql, list(where)).fetchall())
+
+
 def known(table: exp.Expr, session: Session) -> dict[str, int | None]:
     """The lengths of a table's columns."""
     return {
