@@ -222,7 +222,36 @@ def test_the_process_waits_for_the_api_and_stops_at_once() -> None:
     assert "emulated" in first["message"]
     assert "does not answer" in second["message"]
     process.send_signal(signal.SIGTERM)
-    assert process.wait(5) == 0
+    with process:
+        assert process.wait(50) == 0, "before the 60 seconds between two ticks are over"
+
+
+# The log's raw stream gets SIGTERM during a write, as when a reader stops the process on its line.
+SIGNALLED = """
+import io, signal, sys, time
+from retailflow_emulators.eventbridge import poller
+
+class Raw(io.RawIOBase):
+    def writable(self):
+        return True
+
+    def write(self, data):
+        if b"does not answer" in bytes(data):
+            signal.raise_signal(signal.SIGTERM)
+        return len(data)
+
+def sleep(seconds):
+    raise SystemExit("the signal was lost")
+
+time.sleep = sleep
+sys.stderr = io.TextIOWrapper(io.BufferedWriter(Raw()), line_buffering=True)
+sys.exit(poller.main())
+"""
+
+
+def test_a_signal_during_a_write_to_the_log_stops_the_process() -> None:
+    environment = os.environ | AWS | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    assert subprocess.run([sys.executable, "-c", SIGNALLED], env=environment, check=False).returncode == 0
 
 
 def test_bad_configuration_ends_the_process() -> None:

@@ -151,9 +151,10 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(fields | getattr(record, "fields", {}))
 
 
-def _stop(number: int, _frame: object) -> None:
-    log.info("stopping", extra={"fields": {"signal": signal.Signals(number).name}})
-    raise SystemExit(0)
+def _stop(_number: int, _frame: object) -> None:
+    # A handler may run inside a write to the log, where a second write raises RuntimeError ("reentrant call"), or inside a
+    # finalizer, where Python drops SystemExit. Either way the signal would be lost, and nothing here needs a clean-up.
+    os._exit(0)
 
 
 def main() -> int:
