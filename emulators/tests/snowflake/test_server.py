@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -19,6 +22,7 @@ import pytest
 import snowflake.connector
 from starlette.responses import JSONResponse
 
+from retailflow_emulators.ports import free_port
 from retailflow_emulators.snowflake import statements
 from retailflow_emulators.snowflake.databases import RESULTS_KEPT, RecentResults
 from retailflow_emulators.snowflake.server import REST_SECONDS
@@ -102,6 +106,36 @@ def fill(server: Server) -> None:
         )
         run("create or replace table RAW.RETAIL.COPY_OF as select * from RAW.RETAIL.SALES")
         run("alter table RAW.RETAIL.COPY_OF add column SEEN boolean")
+
+
+# A signal that comes before uvicorn's own handlers.
+SIGNALLED = """
+import signal, sys, uvicorn
+from retailflow_emulators.snowflake import server
+
+class Signalled(uvicorn.Server):
+    def run(self):
+        signal.raise_signal(signal.SIGTERM)
+        super().run()
+
+uvicorn.Server = Signalled
+sys.exit(server.main())
+"""
+
+
+def test_a_signal_during_the_start_stops_it(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text(PASSWORD)
+    settings = {
+        "EMULATED_SNOWFLAKE_HOST": "127.0.0.1",
+        "EMULATED_SNOWFLAKE_PORT": str(free_port()),
+        "EMULATED_SNOWFLAKE_DATA": str(tmp_path),
+        "EMULATED_SNOWFLAKE_ACCOUNT": ACCOUNT,
+        "EMULATED_SNOWFLAKE_ADMIN_USER": ADMINISTRATOR,
+        "EMULATED_SNOWFLAKE_ADMIN_PASSWORD_FILE": str(password),
+    }
+    command = [sys.executable, "-c", SIGNALLED]
+    assert subprocess.run(command, env=os.environ | settings, check=False, timeout=120).returncode == 0
 
 
 def test_rows_survive_stops_and_kills(server: Server) -> None:

@@ -436,9 +436,6 @@ def main() -> int:
         log.error("%s", error)
         return 2
     app = build_app(open_instance(settings), settings.patience)
-    # uvicorn raises the signal again after its own clean stop: by then there is nothing left to do.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
     log.info(
         "emulated Snowflake on http://%s:%d, databases in %s", settings.host, settings.port, settings.data
     )
@@ -447,5 +444,13 @@ def main() -> int:
             app, host=settings.host, port=settings.port, log_level="warning", timeout_graceful_shutdown=15
         )
     )
+
+    # For a signal before uvicorn's own handlers are there; uvicorn raises a signal again after its clean stop, when this
+    # changes nothing any more.
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     server.run()
     return 0 if server.started else 1
