@@ -427,6 +427,41 @@ def test_wrong_filters_and_tabs_are_named(
     assert server.writes == []
 
 
+def test_a_date_stays_a_date_from_the_filter_to_the_query(run: Run, server: Server) -> None:
+    content = with_filters()
+    card = content["a.yml"]["cards"]["by_country"]
+    card.update(sql="select 1 [[where day >= {{since}}]]", variables={"since": "date"})
+    content["b.yml"]["dashboards"]["board"]["filters"] = {"since": {"name": "Since"}}
+    run(content=content)
+    assert run(content=content)["changed"] is False
+    board = log_in(server)("GET", "/api/dashboard/1")
+    (parameter,) = board["parameters"]
+    assert parameter["type"] == "date/single"
+    (tag,) = board["dashcards"][1]["card"]["dataset_query"]["stages"][0]["template-tags"]
+    assert (tag["name"], tag["type"]) == ("since", "date")
+
+
+@pytest.mark.parametrize(
+    ("variables", "other", "message"),
+    [
+        ({"gone": "date"}, None, "a.yml: cards.by_country.variables.gone: the SQL has no variable {{gone}}"),
+        ({"country": "day"}, None, "a.yml: cards.by_country.variables.country: must be one of text, date"),
+        ({"country": "date"}, {}, "board.filters.country: the cards take {{country}} as date and as text"),
+    ],
+)
+def test_a_variable_is_of_one_known_kind(
+    run: Run, server: Server, variables: dict[str, str], other: dict[str, str] | None, message: str
+) -> None:
+    content = with_filters()
+    card = content["a.yml"]["cards"]["by_country"]
+    if other is not None:
+        content["a.yml"]["cards"]["other"] = {**card, "name": "Other", "entity_id": "o" * 21}
+        content["b.yml"]["dashboards"]["board"]["cards"].append({**PLACE, "card": "other", "tab": "One"})
+    card["variables"] = variables
+    assert message in run(content=content)["msg"]
+    assert server.writes == []
+
+
 def test_a_card_must_run_without_a_value(run: Run, server: Server) -> None:
     wrong = changed(["a.yml", "cards", "sales", "sql"], "select {{ n }}")
     assert "a.yml: cards.sales.sql: put the condition with {{ n }} into [[ ]]" in run(content=wrong)["msg"]

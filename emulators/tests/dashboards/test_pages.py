@@ -178,7 +178,8 @@ def test_a_filter_offers_what_goes_with_the_others(client: TestClient, warehouse
 
 def test_a_value_that_goes_with_no_other_filter_is_named(client: TestClient) -> None:
     page = client.get(f"/dashboard/{filtered(client)['id']}?country=Atlantis").text
-    assert "There is no Country “Atlantis” with these filters." in page
+    assert "Nothing goes with all of these filters" in page
+    assert "Country “Atlantis”" in page
 
 
 def test_a_tab_shows_the_filters_of_its_cards_and_keeps_the_others(client: TestClient) -> None:
@@ -199,6 +200,16 @@ def test_a_tab_shows_the_filters_of_its_cards_and_keeps_the_others(client: TestC
     page = client.get(f"{path}{second['id']}").text
     assert '<select name="country">' not in page
     assert f'href="?country=India&amp;tab={first["id"]}"' in page
+
+
+def test_a_tile_without_a_figure_says_why(client: TestClient, warehouse: FakeWarehouse) -> None:
+    made = filtered(client)
+    card = made["dashcards"][0]["card_id"]
+    client.put(f"/api/card/{card}", json={"display": "scalar"})
+    warehouse.result = Result(warehouse.result.columns[1:], [[None]])
+    path = f"/dashboard/{made['id']}"
+    assert "Nothing matches these filters." in client.get(f"{path}?country=India").text
+    assert '<div class="scalar">–</div>' in client.get(path).text
 
 
 def test_a_date_is_picked_from_a_calendar(client: TestClient) -> None:

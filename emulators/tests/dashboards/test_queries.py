@@ -129,3 +129,12 @@ def test_a_filter_reaches_the_cards_that_it_is_mapped_onto(
     values = client.get(f"/api/dashboard/{made['id']}/params/f1/values").json()["values"]
     assert values == [["<script>alert(1)</script>"], ["India"]]
     assert client.get(f"/api/dashboard/{made['id']}/params/f2/values").status_code == 404
+
+
+@pytest.mark.parametrize("value", ["2026-01-31", "2026-01-31T02:00:00.000000"])
+def test_a_date_is_bound_as_a_day(value: str) -> None:
+    tags = {"day": {"name": "day", "display-name": "Day", "type": "date"}}
+    stage = {"native": "select 1 where d = {{day}}", "template-tags": tags}
+    assert queries.bind(stage, {"day": value}) == ("select 1 where d = %(day)s", {"day": "2026-01-31"})
+    with pytest.raises(WarehouseError, match="day must be a date"):
+        queries.bind(stage, {"day": "yesterday"})

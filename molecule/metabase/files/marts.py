@@ -54,6 +54,10 @@ with connection, connection.cursor() as cursor:
         " from NET_REVENUE_BY_CITY join (values (1), (2), (3)) as NUMBERS (N) on N <= ORDERS"
     )
     cursor.execute(
+        "create or replace table DIM_DATES as select dateadd('day', row_number() over (order by seq4()) - 1,"
+        " date '2026-01-01') DATE_DAY from table(generator(rowcount => 3650))"
+    )
+    cursor.execute(
         "create or replace table PIPELINE_RUNS as select 'a' RUN_ID, 'sales_job' JOB, 'SUCCESS' STATUS,"
         " sysdate() BEGAN_AT, sysdate() ENDED_AT, '' PROBLEM"
     )

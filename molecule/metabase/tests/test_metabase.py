@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import time
 from typing import Any
@@ -78,7 +79,10 @@ def test_every_card_of_every_dashboard_returns_its_rows(host: Any) -> None:
             found[place["card"]["name"]] = [row[:2] for row in answer["data"]["rows"]]
     assert found["Net revenue"] == [[1109.25]]
     assert found["Orders"] == [[6]]
-    assert found["Net revenue by day"] == [["2026-01-01", 1109.25]]
+    days = found["Net revenue by day"]
+    assert days[0] == ["2026-01-01", 1109.25]
+    assert {revenue for _, revenue in days[1:]} == {0}, "a day without orders is there, with zero"
+    assert len(days) >= (datetime.datetime.now(datetime.UTC).date() - datetime.date(2026, 1, 1)).days
     assert found["Top products"] == [["Pen", 1109.25]]
     assert found["Net revenue by country"] == [["India", 1010.25], ["Kenya", 99]]
     assert found["Net revenue by state"] == [["Maharashtra", 1010.25], ["Nairobi", 99]]
@@ -88,8 +92,16 @@ def test_every_card_of_every_dashboard_returns_its_rows(host: Any) -> None:
         ["Mumbai", 10],
     ]
     assert found["Minutes since the last load"][0][0] <= 60
-    assert found["State"] == [["Well"]]
-    assert found["Orders by day"] == [["2026-01-01", 6]]
+    assert found["State"] == [
+        ["Cycles", "Well"],
+        ["Reconciliation", "Well"],
+        ["Daily tests", "Unknown"],
+        ["Arrival of orders", "Well"],
+        ["Marts", "Well"],
+    ]
+    assert found["Orders by day"][0] == ["2026-01-01", 6]
+    assert len(found["Orders by hour"]) == 49
+    assert found["Countries"] == found["Net revenue by country"]
     assert found["Role of the cards"] == [["REPORTER"]]
     assert {failing for _, failing in found["Failed checks"]} == {0}
 
@@ -101,6 +113,12 @@ def test_a_filter_reaches_the_cards(host: Any) -> None:
     assert "$1,109.25" not in page
     injected = call(host, "GET", "/dashboard/1?country=%27%20or%201%3D1%20--", session=session)[1]
     assert "$1,109.25" not in injected
+
+
+def test_a_date_reaches_the_cards(host: Any) -> None:
+    session = log_in(host)
+    assert "$1,109.25" in call(host, "GET", "/dashboard/1?from=2026-01-01&to=2026-01-01", session=session)[1]
+    assert "$1,109.25" not in call(host, "GET", "/dashboard/1?from=2026-01-02", session=session)[1]
 
 
 def test_only_the_readers_group_and_administrators_see_the_content(host: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
 from collections.abc import Mapping
@@ -114,6 +115,11 @@ def _typed(name: str, tag: Mapping[str, Any], value: Any) -> Value:
         return None
     if tag["type"] == "boolean":
         return value if isinstance(value, bool) else str(value).lower() == "true"
+    if tag["type"] == "date":
+        try:
+            return datetime.datetime.fromisoformat(str(value)).date().isoformat()
+        except ValueError:
+            raise WarehouseError(f"{name} must be a date, such as 2026-01-31", name) from None
     if tag["type"] != "number":
         return str(value)
     try:

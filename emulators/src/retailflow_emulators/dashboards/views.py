@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
-from .charts import Drawing, draw, sort
+from .charts import NOTHING, Drawing, draw, sort
 from .errors import ApiError
 from .permissions import FORBIDDEN
 from .plots import plot
@@ -27,7 +27,8 @@ _queries = ThreadPoolExecutor(max_workers=4, thread_name_prefix="card")
 
 
 SCREEN_WIDTH, ROW_HEIGHT = 1_296, 62  # pixels of the grid's 24 columns, and of a row
-FRAME, LINE = 126, 36  # pixels of a card around its body, and of a row of a table
+FRAME = 126  # pixels of a card around its body
+LINES = {"table": 36, "bars": 26}  # pixels of a row
 PHONE = (340, 220)
 TAB, SORT = "tab", "sort"  # what the page's address calls the open tab, and the order of a table
 
@@ -48,10 +49,17 @@ class Tile:
     @property
     def scrolls(self) -> bool:
         """Whether a screen shows only some of the rows of a table."""
-        if self.drawing is None or self.drawing.kind not in ("table", "bars"):
+        if self.drawing is None or self.drawing.kind not in LINES:
             return False
         room: int = self.place["size_y"] * ROW_HEIGHT - FRAME
-        return (len(self.drawing.rows) + 1) * LINE > room
+        return len(self.drawing.rows) * LINES[self.drawing.kind] + LINES["table"] > room
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether a tile has no figure, as a sum of no rows."""
+        return bool(
+            self.drawing and self.drawing.kind == "scalar" and self.drawing.rows[0][0].text == NOTHING
+        )
 
 
 @dataclass(frozen=True)
@@ -147,7 +155,7 @@ def view(service: Service, user: Document, dashboard: Document, asked: Mapping[s
         mine = order if order[0] == str(place["id"]) else ("", "", False)
         values = by_mapping(sent, parameters, place["parameter_mappings"])
         tile = _tile(service, user, place, values, mine)
-        of_tables = tile.drawing is not None and tile.drawing.kind in ("table", "bars")
+        of_tables = tile.drawing is not None and tile.drawing.kind in LINES
         orders = tuple(_orders(tile, {**kept, **of_the_tab}, mine)) if of_tables else ()
         return replace(tile, orders=orders, parameters=_exported(sent, place))
 

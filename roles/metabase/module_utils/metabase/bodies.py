@@ -8,6 +8,7 @@ import uuid
 from typing import Any
 
 from .items import Item
+from .rules import VARIABLES, kind_of
 from .sql import variables
 
 
@@ -23,7 +24,7 @@ def card_body(item: Item, database_id: int | None, collection_id: int | None) ->
             "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{item['entity_id']}/{name}")),
             "name": name,
             "display-name": _title(name),
-            "type": "text",
+            "type": kind_of(item, name),
         }
         for name in variables(item["sql"])
     }
@@ -85,16 +86,20 @@ def differences(desired: Item, actual: Item) -> dict[str, tuple[Any, Any]]:
     return changed
 
 
-def parameters_body(key: str, item: Item, card_ids: dict[str, int | None]) -> list[Item]:
-    """The filters of a dashboard: text fields, or a list of what a card's column holds."""
+def parameters_body(
+    key: str, item: Item, cards: dict[str, Item], card_ids: dict[str, int | None]
+) -> list[Item]:
+    """The filters of a dashboard: text fields, dates, or a list of what a card's column holds."""
     body = []
     for name, one in item.get("filters", {}).items():
+        taking = (cards[place["card"]] for place in item["cards"])
+        kind = next(kind_of(card, name) for card in taking if name in variables(card["sql"]))
         parameter: Item = {
             "id": _filter_id(key, name),
             "name": one["name"],
             "slug": name,
-            "type": "string/=",
-            "sectionId": "string",
+            "type": VARIABLES[kind],
+            "sectionId": "date" if kind == "date" else "string",
             "isMultiSelect": False,
         }
         if "card" in one:
@@ -149,7 +154,7 @@ def grid_body(
             }
         )
     return {
-        "parameters": parameters_body(key, item, card_ids),
+        "parameters": parameters_body(key, item, cards, card_ids),
         "tabs": tabs,
         "dashcards": dashcards,
     }

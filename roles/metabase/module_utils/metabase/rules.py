@@ -21,6 +21,9 @@ TEXT, NAME, MAP, LIST, NUMBER, ENTITY = (
 )
 ROLE = "the word role"
 NAME_BOUND = 254  # characters that Metabase's tables hold of the name of a card or a dashboard
+#: What a variable may be, and the type of the filter that sets it.
+#: https://www.metabase.com/docs/latest/questions/native-editor/basic-sql-parameters
+VARIABLES = {"text": "string/=", "date": "date/single"}
 TAB = "tab"  # what Metabase's addresses call the tab of a dashboard
 
 
@@ -50,6 +53,7 @@ FIELDS: dict[str, dict[str, tuple[str, bool]]] = {
         "sql": (TEXT, True),
         "settings": (MAP, False),
         "columns": (MAP, False),
+        "variables": (MAP, False),
         "shows": (ROLE, False),
     },
     "dashboards": {
@@ -122,12 +126,22 @@ def _trimmed(item: Item) -> Item:
     return trimmed
 
 
+def kind_of(card: Item, name: str) -> str:
+    """What a variable of a card is, one of VARIABLES."""
+    return str(card.get("variables", {}).get(name, "text"))
+
+
 def _check_card(item: Item) -> None:
     where = item["where"]
     try:
-        variables(item["sql"])
+        names = variables(item["sql"])
     except MetabaseError as error:
         raise MetabaseError(f"{where}.sql: {error}") from None
+    for name, kind in item.get("variables", {}).items():
+        if name not in names:
+            raise MetabaseError(f"{where}.variables.{name}: the SQL has no variable {{{{{name}}}}}")
+        if kind not in VARIABLES:
+            raise MetabaseError(f"{where}.variables.{name}: must be one of {', '.join(VARIABLES)}")
     for name, options in item.get("columns", {}).items():
         if not CHECKS[MAP](options):
             raise MetabaseError(f"{where}.columns.{name}: must be {MAP}")
@@ -167,6 +181,13 @@ def _check_dashboard(item: Item, cards: dict[str, Item]) -> None:
             raise MetabaseError(f"{at}: no card of this dashboard has the variable {{{{{name}}}}}")
         if ("card" in one) != ("column" in one):
             raise MetabaseError(f"{at}: card and column go together")
+        kinds = {
+            kind_of(cards[place["card"]], name)
+            for place in item["cards"]
+            if name in variables(cards[place["card"]]["sql"])
+        }
+        if len(kinds) > 1:
+            raise MetabaseError(f"{at}: the cards take {{{{{name}}}}} as {' and as '.join(sorted(kinds))}")
         if "card" in one and one["card"] not in cards:
             raise MetabaseError(f"{at}.card: there is no card {one['card']!r}")
 
