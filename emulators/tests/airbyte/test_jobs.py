@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+
+from retailflow_emulators.airbyte.words import ago, took
 
 from .conftest import Client, Server, wait_for
 
@@ -47,6 +51,32 @@ def test_a_sync_loads_all_and_the_next_one_goes_on(client: Client, tmp_path: Pat
     setup.reconfigure(rows=30)
     assert client.sync(setup.connection)["rowsSynced"] == 10  # from the last state, which was at 20
     assert setup.ids()[25:] == list(range(21, 31))
+
+
+def test_the_page_shows_a_job_as_people_read_it(client: Client, tmp_path: Path) -> None:
+    setup = Setup(client, tmp_path)
+    setup.reconfigure(rows=1_234)
+    job = client.start(setup.connection)
+    client.ended(job)
+    page = httpx.get(client.url).text
+    assert f'data-label="Job">{job}<' in page
+    assert 'data-label="Rows">1,234<' in page
+    assert re.search(r'<time datetime="[^"]*Z" title="[^"]*Z">(just now|\d+ minutes? ago)<', page)
+    assert re.search(r'data-label="Took">(\d+\.\d s|\d+ min \d+ s)<', page)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "as_took", "as_ago"),
+    [
+        (2.61, "2.6 s", "just now"),
+        (65, "1 min 5 s", "1 minute ago"),
+        (3_900, "1 h 5 min", "1 hour ago"),
+        (180_000, "50 h 0 min", "2 days ago"),
+        (-1, "0.0 s", "just now"),
+    ],
+)
+def test_times_are_written_for_people(seconds: float, as_took: str, as_ago: str) -> None:
+    assert (took(seconds), ago(seconds)) == (as_took, as_ago)
 
 
 def test_streams_are_renamed_on_their_way(client: Client, tmp_path: Path) -> None:

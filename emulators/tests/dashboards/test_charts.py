@@ -94,9 +94,13 @@ def test_a_missing_day_leaves_its_room_and_the_area_ends_where_the_line_does() -
 
 def test_a_day_that_is_not_over_is_marked_and_one_point_is_a_dot() -> None:
     days = series(["2026-11-01", "2026-11-02", "2026-11-03"], [10.0, 30.0, 2.0])
-    drawn = plot(days, 500, 200, datetime.date(2026, 11, 3))
+    drawn = plot(days, 500, 200, datetime.datetime(2026, 11, 3, 12, tzinfo=datetime.UTC))
     assert 'class="line open"' in drawn
     assert "2026-11-03 so far: 2.00" in drawn
+    hours = series(["2026-11-03 11:00", "2026-11-03 12:00"], [10.0, 2.0])
+    for minute, hour, is_open in ((59, 12, True), (0, 13, False)):
+        now = datetime.datetime(2026, 11, 3, hour, minute, tzinfo=datetime.UTC)
+        assert ("2026-11-03 12:00 so far: 2.00" in plot(hours, 500, 200, now)) is is_open
     alone = plot(series(["2026-11-01"], [5.0]), 500, 200)
     assert ('class="dot"' in alone, 'class="area"' in alone) == (True, False)
     gap = plot(series(["a", "b", "c", "d"], [1.0, None, 2.0, 3.0]), 340, 220)

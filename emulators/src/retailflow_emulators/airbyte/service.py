@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -24,6 +25,7 @@ from .jobs import JobRunner
 from .protocol import ConnectorError, JsonObject
 from .settings import Settings
 from .store import ActiveJobError, InUseError, Row, Store
+from .words import ago, took
 from .workers import Connectors, unmasked
 
 
@@ -363,7 +365,8 @@ class Service:
                     {
                         **job,
                         "started": iso(job["created_at"]),
-                        "seconds": round(job["updated_at"] - job["created_at"], 1),
+                        "ago": ago(time.time() - job["created_at"]),
+                        "took": took(job["updated_at"] - job["created_at"]),
                         "failure": next(
                             (
                                 a["failure"]["externalMessage"]

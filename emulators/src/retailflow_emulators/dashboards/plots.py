@@ -27,15 +27,15 @@ class Series:
     write_short: Callable[[float], str]
 
 
-def plot(series: Series, width: int, height: int, today: datetime.date | None = None) -> Markup:
-    """The drawing; a last point of ``today`` is marked as not over."""
+def plot(series: Series, width: int, height: int, now: datetime.datetime | None = None) -> Markup:
+    """The drawing; a last point that is the day, or the hour, of ``now`` is marked as not over."""
     numbers = [value for value in series.values if value is not None]
     ticks = _ticks(min(numbers, default=0.0), max(numbers, default=0.0))
     left = round(max(len(series.write_short(tick)) for tick in ticks) * CHARACTER) + 12
     inner_width, inner_height = max(width - left - RIGHT, 1), max(height - TOP - BOTTOM, 1)
     low, high = ticks[0], ticks[-1]
     moments = _moments(series.names)
-    days = bool(moments) and all(len(name) == len("2026-01-01") for name in series.names)
+    open_moment = _open(series.names, moments, now)
     places = _places(moments, len(series.names))
 
     def x(index: int) -> float:
@@ -60,7 +60,7 @@ def plot(series: Series, width: int, height: int, today: datetime.date | None = 
         if len(run) > 1:
             area = f"M{x(run[0][0])},{floor} L{' L'.join(points)} L{x(run[-1][0])},{floor} Z"
             ElementTree.SubElement(svg, "path", {"d": area, "class": "area"})
-        is_open = days and run[-1][0] == len(series.names) - 1 and moments[-1].date() == today
+        is_open = run[-1][0] == len(series.names) - 1 and moments[-1:] == [open_moment]
         whole = points[:-1] if is_open else points
         if len(whole) > 1:
             ElementTree.SubElement(svg, "path", {"d": "M" + " L".join(whole), "class": "line"})
@@ -73,7 +73,7 @@ def plot(series: Series, width: int, height: int, today: datetime.date | None = 
         if value is not None and len(numbers) <= MOST_POINTS_WITH_HINT:
             at = {"cx": str(x(index)), "cy": str(y(value)), "r": "7", "class": "hint"}
             hint = ElementTree.SubElement(ElementTree.SubElement(svg, "circle", at), "title")
-            so_far = " so far" if days and moments[index].date() == today else ""
+            so_far = " so far" if moments and moments[index] == open_moment else ""
             hint.text = f"{series.names[index]}{so_far}: {series.write(value)}"
     return Markup(ElementTree.tostring(svg, encoding="unicode"))  # escaped by ElementTree
 
@@ -98,6 +98,19 @@ def _moments(names: Sequence[str]) -> list[datetime.datetime]:
     except ValueError:
         return []
     return moments if moments == sorted(moments) else []
+
+
+def _open(
+    names: Sequence[str], moments: list[datetime.datetime], now: datetime.datetime | None
+) -> datetime.datetime | None:
+    """The day or hour that is not over, where the points are days or whole hours."""
+    if now is None or not moments:
+        return None
+    if all(len(name) == len("2026-01-01") for name in names):
+        return datetime.datetime.combine(now.date(), datetime.time())
+    if all(one.minute == one.second == 0 for one in moments):
+        return now.replace(minute=0, second=0, microsecond=0, tzinfo=None)
+    return None
 
 
 def _places(moments: list[datetime.datetime], count: int) -> list[float]:

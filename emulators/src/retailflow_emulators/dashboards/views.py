@@ -231,10 +231,10 @@ def _tile(
 def _plots(drawing: Drawing, place: Document) -> tuple[Markup, Markup]:
     """Drawn for the room that the card has on a screen, and for a phone."""
     assert drawing.series is not None
-    today = datetime.datetime.now(datetime.UTC).date()
+    now = datetime.datetime.now(datetime.UTC)
     width = round(place["size_x"] / 24 * SCREEN_WIDTH) - 34
     height = max(place["size_y"] * ROW_HEIGHT - FRAME, 120)
-    return plot(drawing.series, width, height, today), plot(drawing.series, *PHONE, today)
+    return plot(drawing.series, width, height, now), plot(drawing.series, *PHONE, now)
 
 
 def _filter(
