@@ -39,6 +39,12 @@ def wait_for(condition: Callable[[], Any], seconds: int, what: str) -> Any:
     return answer
 
 
+def why(run: subprocess.CompletedProcess[str]) -> str:
+    """The sentences with which a failed run of Ansible ends, then the end of its log."""
+    told = run.stderr.find("FAILED on")
+    return f"{run.stderr[told:].strip() if told >= 0 else ''}\n{run.stdout[-6000:]}"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def environment() -> Iterator[None]:
     """Run Ansible as the Makefile does."""

@@ -11,7 +11,7 @@ import boto3
 import pytest
 import yaml
 
-from .conftest import AWS, ROOT, STATE, wait_for
+from .conftest import AWS, ROOT, STATE, wait_for, why
 from .site import NEVER, RULE, graphql, launch, warehouse
 
 Playbook = Callable[..., subprocess.CompletedProcess[str]]
@@ -92,13 +92,13 @@ def test_a_pause_waits_for_runs_and_loses_no_row(
     run_id = launch("transform_job")  # it takes a while and needs no new rows
 
     paused = playbook("playbooks/pause.yml")
-    assert paused.returncode == 0, paused.stdout[-6000:]
+    assert paused.returncode == 0, why(paused)
     assert not running() & HOSTS
     assert instances() == dict.fromkeys(HOSTS, "stopped")
     assert boto3.client("events", **AWS).describe_rule(Name=RULE)["State"] == "DISABLED"
 
     told = playbook("playbooks/status.yml")
-    assert told.returncode == 0, told.stdout[-6000:]
+    assert told.returncode == 0, why(told)
     lines = (STATE / "status.txt").read_text().splitlines()
     for host in HOSTS:
         (line,) = [line for line in lines if line.split()[:1] == [host]]
@@ -109,7 +109,7 @@ def test_a_pause_waits_for_runs_and_loses_no_row(
 
     # In two steps, so that orders are compared before the generator moves some on and deletes some.
     up = playbook(*STEPS[:WIRE])
-    assert up.returncode == 0, up.stdout[-6000:]
+    assert up.returncode == 0, why(up)
     assert instances() == dict.fromkeys(HOSTS, "running")
     assert sql("select max(order_id) from sales") == str(last), "nothing is generated before the wiring"
     assert sql(everything.format(last)) == orders
@@ -119,7 +119,7 @@ def test_a_pause_waits_for_runs_and_loses_no_row(
     assert run["status"] == "SUCCESS", "the pause did not wait for it"
 
     proven = playbook(*STEPS[WIRE:])
-    assert proven.returncode == 0, proven.stdout[-6000:]
+    assert proven.returncode == 0, why(proven)
     rule = boto3.client("events", **AWS).describe_rule(Name=RULE)
     assert (rule["State"], rule["ScheduleExpression"]) == ("ENABLED", quiet["ScheduleExpression"])
     rows, newest = raw()

@@ -12,7 +12,7 @@ import pytest
 import testinfra
 import yaml
 
-from .conftest import AWS, ROOT, STATE
+from .conftest import AWS, ROOT, STATE, why
 
 NETWORK = yaml.safe_load((ROOT / "inventory/group_vars/all/network.yml").read_text())
 HOSTS = {role: host["private_ip"] for role, host in NETWORK["network_hosts"].items()}
@@ -102,10 +102,12 @@ def test_a_rule_removed_by_hand_is_noticed_and_repaired(
     closed_database: None, playbook: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     def differing() -> Any:
-        assert playbook("playbooks/status.yml").returncode == 0
+        looked = playbook("playbooks/status.yml")
+        assert looked.returncode == 0, why(looked)
         return json.loads((STATE / "status.json").read_text())["ingress_differs"]
 
     assert differing() == ["retailflow-postgres"]
-    assert playbook("playbooks/provision.yml").returncode == 0
+    provisioned = playbook("playbooks/provision.yml")
+    assert provisioned.returncode == 0, why(provisioned)
     assert differing() == []
     test_a_host_reaches_what_the_flows_allow_and_nothing_else("airbyte")

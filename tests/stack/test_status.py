@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import ROOT, Host, wait_for
+from .conftest import ROOT, Host, wait_for, why
 
 #: The bound is 15 s on a machine that has time; tests share theirs with others.
 PATIENCE_S = 45
@@ -90,7 +90,8 @@ def test_a_container_that_is_removed_is_missing_and_not_an_empty_list(
     code, text = status()
     assert code != 0
     assert text.startswith("NOT WELL: retailflow-metabase, container metabase: is missing"), text
-    assert playbook("playbooks/configure.yml", "--limit", "control,metabase").returncode == 0
+    again = playbook("playbooks/configure.yml", "--limit", "control,metabase")
+    assert again.returncode == 0, why(again)
 
 
 def test_a_host_that_is_down_is_named_with_since_when() -> None:
