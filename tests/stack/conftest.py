@@ -28,6 +28,7 @@ AWS = {
     "aws_secret_access_key": SECRET.read_text().strip() if SECRET.exists() else "none",
 }
 Host = Any  # testinfra has no types
+Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def wait_for(condition: Callable[[], Any], seconds: int, what: str) -> Any:
@@ -56,7 +57,7 @@ def environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def playbook() -> Callable[..., subprocess.CompletedProcess[str]]:
+def playbook() -> Playbook:
     """Run a playbook against the local target; its whole output is in the failure."""
 
     def run(*arguments: str, timeout: int = 900) -> subprocess.CompletedProcess[str]:

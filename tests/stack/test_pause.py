@@ -11,10 +11,8 @@ import boto3
 import pytest
 import yaml
 
-from .conftest import AWS, ROOT, STATE, wait_for, why
+from .conftest import AWS, ROOT, STATE, Playbook, wait_for, why
 from .site import NEVER, RULE, graphql, launch, warehouse
-
-Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
 HOSTS = {f"retailflow-{role}" for role in ("postgres", "airbyte", "dagster-dbt", "metabase")}
 # What site.yml does: hosts and services first, then what makes rows.

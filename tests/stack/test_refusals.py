@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-from collections.abc import Callable
 
 import pytest
 
-from .conftest import ROOT, STATE
-
-Playbook = Callable[..., subprocess.CompletedProcess[str]]
+from .conftest import ROOT, STATE, Playbook
 
 
 def test_a_taken_port_is_named_before_anything_changes(playbook: Playbook) -> None:

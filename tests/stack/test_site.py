@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import AWS, ROOT, STATE, Host, wait_for, why
+from .conftest import AWS, ROOT, STATE, Host, Playbook, wait_for, why
 
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
 
@@ -97,7 +97,7 @@ def test_terraform_has_nothing_to_change() -> None:
     assert result.returncode == 0, "\n".join(re.findall(r"^.*(?:  # |Error).*$", told, re.M)) + told
 
 
-def test_a_second_run_changes_nothing(playbook: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_a_second_run_changes_nothing(playbook: Playbook) -> None:
     result = playbook("site.yml")
     assert result.returncode == 0, why(result)
     recap = {host: int(changed) for host, _, changed, _, _ in RECAP.findall(result.stdout)}
@@ -112,7 +112,7 @@ def test_the_job_runs_as_typed_in_the_container(dagster: Host) -> None:
     assert "RUN_SUCCESS" in result.stdout + result.stderr
 
 
-def test_status_names_every_part(playbook: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_status_names_every_part(playbook: Playbook) -> None:
     looked = playbook("playbooks/status.yml")
     assert looked.returncode == 0, why(looked)
     status = json.loads((STATE / "status.json").read_text())

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from .conftest import ROOT, Host, wait_for, why
+from .conftest import ROOT, Host, Playbook, wait_for, why
 
 #: The bound is 15 s on a machine that has time; tests share theirs with others.
 PATIENCE_S = 45
@@ -84,7 +84,7 @@ def test_a_hung_database_is_named_and_not_waited_for(postgres: Host) -> None:
 
 
 def test_a_container_that_is_removed_is_missing_and_not_an_empty_list(
-    playbook: Callable[..., subprocess.CompletedProcess[str]],
+    playbook: Playbook,
 ) -> None:
     docker("exec", "retailflow-metabase", "docker", "rm", "--force", "metabase")
     code, text = status()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 
 import testinfra
+
+from .conftest import Playbook
 
 NOWHERE = "registry.retailflow.internal:5000/retailflow/nothing:1"
 
 
 def test_an_upgrade_that_fails_goes_back_to_image_and_database(
-    playbook: Callable[..., subprocess.CompletedProcess[str]], sql: Callable[[str], str]
+    playbook: Playbook, sql: Callable[[str], str]
 ) -> None:
     metabase = testinfra.get_host("docker://retailflow-metabase")
     before = metabase.check_output(
