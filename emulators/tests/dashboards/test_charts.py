@@ -92,6 +92,18 @@ def test_a_missing_day_leaves_its_room_and_the_area_ends_where_the_line_does() -
     assert "1 Nov" in drawn
 
 
+@pytest.mark.parametrize("highest", [1, 2, 9, 10, 35, 1_000])
+def test_the_axis_of_a_count_has_whole_marks_as_they_are_written(highest: int) -> None:
+    counts = Result([Column("H", "type/Text"), Column("N", "type/Integer")], [["a", 0], ["b", highest]])
+    settings = {"graph.dimensions": ["H"], "graph.metrics": ["N"]}
+    drawing = draw({"display": "line", "visualization_settings": settings}, counts)
+    assert drawing.series
+    drawn = plot(drawing.series, 600, 300)
+    marks = [float(text.replace(",", "")) for text in re.findall(r'class="tick y">([^<]*)<', drawn)]
+    assert len({round(after - before, 6) for before, after in pairwise(marks)}) == 1
+    assert marks[-1] >= highest
+
+
 def test_a_day_that_is_not_over_is_marked_and_one_point_is_a_dot() -> None:
     days = series(["2026-11-01", "2026-11-02", "2026-11-03"], [10.0, 30.0, 2.0])
     drawn = plot(days, 500, 200, datetime.datetime(2026, 11, 3, 12, tzinfo=datetime.UTC))

@@ -208,6 +208,7 @@ def _line(settings: Document, result: Result) -> Drawing:
         [None if row[1] is None else _number(row[1]) for row in slim.rows],
         lambda value: format_value(value, slim.columns[1], options),
         lambda value: compact(value, slim.columns[1], of_the_axis),
+        slim.columns[1].base_type == "type/Integer",
     )
     return Drawing("line", drawing.headings, drawing.rows, series)
 

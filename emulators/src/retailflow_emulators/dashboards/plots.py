@@ -25,12 +25,13 @@ class Series:
     values: Sequence[float | None]
     write: Callable[[float], str]
     write_short: Callable[[float], str]
+    is_whole: bool = False  # whether the values are counts, between which the axis has no mark
 
 
 def plot(series: Series, width: int, height: int, now: datetime.datetime | None = None) -> Markup:
     """The drawing; a last point that is the day, or the hour, of ``now`` is marked as not over."""
     numbers = [value for value in series.values if value is not None]
-    ticks = _ticks(min(numbers, default=0.0), max(numbers, default=0.0))
+    ticks = _ticks(min(numbers, default=0.0), max(numbers, default=0.0), series.is_whole)
     left = round(max(len(series.write_short(tick)) for tick in ticks) * CHARACTER) + 12
     inner_width, inner_height = max(width - left - RIGHT, 1), max(height - TOP - BOTTOM, 1)
     low, high = ticks[0], ticks[-1]
@@ -78,14 +79,16 @@ def plot(series: Series, width: int, height: int, now: datetime.datetime | None 
     return Markup(ElementTree.tostring(svg, encoding="unicode"))  # escaped by ElementTree
 
 
-def _ticks(lowest: float, highest: float) -> list[float]:
+def _ticks(lowest: float, highest: float, is_whole: bool) -> list[float]:
     """Round numbers from at most the lowest value, or 0, to at least the highest."""
     low, high = min(lowest, 0.0), max(highest, 0.0)
     span = high / 4 - low / 4  # a quarter: the difference of two floats may be too large for one
     if span <= 0 or not math.isfinite(span):
         return [0.0, 1.0] if span <= 0 else [low, high]
     power = 10.0 ** math.floor(math.log10(span))
-    step = next((one * power for one in (1, 2, 2.5, 5) if one * power >= span), 10 * power)
+    steps = (1, 2, 5) if power == 1 else (1, 2, 2.5, 5)  # labels from 10 on have no decimals
+    step = next((one * power for one in steps if one * power >= span), 10 * power)
+    step = max(step, 1.0) if is_whole else step
     first, last = math.floor(low / step), math.ceil(high / step)
     ticks = [number * step for number in range(first, last + 1)]
     return ticks if len(set(ticks)) > 1 and all(map(math.isfinite, ticks)) else [low, high]
