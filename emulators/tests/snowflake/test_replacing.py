@@ -72,3 +72,36 @@ def test_a_column_list_gives_types_defaults_and_not_null_to_a_query(warehouse: E
     assert [row[1] for row in query("describe table MADE")] == ["NUMBER(38,0)", "VARCHAR(3)", "DATE"]
     query("create or replace table MADE (A, B) as select 1, 2")
     assert query("select A, B from MADE") == [(1, 2)]
+
+
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_an_insert_overwrite_that_fails_overwrites_nothing(
+    warehouse: EmulatedSnowflake, in_transaction: bool
+) -> None:
+    with warehouse.connect(database="DB", schema="PUBLIC") as session:
+        cursor = session.cursor()
+        cursor.execute("create or replace table OLD as select 1 as A")
+        for statement in ("begin", "insert into OLD values (2)") if in_transaction else ():
+            cursor.execute(statement)
+        before = cursor.execute("select * from OLD order by A").fetchall()
+        with pytest.raises(Error, match="Division by zero"):
+            cursor.execute("insert overwrite into OLD select 1 / 0")
+        assert cursor.execute("select * from OLD order by A").fetchall() == before
+        cursor.execute("insert overwrite into OLD select 7")
+        if in_transaction:
+            assert warehouse.query("select * from DB.PUBLIC.OLD") == [(1,)]
+            cursor.execute("commit")
+    assert warehouse.query("select * from DB.PUBLIC.OLD") == [(7,)]
+
+
+def test_a_merge_that_snowflake_does_not_know_changes_nothing(warehouse: EmulatedSnowflake) -> None:
+    query = warehouse.query
+    query("use schema DB.PUBLIC")
+    query("create or replace table OLD as select 1 as A")
+    with pytest.raises(Error) as caught:
+        query(
+            "merge into OLD using (select 2 as A) as S on OLD.A = S.A when not matched by source then delete "
+            "when not matched then insert (A) values (S.A)"
+        )
+    assert caught.value.errno == 1003
+    assert query("select * from OLD") == [(1,)]

@@ -27,7 +27,7 @@ class Connection:
         self._twin: duckdb.DuckDBPyConnection | None = None
         self._lock_seconds = lock_seconds
         self.in_transaction = False
-        self._written: list[tuple[str, Any]] = []  # what the open transaction has done
+        self.written: list[tuple[str, Any]] = []  # what the open transaction has done
         self._shown: dict[str, pa.Table] = {}
         self.columns: list[tuple[str, str]] = []
 
@@ -57,7 +57,7 @@ class Connection:
     def enter(self, open_: bool) -> None:
         """Note that a transaction begins, or has ended."""
         self.in_transaction = open_
-        self._written.clear()
+        self.written.clear()
 
     def recover(self) -> None:
         """After a statement that failed: the transaction is open, and has done what the statements before it did.
@@ -74,7 +74,7 @@ class Connection:
             self._connection.rollback()
         self._connection.begin()
         try:
-            for sql, parameters in self._written:
+            for sql, parameters in self.written:
                 self._connection.execute(sql, parameters)
         except duckdb.Error:
             self._connection.rollback()
@@ -112,7 +112,7 @@ class Connection:
         def run(text: str) -> None:
             self._connection.execute(text, parameters)
             if self.in_transaction and _WRITES.match(text):
-                self._written.append((text, list(parameters) if parameters else parameters))
+                self.written.append((text, list(parameters) if parameters else parameters))
 
         if not any(marks(sql)):
             run(sql)

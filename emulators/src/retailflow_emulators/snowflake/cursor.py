@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -129,6 +130,7 @@ class Cursor(FakeSnowflakeCursor):
         command = self._command = intervals.plain(temporary.plain(command))
         self._checked = False
         self._show: tuple[Any, ...] | None = None
+        self._written_before = len(self._duck_conn.written)
         self._lengths, self._rules = {}, creation.Rules()  # a statement that is run as it was read gives none
         with contextlib.ExitStack() as self._running:
             self._statement(command, params, *args, **settings)
@@ -153,6 +155,8 @@ class Cursor(FakeSnowflakeCursor):
         except (NotImplementedError, ValueError) as error:
             raise NotEmulatedError(f"{error}") from error
         finally:
+            if sys.exc_info()[0]:
+                del self._duck_conn.written[self._written_before :]
             self._duck_conn.recover()
             self._duck_conn.hide()
             self._conn.about.queries.append(self._sfqid or "")
@@ -248,7 +252,18 @@ class Cursor(FakeSnowflakeCursor):
         if isinstance(expression, exp.Merge):
             return [expression]
         found: list[exp.Expr] = super()._transform_explode(expression)
+        if isinstance(expression, exp.Insert) and len(found) > 1 and not self._duck_conn.in_transaction:
+            self._duck_conn.begin()  # INSERT OVERWRITE: two statements of DuckDB, both or none
+            self._running.push(self._end)
         return found
+
+    def _end(self, kind: type[BaseException] | None, *_: object) -> None:
+        """End the transaction of one statement."""
+        if kind is None:
+            self._duck_conn.commit()
+        else:
+            self._duck_conn.rollback()
+            self._duck_conn.enter(False)
 
     def _transform(self, expression: exp.Expr, params: Any) -> exp.Expr:
         refused.check_tree(expression)

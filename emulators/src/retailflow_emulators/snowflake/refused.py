@@ -6,7 +6,7 @@ import re
 
 from sqlglot import exp
 
-from .errors import NotEmulatedError
+from .errors import NotEmulatedError, sql_error
 
 _CREATE = r"create\s+(or\s+replace\s+)?"
 _OBJECTS = "stream task pipe alert dynamic_table external_table iceberg_table event_table hybrid_table materialized_view"
@@ -45,6 +45,11 @@ def check_tree(expression: exp.Expr) -> None:
         name = str(node.this).upper() if isinstance(node, exp.Anonymous) else ""
         if name in _FUNCTIONS:
             raise NotEmulatedError(_FUNCTIONS[name])
+        if isinstance(node, exp.When) and node.args.get("source"):
+            # https://docs.snowflake.com/en/sql-reference/sql/merge has no such clause
+            raise sql_error(1003, "42000", "SQL compilation error:\nsyntax error unexpected 'BY'.")
+        if isinstance(node, exp.Generator) and not node.args.get("rowcount"):
+            raise NotEmulatedError("GENERATOR without ROWCOUNT")
         if isinstance(node, exp.Pivot) and node.find(exp.PivotAny):
             raise NotEmulatedError("PIVOT … IN (ANY): name the values")
         if (
