@@ -56,6 +56,14 @@ def translated(error: BaseException) -> ProgrammingError | None:
     if found := re.search(r"invalid (date|timestamp) field format: \"(.*?)\"", text):
         number = 100040 if found[1] == "date" else 100035
         return sql_error(number, "22007", f"{found[1].title()} '{found[2]}' is not recognized")
+    if found := re.search(r"Boolean value '.*' is not recognized", text, re.DOTALL):
+        return sql_error(100037, "22018", found[0])
+    if found := re.search(r"executing the UDF: \w+: (.*)", text, re.DOTALL):
+        said = found[1].strip()
+        if said.startswith("not emulated: "):
+            return NotEmulatedError(said.removeprefix("not emulated: "))
+        number, state = (100103, "22000") if "Duplicate field key" in said else (100140, "22007")
+        return sql_error(number, state, said)
     if found := re.search(r"Invalid argument types for function '.*?': \(.*?\)", text):
         return _compilation(1044, "42P13", found[0])
     if found := re.search(r"Malformed JSON at byte (\d+) of input: (.*?)\.", text):
@@ -64,6 +72,14 @@ def translated(error: BaseException) -> ProgrammingError | None:
         return _compilation(2026, "42601", "Invalid column definition list")
     if "can only apply to expressions with the same number of result columns" in text:
         return _compilation(2026, "42601", "Invalid column definition list")
+    if found := re.search(r'column "(.+?)" must appear in the GROUP BY clause', text):
+        said = f"'{found[1]}' in select clause is neither an aggregate nor in the group by clause."
+        return _compilation(979, "42601", said)
+    if found := re.search(r'Values list "(.+?)" does not have a column named "(.+?)"', text):
+        return _compilation(904, "42000", f"invalid identifier '{found[1]}.{found[2]}'")
+    if found := re.search(r"has (\d+) columns but (\d+) values were supplied", text):
+        said = f"Insert value list does not match column list expecting {found[1]} but got {found[2]}"
+        return _compilation(2020, "21S01", said)
     if isinstance(error, duckdb.CatalogException):
         if found := re.search(r'Existing object "?(.+?)"? is of type (\w+), trying to replace', text):
             return _compilation(1998, "0A000", f"Object '{found[1]}' already exists as {found[2].upper()}")

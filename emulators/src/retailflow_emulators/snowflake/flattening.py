@@ -40,7 +40,7 @@ _PLAIN = re.compile(r"[A-Za-z_]\w*")
 _MODES = {"BOTH": (dict, list), "OBJECT": (dict,), "ARRAY": (list,)}
 
 
-class _Number(str):
+class Number(str):
     """A number as it is written."""
 
 
@@ -53,7 +53,7 @@ def create(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
 
 def flattened(text: str | None, path: str, outer: bool | None, deep: bool, mode: str) -> list[dict[str, Any]]:
     """The rows of a FLATTEN of a JSON text; without a value for ``outer``, those of a LEFT JOIN with it."""
-    whole = None if text is None else json.loads(text, parse_float=_Number, parse_int=_Number)
+    whole = None if text is None else json.loads(text, parse_float=Number, parse_int=Number)
     found = _at(whole, path)
     rows = list(_rows(found, path, deep, _MODES[mode.upper()]))
     if rows or outer is False:
@@ -98,16 +98,17 @@ def _at(value: Any, path: str) -> Any:
 
 def _text(value: Any, null: str | None = None) -> str | None:
     """A value as JSON; ``null`` for a null."""
-    return null if value is None else _json(value)
+    return null if value is None else json_text(value)
 
 
-def _json(value: Any) -> str:
-    if isinstance(value, _Number):
+def json_text(value: Any) -> str:
+    """A value as JSON, its numbers as they were written."""
+    if isinstance(value, Number):
         return str(value)
     if isinstance(value, dict):
-        return "{" + ",".join(f"{_json(str(key))}:{_json(one)}" for key, one in value.items()) + "}"
+        return "{" + ",".join(f"{json_text(str(key))}:{json_text(one)}" for key, one in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(_json, value)) + "]"
+        return "[" + ",".join(map(json_text, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -22,7 +22,7 @@ _UNITS = {
     "microsecond": "microsecond us usec microseconds",
     "nanosecond": "nanosecond ns nsec nanosec nsecond nanoseconds nanosecs nseconds",
 }
-_UNIT = {word: unit for unit, words in _UNITS.items() for word in words.split()}
+UNITS = {word: unit for unit, words in _UNITS.items() for word in words.split()}
 _SMALLER = {"quarter": (3, "month"), "week": (7, "day")}  # what DuckDB and sqlglot do not both know
 _SKIPPED_OR_INTERVAL = re.compile(
     r"""'(?:[^'\\]|''|\\.)*'|"(?:[^"]|"")*"|\$\$.*?\$\$|--[^\n]*|//[^\n]*|/\*.*?\*/"""
@@ -45,7 +45,7 @@ def _plain(text: str) -> str:
     parts = []
     for part in text.split(","):
         found = _PART.fullmatch(part)
-        unit = _UNIT.get(found[2].lower() or "second") if found else None
+        unit = UNITS.get(found[2].lower() or "second") if found else None
         if not found or unit is None:
             raise sql_error(1003, "42000", f"SQL compilation error:\nInvalid interval literal: '{text}'")
         times, unit = _SMALLER.get(unit, (1, unit))

@@ -6,7 +6,7 @@ from typing import Any
 
 import duckdb
 
-from . import flattening
+from . import conversions, flattening, semistructured
 from .formats import number_text, time_text
 
 # Months between: https://docs.snowflake.com/en/sql-reference/functions/months_between; its type, six places, is in the example
@@ -45,3 +45,5 @@ def create(connection: duckdb.DuckDBPyConnection) -> None:
         kinds: list[Any] = ["TIMESTAMP" if name == "_sf_time_text" else "VARCHAR", "VARCHAR"]
         connection.create_function(name, function, kinds, "VARCHAR")  # type: ignore[call-overload]
     flattening.create(connection, "_fs_global")
+    semistructured.create(connection, "_fs_global")
+    conversions.create(connection, "_fs_global")

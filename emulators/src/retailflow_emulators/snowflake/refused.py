@@ -30,10 +30,41 @@ _FUNCTIONS = {
     "GET_DDL": "GET_DDL",
     "HASH_AGG": "HASH_AGG: Snowflake's values of it are not known",
 }
+# Parameters that change what statements answer, and the values that they have here,
+# https://docs.snowflake.com/en/sql-reference/parameters
+_PARAMETERS = {
+    "TIMEZONE": "UTC ETC/UTC GMT ETC/GMT",
+    "WEEK_START": "0 1",
+    "WEEK_OF_YEAR_POLICY": "0",
+    "DATE_INPUT_FORMAT": "AUTO",
+    "DATE_OUTPUT_FORMAT": "YYYY-MM-DD AUTO",
+    "TIME_INPUT_FORMAT": "AUTO",
+    "TIME_OUTPUT_FORMAT": "HH24:MI:SS AUTO",
+    "TIMESTAMP_INPUT_FORMAT": "AUTO",
+    "TIMESTAMP_TYPE_MAPPING": "TIMESTAMP_NTZ",
+    "BINARY_INPUT_FORMAT": "HEX",
+    "BINARY_OUTPUT_FORMAT": "HEX",
+    "QUOTED_IDENTIFIERS_IGNORE_CASE": "FALSE",
+    "TWO_DIGIT_CENTURY_START": "1970",
+}
+_SET = re.compile(r"alter\s+(?:session|account|user\s+\S+)\s+set\s+(.*)", re.IGNORECASE | re.DOTALL)
+_GIVEN = re.compile(r"([a-z_]+)\s*=\s*('(?:[^']|'')*'|[^\s,;]+)", re.IGNORECASE)
+
+
+def check_parameters(given: dict[str, object]) -> None:
+    """Refuse a parameter whose value would change answers, which stay the same here."""
+    for name, value in given.items():
+        known = _PARAMETERS.get(name.upper())
+        if known is not None and str(value).strip("'").upper() not in known.split():
+            raise NotEmulatedError(
+                f"the parameter {name.upper()} = {value}: only {' or '.join(known.split())}"
+            )
 
 
 def check(command: str) -> None:
     """Refuse a statement by its first words."""
+    if found := _SET.match(command):
+        check_parameters(dict(_GIVEN.findall(found[1])))
     for pattern, what in _PATTERNS:
         if pattern.match(command):
             raise NotEmulatedError(what)

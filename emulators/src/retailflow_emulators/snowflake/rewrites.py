@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from sqlglot import exp
 
-from . import lengths
+from . import conversions, lengths, semistructured
 from .resolution import PREFIX
 
 Rewrite = Callable[[exp.Expr], exp.Expr]
@@ -240,6 +240,9 @@ def texts(node: exp.Expr) -> exp.Expr:
 
 
 PASSES: tuple[Rewrite, ...] = (
+    semistructured.texts,
+    semistructured.functions,
+    conversions.apply,
     aggregates,
     summands,
     counts,

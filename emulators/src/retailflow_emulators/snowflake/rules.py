@@ -311,3 +311,18 @@ def _typeof(operands: list[str], types: list[SqlType]) -> str:
     known = "".join(f" WHEN '{theirs}' THEN '{ours}'" for theirs, ours in _JSON_TYPES.items())
     found = f"JSON_TYPE(CAST({operands[0]} AS JSON))"
     return f"CASE {found}{known} ELSE {found} END"
+
+
+@rule("LIKE")
+def _like(operands: list[str], types: list[SqlType]) -> str:
+    """A VARIANT that is compared with something: as a text where that is one."""
+    return f"({operands[0]} ->> '$')" if types[1].kind == "text" else operands[0]
+
+
+@rule("TEXT")
+def _as_text(operands: list[str], types: list[SqlType]) -> str:
+    """The text of a value: a whole FLOAT has no point."""
+    text = operands[0]
+    if types[1].kind == "float":
+        return f"REGEXP_REPLACE({text}, '\\.0$', '')"
+    return text
