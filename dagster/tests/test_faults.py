@@ -42,7 +42,7 @@ def test_the_watch_over_run_workers_outlives_the_database(monkeypatch: pytest.Mo
     code_server.watch_again(Server)
     thread = threading.Thread(target=Server()._cleanup_thread, daemon=True)
     thread.start()
-    thread.join(20)
+    thread.join(120)
     assert not thread.is_alive() and len(looks) == 3
 
 

@@ -30,7 +30,7 @@ def process(command: list[str], environment: dict[str, str], log: Path, url: str
             while time.monotonic() < deadline:
                 assert running.poll() is None, f"{command[0]} ended:\n{log.read_text()}"
                 try:
-                    urllib.request.urlopen(url, timeout=1).close()
+                    urllib.request.urlopen(url, timeout=10).close()
                     break
                 except urllib.error.HTTPError:
                     break
@@ -41,7 +41,7 @@ def process(command: list[str], environment: dict[str, str], log: Path, url: str
             yield
         finally:
             running.terminate()
-            running.wait(20)
+            running.wait(120)
 
 
 @contextlib.contextmanager

@@ -46,7 +46,7 @@ def interpreter() -> str:
 
         def end() -> None:
             server.stdin.close()  # type: ignore[union-attr]
-            server.wait(10)
+            server.wait(120)
             shutil.rmtree(folder, ignore_errors=True)
 
         atexit.register(end)

@@ -281,7 +281,7 @@ def test_the_first_logins_of_a_user_at_once(tmp_path: Path) -> None:
         together = threading.Barrier(10)
 
         def login(_: int) -> str:
-            together.wait(30)
+            together.wait(120)
             with server.connect(**server.login_of("NEWCOMER", key)) as session:
                 cursor = session.cursor().execute("select current_user()")
                 assert cursor is not None
