@@ -178,6 +178,36 @@ create or replace trigger sales_note_deleted
 after delete on public.sales referencing old table as gone
 for each statement execute function public.sales_note_deleted();
 
+-- While a row is here, nobody inserts into sales. The host of the database puts one here when its disk fills, and removes it when
+-- there is space again (retailflow-disk-guard of the role postgres).
+create table if not exists public.generator_stops (
+    cause text primary key,
+    reason text not null,
+    stopped_at timestamptz not null default now()
+);
+
+comment on table public.generator_stops is 'Why nothing is inserted into sales; empty while all is well';
+
+create or replace function public.sales_refuse_while_stopped() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    stop text;
+begin
+    select string_agg(reason, ' ' order by cause) into stop from public.generator_stops;
+    if stop is not null then
+        raise disk_full using message = stop;
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger sales_refuse_while_stopped
+before insert on public.sales
+for each statement execute function public.sales_refuse_while_stopped();
+
+-- Also for the generator, which inserts as a replica.
+alter table public.sales enable always trigger sales_refuse_while_stopped;
+
 -- One row for each batch that the generator committed, so that an event delivered twice is written once.
 create table if not exists public.generator_batches (
     batch_id text primary key,

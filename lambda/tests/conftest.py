@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,18 +15,21 @@ from typing import Any
 import psycopg2
 import pytest
 
+from retailflow_emulators.ports import free_port
+
 SCHEMA = Path(__file__).parents[1] / "schema/sales.sql"
 BINARIES = Path("/usr/lib/postgresql/15/bin")
 IMAGE = "retailflow/postgres:latest"
 ADMIN, PASSWORD = "retailflow_admin", "generator-test"
-TABLES = ("sales", "customers", "products", "generator_batches", "airbyte_heartbeat", "deleted_orders")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+TABLES = (
+    "sales",
+    "customers",
+    "products",
+    "generator_batches",
+    "airbyte_heartbeat",
+    "deleted_orders",
+    "generator_stops",
+)
 
 
 def from_binaries(port: int) -> Iterator[None]:

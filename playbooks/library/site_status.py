@@ -53,6 +53,7 @@ options:
       C(base), and C(error) where it did not answer. Empty where there is none.
     type: dict
     default: {}
+  spool_gb: {description: GB of the spool at which the generator stops; 0 for no limit., type: int, default: 0}
   ingress: {description: "C(differing) hosts, or C(error).", type: dict, required: true}
   quiet_minutes: {description: Minutes after which missing rows are a problem., type: int, default: 15}
   stale_minutes: {description: Minutes after which a missing cycle is a problem., type: int, default: 30}
@@ -241,8 +242,12 @@ def of_source(source: dict[str, Any], now: datetime.datetime, quiet_minutes: int
             "PostgreSQL", f"does not answer: {source.get('error') or 'no reason given'}", "", MAKE_UP
         )
         return
+    stops = answer.get("stops") or []
+    for stop in stops:
+        todo = 'see "A disk that fills" in docs/operations.md'
+        yield Problem("generator", plain(stop["reason"]).removeprefix("The generator "), stop["since"], todo)
     newest = answer.get("newest")
-    if newest and older(newest, now, quiet_minutes):
+    if newest and not stops and older(newest, now, quiet_minutes):
         yield Problem(
             "generator", "writes no sales", newest, "run make print-lambda, then look at the function's log"
         )
@@ -262,7 +267,7 @@ def of_source(source: dict[str, Any], now: datetime.datetime, quiet_minutes: int
             )
 
 
-def of_backup(backup: dict[str, Any], now: datetime.datetime) -> Iterator[Problem]:
+def of_backup(backup: dict[str, Any], now: datetime.datetime, spool_gb: int = 0) -> Iterator[Problem]:
     """Yield what is wrong with PostgreSQL's backups: storing fails, the spool grows, the last base backup is old."""
     if not backup:
         return
@@ -273,6 +278,8 @@ def of_backup(backup: dict[str, Any], now: datetime.datetime) -> Iterator[Proble
     look = 'see "Backups" in docs/operations.md'
     error = answer.get("error") or {}
     held = f"{answer.get('spool_files') or 0} files with {answer.get('spool_bytes') or 0:,} bytes wait in the spool"
+    if spool_gb:
+        held += f"; at {spool_gb} GB the generator stops"
     if error:
         yield Problem("backup", f"cannot be stored: {plain(error['text'])}; {held}", error["since"], look)
     elif answer.get("spool_since") and older(answer["spool_since"], now, SPOOL_MINUTES):
@@ -336,7 +343,7 @@ def judged(params: dict[str, Any], now: datetime.datetime) -> dict[str, Any]:
     # What a host that is down held is told with the host.
     if "postgres" in up:
         problems += of_source(params["source"], now, params["quiet_minutes"])
-        problems += of_backup(params.get("backup") or {}, now)
+        problems += of_backup(params.get("backup") or {}, now, params.get("spool_gb") or 0)
     warehouse = params["warehouse"].get("answer")
     if not isinstance(warehouse, dict):
         error = plain(params["warehouse"].get("error") or "no reason given")
@@ -426,6 +433,7 @@ def main() -> None:
             "credits": {"type": "dict", "default": {}},
             "runs": {"type": "dict", "required": True},
             "backup": {"type": "dict", "default": {}},
+            "spool_gb": {"type": "int", "default": 0},
             "ingress": {"type": "dict", "required": True},
             "quiet_minutes": {"type": "int", "default": 15},
             "stale_minutes": {"type": "int", "default": 30},

@@ -353,6 +353,32 @@ def test_a_backup_that_is_not_stored_is_a_problem(changes: dict[str, Any], what:
     assert (len(found) == 1 and what in found[0]) if what else found == []
 
 
+def test_how_much_may_wait_is_said_with_what_waits() -> None:
+    answer = {
+        "spool_files": 9,
+        "spool_bytes": 9 << 24,
+        "error": {"since": "2026-03-01T11:58:00Z", "text": "full"},
+    }
+    answer["base"] = {"ended": site_status.iso(NOW)}
+    (problem,) = site_status.of_backup({"answer": answer}, NOW, 4)
+    assert problem.what == (
+        "cannot be stored: full; 9 files with 150,994,944 bytes wait in the spool; at 4 GB the generator stops"
+    )
+
+
+def test_a_generator_that_was_stopped_says_why_and_not_that_it_writes_nothing() -> None:
+    reason = "The generator is stopped: the disk of /data on shop-postgres has 1.2 GB of 30.0 GB free."
+    stop = {"reason": reason, "since": "2026-11-28T10:00:00Z"}
+    answer = {"orders": 10, "newest": "2026-11-28T10:00:00Z", "slots": {}, "stops": [stop]}
+    (problem,) = site_status.of_source({"answer": answer}, NOW, 15)
+    assert problem.part == "generator" and problem.since == stop["since"]
+    assert problem.what == "is stopped: the disk of /data on shop-postgres has 1.2 GB of 30.0 GB free."
+    assert '"A disk that fills"' in problem.todo
+    assert "## A disk that fills\n" in (ROOT / "docs/operations.md").read_text()
+    (silent,) = site_status.of_source({"answer": answer | {"stops": []}}, NOW, 15)
+    assert silent.what == "writes no sales"
+
+
 def test_a_host_without_an_answer_about_its_backups_is_a_problem() -> None:
     now = datetime.datetime.now(datetime.UTC)
     assert [one.what for one in site_status.of_backup({"answer": None, "error": "gone"}, now)] == [

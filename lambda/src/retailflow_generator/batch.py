@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import psycopg2
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
@@ -36,8 +37,16 @@ Remaining = Callable[[], float]
 RESERVE_SECONDS = 10.0
 
 
+# SQLSTATE disk_full: of PostgreSQL itself, and of the trigger sales_refuse_while_stopped, which refuses before that happens.
+DISK_FULL = "53100"
+
+
 class DatabaseUnavailableError(RuntimeError):
     """PostgreSQL did not answer, or refused; the batch at hand was not written."""
+
+
+class DiskFullError(DatabaseUnavailableError):
+    """The disk of PostgreSQL is full, or so full that nothing more is written; the batch at hand was not written."""
 
 
 def history(shop: Shop, request: BatchRequest) -> Iterator[BatchRequest]:
@@ -154,7 +163,7 @@ def generate(
     """Write what was asked for; returns its result (see ``handler``) and whether all of it had been written before.
 
     ``progress`` is called with the number of rows after each day of a history, ``remaining`` says how many seconds are
-    left. Raises DatabaseUnavailableError.
+    left. Raises DatabaseUnavailableError, of which DiskFullError is one.
     """
     try:
         if request.days is None:
@@ -162,9 +171,13 @@ def generate(
                 request = in_season(default_shop(), request)
             return _write_batch(settings, request, Stock(), alive=True)
         return _write_history(settings, request, progress, remaining)
-    except OperationalError as error:
+    except (OperationalError, psycopg2.OperationalError) as error:  # COPY goes past SQLAlchemy
         where = f"{settings.host}:{settings.port}/{settings.database} as {settings.user}"
+        reason = error.orig if isinstance(error, OperationalError) else error
+        if getattr(reason, "pgcode", None) == DISK_FULL:
+            told = getattr(getattr(reason, "diag", None), "message_primary", None) or str(reason)
+            raise DiskFullError(f"The batch was not written. PostgreSQL at {where}: {told}") from None
         raise DatabaseUnavailableError(
-            f"PostgreSQL at {where}: {' '.join(str(error.orig).split())} "
+            f"PostgreSQL at {where}: {' '.join(str(reason).split())} "
             "Check that it runs, that the security group lets the function in, and DB_* of the function."
         ) from None
