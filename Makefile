@@ -198,9 +198,16 @@ requirements: ## write the pinned requirements again from the .in files (UPGRADE
 	(cd lambda && $(COMPILE) --no-annotate --python-version 3.11 --python-platform x86_64-manylinux2014 --only-binary :all: \
 	  --no-emit-package greenlet requirements.in -o requirements.txt)
 
+# What holds data on AWS stays, unless it is named on the command line: make down TARGET=aws retailflow_volumes_remove=true
+retailflow_volumes_remove :=
+retailflow_backup_remove :=
+retailflow_snowflake_remove :=
+retailflow_snowflake_remove_data :=
+REMOVABLE := retailflow_volumes_remove retailflow_backup_remove retailflow_snowflake_remove retailflow_snowflake_remove_data
+$(foreach one,$(REMOVABLE),$(if $(filter-out true false,$($(one))),$(error $(one) is true or false, not "$($(one))")))
 .PHONY: down
-down: ## removes everything of the target; caches inside the clone stay (make clean removes those)
-	@tools/take-down $(TARGET) "$(INVENTORY)"
+down: ## removes everything of the target but, on AWS, data (retailflow_volumes_remove=true names some); caches stay
+	@tools/take-down $(TARGET) "$(INVENTORY)$(foreach one,$(REMOVABLE),$(if $($(one)), -e $(one)=$($(one))))"
 
 # Environments and caches serve both targets and are made again by the next one; state and secrets do not.
 .PHONY: clean

@@ -1,9 +1,4 @@
-"""What a lost control node needs, in a bucket: the bucket itself, Terraform's state, and a bundle of files.
-
-Amazon S3 encrypts every object and blocks public access to new buckets by itself:
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/default-encryption-faq.html and
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html
-"""
+"""What a lost control node needs, in a bucket: Terraform's state, and a bundle of files."""
 
 from __future__ import annotations
 
@@ -14,75 +9,20 @@ from pathlib import Path
 from typing import Any
 
 try:
-    from botocore.exceptions import ClientError
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 except ImportError:
-    ClientError = InvalidTag = Exception
+    InvalidTag = Exception
 
-from ansible.module_utils.retailflow_aws import AwsWork, ForeignError
+from ansible.module_utils.retailflow_bucket import found
 
 MAGIC = b"RETAILFLOW-BUNDLE-1\n"
 SALT_BYTES, NONCE_BYTES = 16, 12
-MISSING = ("404", "NoSuchKey", "NoSuchBucket", "NotFound", "NoSuchTagSet")
 
 
 class RecoveryError(Exception):
     """Nothing was changed; the message says why and what to do."""
-
-
-def found(call: Any, **arguments: Any) -> Any:
-    """Call the API; None where the thing is not there."""
-    try:
-        return call(**arguments)
-    except ClientError as error:
-        if error.response["Error"]["Code"] in MISSING:
-            return None
-        raise
-
-
-class Bucket(AwsWork):
-    """A bucket of ours that keeps old versions."""
-
-    def __init__(
-        self, s3: Any, name: str, region: str, tags: dict[str, Any], check_mode: bool = False
-    ) -> None:
-        super().__init__(tags, check_mode)
-        self.s3, self.name, self.region = s3, name, region
-
-    def ensure(self) -> None:
-        """Make it; ForeignError where it lacks our tags. Anybody in the world may have taken its name."""
-        try:
-            there = found(self.s3.head_bucket, Bucket=self.name) is not None
-        except ClientError as error:
-            if error.response["Error"]["Code"] in ("403", "AccessDenied"):
-                raise ForeignError(
-                    f"the bucket {self.name} belongs to another account, or is closed to you"
-                ) from error
-            raise
-        if there:
-            tags = (found(self.s3.get_bucket_tagging, Bucket=self.name) or {}).get("TagSet", [])
-            if not self.is_ours(tags):
-                raise ForeignError(f"the bucket {self.name} lacks the tag {self.mark}")
-        else:
-            where = {} if self.region == "us-east-1" else {"LocationConstraint": self.region}
-            configuration = {"CreateBucketConfiguration": where} if where else {}
-            self.act(f"make the bucket {self.name}", self.s3.create_bucket, Bucket=self.name, **configuration)
-            self.act(
-                f"tag the bucket {self.name}",
-                self.s3.put_bucket_tagging,
-                Bucket=self.name,
-                Tagging={"TagSet": self.tag_list},
-            )
-        versioning = found(self.s3.get_bucket_versioning, Bucket=self.name) or {}
-        if versioning.get("Status") != "Enabled":
-            self.act(
-                f"keep old versions in the bucket {self.name}",
-                self.s3.put_bucket_versioning,
-                Bucket=self.name,
-                VersioningConfiguration={"Status": "Enabled"},
-            )
 
 
 class State:

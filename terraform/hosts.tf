@@ -195,9 +195,22 @@ resource "aws_instance" "host" {
 }
 
 # What a host keeps outlives it: a host that was made again finds its volume and the data on it. There is no prevent_destroy,
-# which would stop `make down` too: playbooks/library/guarded_terraform.py refuses to remove a volume that is not named.
+# which nobody could lift by naming a volume: playbooks/library/guarded_terraform.py refuses to remove one that is not named, and
+# makes the state forget all of them before it removes a site.
+locals {
+  keepers = { for role, host in local.hosts : role => host if host.data_gb != null }
+}
+
+# A volume that an earlier site has kept. One that the state has already is left as it is:
+# https://developer.hashicorp.com/terraform/language/import
+import {
+  for_each = { for role, id in var.kept_volumes : role => id if contains(keys(local.keepers), role) }
+  to       = aws_ebs_volume.data[each.key]
+  id       = each.value
+}
+
 resource "aws_ebs_volume" "data" {
-  for_each          = { for role, host in local.hosts : role => host if host.data_gb != null }
+  for_each          = local.keepers
   availability_zone = aws_subnet.main.availability_zone
   type              = "gp3"
   size              = each.value.data_gb

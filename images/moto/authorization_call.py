@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import re
 from collections.abc import Iterator
@@ -135,6 +136,13 @@ class Call:
         self.partition = get_partition(self.region)
         self.caller = request._access_key
         self.given = resource if isinstance(request, S3IAMRequest) else ""
+        # DeleteObjects names objects in its body, of which each one counts, and a version is another permission:
+        # https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
+        several = self.action == "s3:DeleteObject" and "/" not in self.given and request._method == "POST"
+        body = (request._body or b"").decode(errors="replace") if several else ""
+        self.keys = [html.unescape(key) for key in re.findall(r"<Key>(.*?)</Key>", body, re.S)]
+        if "<VersionId>" in body:
+            self.action = "s3:DeleteObjectVersion"
         self.parameters: dict[str, Any] = {} if self.given else self._parameters(response)
 
     @staticmethod
@@ -162,7 +170,8 @@ class Call:
         """What each statement's Resource and conditions are compared with."""
         shared = {"aws:RequestedRegion": [self.region]}
         if self.given:
-            return [Resource(self.given, shared)]
+            named = [f"{self.given}/{key}" for key in self.keys] or [self.given]
+            return [Resource(one, shared) for one in named]
         if self.service == "ec2":
             found = self._of_ec2()
         elif self.service == "ecs":

@@ -21,6 +21,7 @@ from ansible.module_utils.retailflow_permissions import (
     principal,
     questions,
 )
+from ansible.module_utils.retailflow_volumes import Volume, data_volumes, of_one_role
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_tag_list_to_ansible_dict
 
@@ -170,13 +171,23 @@ def cost_lines(
 
 
 def plan_lines(
-    account: str, caller: str, region: str, image: str, missing: list[str], notes: list[str], costs: list[str]
+    account: str,
+    caller: str,
+    region: str,
+    image: str,
+    missing: list[str],
+    notes: list[str],
+    costs: list[str],
+    volumes: list[Volume] | None = None,
 ) -> list[str]:
     """Return what a person should know before saying yes, as lines of text."""
     made = "Every host is there"
     if missing:
         made = f"To be made: the hosts {', '.join(missing)}, their network, the generator with its schedule, the ECS cluster"
     lines = [f"Account {account}, region {region}, as {caller}", f"Image {image}", made]
+    again = [str(one) for one in volumes or [] if one.role in missing]
+    if again:
+        lines.append(f"With the data that an earlier site has kept, on the volumes {'; '.join(again)}")
     if notes:
         lines.append(f"But {'; '.join(notes)}")
     return [*lines, "The whole costs", *costs]
@@ -253,14 +264,26 @@ class Account:
         described = ec2.describe_instance_types(InstanceTypes=sorted(there & kinds))["InstanceTypes"]
         return {one["InstanceType"]: int(one["VCpuInfo"]["DefaultVCpus"]) for one in described}
 
-    def zone(self, wanted: str) -> str:
+    def volumes(self) -> list[Volume]:
+        """Return the volumes with data that a new site will find; a problem where it cannot use them all."""
+        found = [one for one in data_volumes(self.clients["ec2"], self.site) if one.role in self.hosts]
+        self.problems += of_one_role(found)
+        if len({one.zone for one in found}) > 1:
+            self.problems.append(
+                f"volumes: {'; '.join(map(str, found))}: hosts stand in one zone and reach no volume of another. Copy one by a "
+                "snapshot into the other's zone, with its tags, and remove the tag Project of the old one"
+            )
+        return found
+
+    def zone(self, wanted: str, volumes: list[Volume] | None = None) -> str:
         """Return the zone of the site, or one for it that offers the instance type of every host; a problem where none does.
 
-        A zone may lack types that others of its region offer.
+        A site whose volumes are there already stands in their zone. A zone may lack types that others of its region offer.
         """
         ec2 = self.clients["ec2"]
         mine = [{"Name": "tag:Project", "Values": [self.site]}]
         present = {one["AvailabilityZone"] for one in ec2.describe_subnets(Filters=mine)["Subnets"]}
+        present = present or {one.zone for one in volumes or []}
         kinds = {host["instance_type"] for host in self.hosts.values()}
         offers: dict[str, set[str]] = {}
         pages = ec2.get_paginator("describe_instance_type_offerings").paginate(
@@ -464,7 +487,8 @@ def main() -> None:
         roles, vcpus = account.instances()
         missing = [role for role in params["hosts"] if role not in roles]
         sizes = account.sizes({host["instance_type"] for host in params["hosts"].values()})
-        zone = account.zone(params["zone"])
+        volumes = account.volumes()
+        zone = account.zone(params["zone"], volumes)
         account.quotas(missing, vcpus, sizes)
         account.concurrency(params["concurrency"])
         account.untagged()
@@ -491,7 +515,9 @@ def main() -> None:
         missing=missing,
         costs=costs,
         notes=account.notes,
-        plan=plan_lines(who["Account"], who["Arn"], account.region, image, missing, account.notes, costs),
+        plan=plan_lines(
+            who["Account"], who["Arn"], account.region, image, missing, account.notes, costs, volumes
+        ),
     )
 
 

@@ -20,7 +20,7 @@ description:
   - Writes a plan into a file, reads it as JSON and applies that file only.
   - A plan that destroys or replaces something is refused, unless that very thing is named in O(replace) or can be made
     again without a loss (rules, routes, IAM). So is one that gives a host another address, which EC2 cannot do.
-  - With O(state=absent) everything is removed and nothing is refused. Whoever calls it has asked before.
+  - With O(state=absent) everything is removed but what O(keep) names, and nothing is refused. Whoever calls it has asked before.
 options:
   project_path: {description: Folder of the configuration., type: path, required: true}
   state:
@@ -35,6 +35,13 @@ options:
       - What is to be replaced, or may be removed where the configuration no longer has it. An address such as
         C(aws_ebs_volume.data["postgres"]), with or without its quotes, or a role such as C(postgres), which stands for the
         host with its network interface and the attachment of its volume, but never for the volume.
+    type: list
+    elements: str
+    default: []
+  keep:
+    description:
+      - With O(state=absent), resources such as C(aws_ebs_volume.data) that stay. The state forgets them first, so only who
+        finds them again by other means can give them back to Terraform.
     type: list
     elements: str
     default: []
@@ -127,6 +134,10 @@ class Plan:
                 if "update" in actions
                 else ""
             )
+            imported = one["change"].get("importing")
+            if one.get("mode") == "managed" and imported:
+                self.counts["find again"] = self.counts.get("find again", 0) + 1
+                self.lines.append(f"find again {address} ({imported.get('id')})")
             if one.get("mode") != "managed" or not verb:
                 continue
             self.counts[verb] = self.counts.get(verb, 0) + 1
@@ -166,7 +177,7 @@ class Plan:
         """The plan as a person reads it, first the numbers."""
         counted = [
             f"{self.counts[verb]} to {verb}"
-            for verb in ("create", "change", "replace", "remove")
+            for verb in ("find again", "create", "change", "replace", "remove")
             if verb in self.counts
         ]
         return [", ".join(counted) or "nothing to do", *self.lines]
@@ -218,7 +229,16 @@ class Terraform:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"terraform {arguments[0]} failed: {done.stderr.strip()}")
-        return json.loads(done.stdout)
+        return json.loads(done.stdout or "{}")  # there is no state yet
+
+    def managed(self, resources: list[str]) -> list[str]:
+        """Return the addresses of all instances of these resources in the state."""
+        return [
+            f"{one['type']}.{one['name']}" + (f'["{each["index_key"]}"]' if "index_key" in each else "")
+            for one in self.read("state", "pull").get("resources", [])
+            if one["mode"] == "managed" and f"{one['type']}.{one['name']}" in resources
+            for each in one["instances"]
+        ]
 
 
 def as_text(value: Any) -> str:
@@ -235,6 +255,7 @@ def main() -> None:
             "variables": {"type": "dict", "default": {}},
             "backend_config": {"type": "dict", "default": {}},
             "replace": {"type": "list", "elements": "str", "default": []},
+            "keep": {"type": "list", "elements": "str", "default": []},
             "work_dir": {"type": "path", "required": True},
         },
         supports_check_mode=True,
@@ -264,6 +285,10 @@ def main() -> None:
             "-reconfigure",
             *(f"-backend-config={key}={as_text(value)}" for key, value in params["backend_config"].items()),
         )
+        kept = terraform.managed(params["keep"]) if absent and params["keep"] else []
+        if kept and not module.check_mode:
+            applied = True
+            terraform.run("state", "rm", *kept)
         code = terraform.run(
             "plan",
             "-no-color",
@@ -275,8 +300,9 @@ def main() -> None:
             *(f"-var={key}={as_text(value)}" for key, value in params["variables"].items()),
             codes=(0, 2),
         )
-        plan = Plan(terraform.read("show", "-json", str(plan_file)).get("resource_changes", []))
-        summary = plan.summary
+        changes = terraform.read("show", "-json", str(plan_file)).get("resource_changes", [])
+        plan = Plan([one for one in changes if one["address"] not in kept])
+        summary = plan.summary + [f"keep {address}" for address in kept]
         unknown = [one for one in forced if one not in plan.addresses]
         if unknown:
             module.fail_json(
@@ -304,7 +330,7 @@ def main() -> None:
         module.fail_json(msg=f"{done}{error}", summary=summary)
     finally:
         plan_file.unlink(missing_ok=True)
-    module.exit_json(changed=code == 2, outputs=outputs, summary=summary)
+    module.exit_json(changed=code == 2 or bool(kept), outputs=outputs, summary=summary)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ except ImportError:
     BotoCoreError = ClientError = Exception
 
 from ansible.module_utils.retailflow_aws import ForeignError
-from ansible.module_utils.retailflow_recovery import Bucket, Bundle, RecoveryError, State
+from ansible.module_utils.retailflow_bucket import Bucket
+from ansible.module_utils.retailflow_recovery import Bundle, RecoveryError, State
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 DOCUMENTATION = r"""
@@ -81,7 +82,7 @@ def main() -> None:
         state = State(s3, name, params["key"])
         bundle = Bundle(s3, name, params["bundle"], Path(params["root"]), params["passphrase"])
         if params["state"] == "bucket":
-            bucket = Bucket(s3, name, s3.meta.region_name, params["tags"], check)
+            bucket = Bucket(s3, name, params["tags"], check)
             bucket.ensure()
             actions = bucket.actions
         elif params["state"] == "moved":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,12 @@ description:
     known. Repeat the task until the list is empty.
 options:
   site: {description: Value of the tag Project., type: str, required: true}
+  kept:
+    description:
+      - What stays on purpose, as RV(found) would name it. The end of a line may be C(*).
+    type: list
+    elements: str
+    default: []
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -156,13 +163,22 @@ def found(clients: dict[str, Any], site: str) -> list[str]:
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleAWSModule(
-        argument_spec={"site": {"type": "str", "required": True}}, supports_check_mode=True
+        argument_spec={
+            "site": {"type": "str", "required": True},
+            "kept": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
     )
     clients = {service: module.client(service) for service in SERVICES}
     try:
-        module.exit_json(changed=False, found=found(clients, module.params["site"]))
+        left = [
+            one
+            for one in found(clients, module.params["site"])
+            if not any(fnmatch.fnmatchcase(one, kept) for kept in module.params["kept"])
+        ]
     except (BotoCoreError, ClientError) as error:
         module.fail_json_aws(error, msg=f"The AWS API does not list what there is of {module.params['site']}")
+    module.exit_json(changed=False, found=left)
 
 
 if __name__ == "__main__":

@@ -23,13 +23,14 @@ REGION = aws_support.REGION
 CALLS = {
     "lambda:InvokeFunction": ("lambda", "Invoke"),
     "s3:ListBucket": ("s3", "ListObjectsV2"),
+    "s3:ListBucketVersions": ("s3", "ListObjectVersions"),
     "s3:GetLifecycleConfiguration": ("s3", "GetBucketLifecycleConfiguration"),
     "s3:PutLifecycleConfiguration": ("s3", "PutBucketLifecycleConfiguration"),
     "tag:GetResources": ("resourcegroupstaggingapi", "GetResources"),
     "servicequotas:GetServiceQuota": ("service-quotas", "GetServiceQuota"),
 }
 # A permission that is no operation, and an operation that moto does not have.
-NO_OPERATION = {"iam:PassRole", "lambda:GetAccountSettings"}
+NO_OPERATION = {"iam:PassRole", "lambda:GetAccountSettings", "s3:DeleteObjectVersion"}
 ACTIONS = sorted(
     {
         action
@@ -300,3 +301,32 @@ def test_a_service_acts_where_the_resource_itself_names_it(url: str) -> None:
         sts.assume_role(RoleArn=f"{arn}/function", RoleSessionName="i-1")
     with pytest.raises(ClientError, match="sts:AssumeRole on resource: .*role/host"):
         client(url, "sts", aws_support.OPERATOR_KEY).assume_role(RoleArn=f"{arn}/host", RoleSessionName="me")
+
+
+def test_objects_that_are_deleted_together_are_asked_for_one_by_one(url: str, user: Make) -> None:
+    admin = client(url, "s3")
+    where = {"LocationConstraint": REGION}
+    admin.create_bucket(Bucket="together", CreateBucketConfiguration=where)
+    admin.put_bucket_versioning(Bucket="together", VersioningConfiguration={"Status": "Enabled"})
+    versions = {
+        key: admin.put_object(Bucket="together", Key=key, Body=b"x")["VersionId"] for key in ("mine/a&b", "b")
+    }
+    key = user(
+        allow("s3:DeleteObject", "arn:aws:s3:::together/mine/*"),
+        allow("s3:DeleteObjectVersion", "arn:aws:s3:::together/b"),
+    )
+    mine = client(url, "s3", key)
+
+    def delete(*objects: dict[str, str]) -> None:
+        mine.delete_objects(Bucket="together", Delete={"Objects": list(objects), "Quiet": True})
+
+    with pytest.raises(ClientError, match="s3:DeleteObject on resource: arn:aws:s3:::together/b"):
+        delete({"Key": "mine/a&b"}, {"Key": "b"})
+    delete({"Key": "mine/a&b"})
+    with pytest.raises(
+        ClientError, match="s3:DeleteObjectVersion on resource: arn:aws:s3:::together/mine/a&b"
+    ):
+        delete({"Key": "mine/a&b", "VersionId": versions["mine/a&b"]})
+    delete({"Key": "b", "VersionId": versions["b"]})
+    left = admin.list_object_versions(Bucket="together")
+    assert [one["Key"] for one in left["Versions"]] == ["mine/a&b"]

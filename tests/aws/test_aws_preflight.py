@@ -194,7 +194,9 @@ def zoned(account: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
             for name, kinds in names.items()
         ]
         paginator = type("Paginator", (), {"paginate": lambda self, **_: pages})
-        monkeypatch.setattr(ec2, "get_paginator", lambda _: paginator())
+        real = ec2.get_paginator
+        said = {"describe_instance_type_offerings": paginator()}
+        monkeypatch.setattr(ec2, "get_paginator", lambda call: said.get(call) or real(call))
         return account
 
     return offer
@@ -225,6 +227,42 @@ def test_a_site_stays_in_its_zone_whatever_the_others_offer(zoned: Any) -> None:
     assert account.problems == []
     account.zone("us-east-1a")
     assert "stands in the zone us-east-1c and stays there" in account.problems[0]
+
+
+def keep(account: Any, role: str, zone: str, **tags: str) -> str:
+    marks = {"Project": "shop", "Role": role, "Name": f"shop-{role.replace('_', '-')}-data"} | tags
+    specification = [
+        {"ResourceType": "volume", "Tags": [{"Key": key, "Value": value} for key, value in marks.items()]}
+    ]
+    ec2 = account.clients["ec2"]
+    return str(ec2.create_volume(AvailabilityZone=zone, Size=30, TagSpecifications=specification)["VolumeId"])
+
+
+def test_a_new_site_goes_to_the_zone_of_the_volumes_that_were_kept(zoned: Any) -> None:
+    account = zoned(a=BOTH, b=BOTH)
+    volume = keep(account, "db", "us-east-1b")
+    keep(account, "db", "us-east-1a", Name="a copy")
+    keep(account, "db", "us-east-1a", Project="other")
+    keep(account, "gone", "us-east-1a")
+    volumes = account.volumes()
+    assert [(one.id, one.role, one.gb, one.instance) for one in volumes] == [(volume, "db", 30, "")]
+    assert account.zone("", volumes) == "us-east-1b" and account.problems == []
+    account.zone("us-east-1a", volumes)
+    assert "stands in the zone us-east-1b and stays there, with its data" in account.problems[0]
+    plan = preflight.plan_lines("1", "a", "r", "i", ["db"], [], [], volumes)
+    assert f"on the volumes {volume} of db, 30 GB in us-east-1b" in plan[3]
+    assert "volumes" not in "".join(preflight.plan_lines("1", "a", "r", "i", [], [], [], volumes)), (
+        "hosts that are there have them already"
+    )
+
+
+def test_volumes_of_which_nobody_knows_the_right_one_stop_it(zoned: Any) -> None:
+    account = zoned(a=BOTH, b=BOTH)
+    two = sorted(keep(account, "db", "us-east-1a") for _ in range(2))
+    keep(account, "web_app", "us-east-1b")
+    account.volumes()
+    assert f"volumes: there are 2 with the data of db: {two[0]}, {two[1]}" in account.problems[0]
+    assert "hosts stand in one zone" in account.problems[1]
 
 
 def test_a_type_that_the_zone_lacks_is_named_with_the_zones_that_have_it(zoned: Any) -> None:

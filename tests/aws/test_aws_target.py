@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.retailflow_volumes import data_volumes
 from botocore.exceptions import ClientError
 from snowflake.connector.errors import DatabaseError
 
@@ -24,6 +26,7 @@ from . import aws_support, policy_lint
 
 # What `make up TARGET=aws` does from the control node; the rest of site.yml needs hosts that answer ssh.
 MAKE = ("playbooks/provision.yml", "playbooks/wire.yml", "--limit", "control")
+BACKUPS = f"retailflow-backup-{aws_support.ACCOUNT}-{aws_support.REGION}"
 ROLES = ("postgres", "airbyte", "dagster_dbt", "metabase")
 
 
@@ -61,6 +64,18 @@ def leftovers(site: aws_support.Site) -> list[str]:
     return found
 
 
+def without_secrets(found: list[str]) -> list[str]:
+    """What is left beside the secrets, which stay with the data."""
+    secrets = [one for one in found if one.startswith("ssm parameter/retailflow/")]
+    assert secrets
+    return [one for one in found if one not in secrets]
+
+
+def volumes(site: aws_support.Site) -> dict[str, str]:
+    """The volumes with data, by role."""
+    return {one.role: one.id for one in data_volumes(site.client("ec2"), "retailflow")}
+
+
 def state_of(site: aws_support.Site) -> dict[str, Any]:
     """Terraform's state, from the bucket."""
     body = site.client("s3").get_object(Bucket=aws_support.BUCKET, Key="retailflow.tfstate")["Body"].read()
@@ -94,6 +109,12 @@ def test_what_somebody_else_has_by_our_names_is_refused_before_anything_is_made(
     assert leftovers(site) == []
 
 
+VOLUMES = """---
+- hosts: control
+  environment: "{{ retailflow_aws_environment }}"
+  tasks:
+    - site_volumes: {site: retailflow, region: "{{ retailflow_region }}", state: absent}
+"""
 SNOWFLAKE = """---
 - hosts: control
   tasks:
@@ -343,6 +364,8 @@ def test_nothing_is_removed_without_the_name_of_the_site(
         "what will be lost is said first"
     )
     assert "Snowflake keeps everything." in text
+    assert "connections stay and go on costing: the next make up finds them." in text
+    assert "The bucket of the backups stays" in text
     assert leftovers(site) == before
 
 
@@ -369,6 +392,8 @@ def test_teardown_takes_a_half_made_site_and_lists_what_it_cannot_know(
         "VolumeId"
     ]
 
+    kept = volumes(site)
+    assert set(kept) == {"postgres", "airbyte"}
     run = site.play("teardown.yml", CONFIRM="retailflow")
     assert not run.ok, "something is left"
     assert f"Still there with the tag Project=retailflow: ec2 volume {lost}." in " ".join(run.text.split()), (
@@ -377,18 +402,72 @@ def test_teardown_takes_a_half_made_site_and_lists_what_it_cannot_know(
     assert re.search(r"retailflow-postgres +: .*failed=0", run.text), (
         "a host that does not answer is passed over"
     )
-    assert leftovers(site) == [f"ec2 volume {lost}"]
+    assert volumes(site) == kept, "what holds data stays"
+    assert without_secrets(leftovers(site)) == sorted(f"ec2 volume {one}" for one in [lost, *kept.values()])
     assert others_vpc in [vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"]], "what is not ours stays"
     ec2.delete_volume(VolumeId=lost)
 
 
-def test_teardown_works_a_second_time(site: aws_support.Site, made: aws_support.Run) -> None:
+def test_teardown_works_a_second_time_and_says_what_stays(
+    site: aws_support.Site, made: aws_support.Run
+) -> None:
+    kept = volumes(site)
     run = site.play("teardown.yml", CONFIRM="retailflow")
     assert run.ok, run.text
-    assert leftovers(site) == []
+    text = " ".join(run.text.split())
+    for role, size, price in (("postgres", 30, "2.40"), ("airbyte", 60, "4.80")):
+        words = f"The volume {kept[role]} with the data of {role} stays in the zone {aws_support.REGION}a: {size} GB, {price} USD"
+        assert words in text, run.text
+    assert f"The bucket {BACKUPS} stays" in text
+    assert without_secrets(leftovers(site)) == sorted(f"ec2 volume {one}" for one in kept.values())
     assert state_of(site)["resources"] == []
     for path in (".state/aws", ".env", "terraform/backend_override.tf"):
         assert not (site.root / path).exists(), path
+
+
+def test_the_next_site_stands_on_the_volumes_and_secrets_that_were_kept(
+    site: aws_support.Site, made: aws_support.Run
+) -> None:
+    kept = volumes(site)
+    shutil.rmtree(site.root / ".secrets/aws")
+    run = site.play(*MAKE)
+    assert run.ok, run.text
+    again = f"on the volumes {kept['airbyte']} of airbyte, 60 GB"
+    assert again in " ".join(run.text.split()), "it is said before the question"
+    assert volumes(site) == kept
+    found = site.client("ec2").describe_volumes(VolumeIds=list(kept.values()))["Volumes"]
+    assert len({one["Attachments"][0]["InstanceId"] for one in found}) == 2
+    assert (site.root / ".secrets/aws/backup_key").exists(), "backups of the earlier site can be read"
+
+
+def test_volumes_and_backups_go_when_they_are_named(site: aws_support.Site, made: aws_support.Run) -> None:
+    s3 = site.client("s3")
+    for body in (b"first", b"second"):
+        s3.put_object(Bucket=BACKUPS, Key="1/base/a.tar.gz.age", Body=body)
+    named = ("-e", "retailflow_volumes_remove=true", "-e", "retailflow_backup_remove=true")
+    run = site.play("teardown.yml", *named, CONFIRM="retailflow")
+    assert run.ok, run.text
+    text = " ".join(run.text.split())
+    assert "connections are REMOVED" in text and "backups is REMOVED" in text
+    assert leftovers(site) == [] and volumes(site) == {}
+    assert [one["Name"] for one in s3.list_buckets()["Buckets"]] == [aws_support.BUCKET]
+
+
+def test_volumes_that_no_state_knows_go_when_they_are_named(
+    site: aws_support.Site, made: aws_support.Run
+) -> None:
+    marks = {"Project": "retailflow", "Role": "postgres", "Name": "retailflow-postgres-data"}
+    tags = [{"Key": key, "Value": value} for key, value in marks.items()]
+    site.client("ec2").create_volume(
+        AvailabilityZone=f"{aws_support.REGION}a",
+        Size=8,
+        TagSpecifications=[{"ResourceType": "volume", "Tags": tags}],
+    )
+    (site.root / "volumes.yml").write_text(VOLUMES)
+    for check, left in (("--check", {"postgres"}), ("--diff", set())):
+        run = site.play("volumes.yml", check)
+        assert run.ok and run.changed == 1, run.text
+        assert set(volumes(site)) == left
 
 
 # What this file's runs do not ask for, or moto does not know, and when it is needed.

@@ -140,6 +140,7 @@ class Cloud:
         state: str = "present",
         check: bool = False,
         host: Any = None,
+        keep: list[str] | None = None,
         **variables: Any,
     ) -> dict[str, Any]:
         """Run the module and return what it says."""
@@ -149,6 +150,7 @@ class Cloud:
             "backend_config": {"path": str(self.root / "state/terraform.tfstate")},
             "state": state,
             "replace": [replace],
+            "keep": keep or [],
             "variables": {
                 "name": "retailflow",
                 "region": aws_support.REGION,
@@ -174,6 +176,16 @@ class Cloud:
             for tag in one["Tags"]
             if tag["Key"] == "Role"
         }
+
+    def state(self) -> list[str]:
+        """Addresses that the state knows."""
+        state = json.loads((self.root / "state/terraform.tfstate").read_text())
+        return [
+            f"{one['type']}.{one['name']}" + (f'["{each["index_key"]}"]' if "index_key" in each else "")
+            for one in state["resources"]
+            if one["mode"] == "managed"
+            for each in one["instances"]
+        ]
 
     def volumes(self) -> list[dict[str, Any]]:
         """Return the volumes of data."""
@@ -287,6 +299,39 @@ def test_the_host_that_is_named_is_made_again_and_no_other(cloud: Cloud, capsys:
     assert after["web_app"] == before["web_app"] and after["db"] != before["db"]
     assert found["VolumeId"] == volume["VolumeId"], "the host finds its data again"
     assert [one["InstanceId"] for one in found["Attachments"]] == [after["db"]]
+    assert cloud.run(capsys)["changed"] is False
+
+
+def test_volumes_that_are_kept_outlive_the_site_and_the_next_one_finds_them(
+    cloud: Cloud, capsys: Any
+) -> None:
+    kept = {"state": "absent", "keep": ["aws_ebs_volume.data"]}
+    (before,) = cloud.volumes()
+    planned = cloud.run(capsys, check=True, **kept)
+    assert f"keep {VOLUME}" in planned["summary"] and f"remove {VOLUME}" not in planned["summary"], planned
+    assert VOLUME in cloud.state(), "check mode takes nothing out of the state"
+
+    said = cloud.run(capsys, **kept)
+    assert said["changed"] and not said.get("failed"), said
+    assert cloud.hosts() == {} and cloud.state() == []
+    (after,) = cloud.volumes()
+    assert (after["VolumeId"], after["State"]) == (before["VolumeId"], "available")
+    again = cloud.run(capsys, **kept)
+    assert again["changed"] is False and not again.get("failed"), again
+
+    volumes = {"kept_volumes": {"db": after["VolumeId"], "gone": "vol-0"}}
+    elsewhere = cloud.run(capsys, zone=f"{aws_support.REGION}b", **volumes)
+    assert (
+        elsewhere["failed"] and f"the volume {after['VolumeId']} with the data on it" in elsewhere["msg"]
+    ), "from another zone it could only be lost"
+    planned = cloud.run(capsys, check=True, **volumes)
+    assert f"find again {VOLUME} ({after['VolumeId']})" in planned["summary"], planned
+    said = cloud.run(capsys, **volumes)
+    assert not said.get("failed"), said["msg"]
+    (found,) = cloud.volumes()
+    assert found["VolumeId"] == before["VolumeId"]
+    assert [one["InstanceId"] for one in found["Attachments"]] == [cloud.hosts()["db"]]
+    assert cloud.run(capsys, **volumes)["summary"] == ["nothing to do"], "the state has it now"
     assert cloud.run(capsys)["changed"] is False
 
 

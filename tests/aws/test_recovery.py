@@ -9,8 +9,8 @@ from typing import Any
 
 import boto3
 import pytest
-from ansible.module_utils.retailflow_aws import ForeignError
-from ansible.module_utils.retailflow_recovery import Bucket, Bundle, RecoveryError, State, seal, unseal
+from ansible.module_utils.retailflow_bucket import Bucket
+from ansible.module_utils.retailflow_recovery import Bundle, RecoveryError, State, seal, unseal
 from moto import mock_aws
 
 TAGS = {"KeepsStateOf": "shop"}
@@ -36,33 +36,8 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def bucket(s3: Any) -> str:
-    Bucket(s3, NAME, "eu-central-1", TAGS).ensure()
+    Bucket(s3, NAME, TAGS).ensure()
     return NAME
-
-
-def test_the_bucket_is_made_once_and_keeps_old_versions(s3: Any) -> None:
-    planned = Bucket(s3, NAME, "eu-central-1", TAGS, check_mode=True)
-    planned.ensure()
-    assert s3.list_buckets()["Buckets"] == [], "check mode makes nothing"
-    made = Bucket(s3, NAME, "eu-central-1", TAGS)
-    made.ensure()
-    assert made.actions == planned.actions and len(made.actions) == 3
-    assert s3.get_bucket_versioning(Bucket=NAME)["Status"] == "Enabled"
-    again = Bucket(s3, NAME, "eu-central-1", TAGS)
-    again.ensure()
-    assert again.actions == []
-
-
-def test_a_bucket_of_somebody_else_is_refused(s3: Any) -> None:
-    s3.create_bucket(Bucket=NAME, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-    with pytest.raises(ForeignError, match="lacks the tag KeepsStateOf=shop"):
-        Bucket(s3, NAME, "eu-central-1", TAGS).ensure()
-    assert "Status" not in s3.get_bucket_versioning(Bucket=NAME)
-
-
-def test_in_the_first_region_no_place_is_named(monkeypatch: pytest.MonkeyPatch, s3: Any) -> None:
-    Bucket(boto3.client("s3", region_name="us-east-1"), NAME, "us-east-1", TAGS).ensure()
-    assert s3.get_bucket_location(Bucket=NAME)["LocationConstraint"] is None
 
 
 def test_a_state_moves_from_its_file_into_the_bucket(s3: Any, bucket: str, tmp_path: Path) -> None:
