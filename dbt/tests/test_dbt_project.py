@@ -226,34 +226,3 @@ def test_build_after_build_equals_a_full_refresh(connected: EmulatedSnowflake) -
     )
     why, passed = history_job()
     assert why == "" and all(passed.values())
-
-    (state,) = (file["cards"]["state"]["sql"] for file in content() if "state" in file["cards"])
-    connected.query("use database ANALYTICS")
-    connected.query("update MARTS.FCT_SALES set loaded_at = sysdate()")
-    for ends, shown in {
-        (): "Well",
-        (("sales_job", "FAILURE", 9),): "Failing since {9} UTC: cycles failed 1 time",
-        (("sales_job", "FAILURE", 7), ("transform_job", "SUCCESS", 5)): "Well",
-        (("sales_job", "SUCCESS", 8), ("sales_job", "CANCELED", 7), ("sales_job", "FAILURE", 6)): (
-            "Failing since {6} UTC: cycles failed 1 time"
-        ),
-        (
-            ("history_job", "FAILURE", 9),
-            ("sales_job", "SUCCESS", 5),
-        ): "Failing since {9} UTC: daily tests failed 1 time",
-    }.items():
-        connected.query("delete from MARTS.PIPELINE_RUNS")
-        for number, (job, status, hours) in enumerate(ends):
-            connected.query(
-                f"insert into MARTS.PIPELINE_RUNS select '{number}', '{job}', '{status}', ended, ended, ''"
-                f" from (select dateadd('hour', -{hours}, sysdate()) as ended)"
-            )
-        (moments,) = [
-            connected.query(
-                "select datediff('hour', ended_at, sysdate()), left(cast(ended_at as varchar), 16) from MARTS.PIPELINE_RUNS"
-            )
-        ]
-        expected = shown
-        for hours, moment in moments:
-            expected = expected.replace(f"{{{hours}}}", str(moment))
-        assert connected.query(state.replace("LATE_MINUTES", "15")) == [(expected,)]
