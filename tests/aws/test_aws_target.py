@@ -463,9 +463,9 @@ def test_volumes_that_no_state_knows_go_when_they_are_named(
         Size=8,
         TagSpecifications=[{"ResourceType": "volume", "Tags": tags}],
     )
-    (site.root / "volumes.yml").write_text(VOLUMES)
+    (site.root / "playbooks/volumes.yml").write_text(VOLUMES)  # where Ansible finds the module
     for check, left in (("--check", {"postgres"}), ("--diff", set())):
-        run = site.play("volumes.yml", check)
+        run = site.play("playbooks/volumes.yml", check)
         assert run.ok and run.changed == 1, run.text
         assert set(volumes(site)) == left
 
