@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import pytest
 from ansible.module_utils.retailflow_aws import ForeignError
 from ansible.module_utils.retailflow_bucket import Bucket
-from moto import mock_aws
 
 TAGS = {"BackupOf": "shop"}
 NAME = "shop-backup-123456789012-eu-central-1"
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        yield boto3.client("s3", region_name="eu-central-1")
 
 
 def ensured(s3: Any, check_mode: bool = False, days: int | None = None) -> list[str]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from ansible.module_utils.retailflow_bucket import Bucket
 from ansible.module_utils.retailflow_recovery import Bundle, RecoveryError, State, seal, unseal
-from moto import mock_aws
 
 TAGS = {"KeepsStateOf": "shop"}
 NAME = "shop-state-123456789012"
@@ -23,15 +20,6 @@ STATE = {
     "resources": [{"type": "aws_vpc"}],
 }
 PATTERNS = [".secrets/local/*", ".state/local/terraform.tfstate", "inventory/group_vars/aws/site.yml"]
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        yield boto3.client("s3", region_name="eu-central-1")
 
 
 @pytest.fixture
