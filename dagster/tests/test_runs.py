@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import socket
 import subprocess
 import sys
 import threading
@@ -519,4 +520,7 @@ def test_the_documentation_is_served_and_nothing_else() -> None:
             )
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"{address}/../../etc/passwd", timeout=5)
+        with socket.create_connection(("127.0.0.1", serving.server_port), 5) as client:
+            client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000000\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.0 501 "), "no body is read"
         serving.shutdown()

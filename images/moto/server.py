@@ -8,6 +8,7 @@
   `agentConnected` is false; moto says true. ECS keeps the attributes with which an instance is registered; moto forgets them.
 - IAM decides about every request as AWS's does, once there are identities: `authorization.py`. It simulates what a user or role
   may do: `simulation.py`.
+- A body is as large as the service takes it, and as a refusal needs it where nobody known has signed it: `bounds.py`.
 - S3 keeps buckets and objects over a restart: `stored_objects.py`.
 - Lambda retries events and keeps those that failed, its metrics are counted, alarms on them are evaluated: `asynchronous.py`.
 """
@@ -18,6 +19,7 @@ from typing import Any
 
 import asynchronous
 import authorization
+import bounds
 import simulation
 import stored_objects
 from moto.core.responses import ActionResult
@@ -81,6 +83,7 @@ InstanceBackend.modify_instance_attribute = modify  # type: ignore[method-assign
 InstanceResponse.run_instances = run  # type: ignore[method-assign]
 asynchronous.install()
 authorization.install()
+bounds.install()
 simulation.install()
 stored_objects.install()
 

@@ -19,7 +19,9 @@ START_SECONDS = 120
 
 
 @contextlib.contextmanager
-def process(command: list[str], environment: dict[str, str], log: Path, url: str) -> Iterator[None]:
+def process(
+    command: list[str], environment: dict[str, str], log: Path, url: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until the block ends; wait until its address answers."""
     with log.open("w") as output:
         running = subprocess.Popen(
@@ -38,7 +40,7 @@ def process(command: list[str], environment: dict[str, str], log: Path, url: str
                     time.sleep(0.1)
             else:
                 raise AssertionError(f"{command[0]} does not answer:\n{log.read_text()}")
-            yield
+            yield running
         finally:
             running.terminate()
             running.wait(120)

@@ -7,6 +7,7 @@ import sys
 
 import uvicorn
 
+from ..web.serving import configuration
 from .api import create_app
 from .settings import Settings, SettingsError
 
@@ -21,9 +22,7 @@ def main() -> int:
     logging.getLogger("embedded_airbyte").info(
         "embedded Airbyte listens on %s:%s", settings.host, settings.port
     )
-    uvicorn.run(
-        create_app(settings), host=settings.host, port=settings.port, log_level="warning", access_log=False
-    )
+    uvicorn.Server(configuration(create_app(settings), settings.host, settings.port)).run()
     return 0
 
 

@@ -7,7 +7,6 @@ overview page wants a bearer token.
 from __future__ import annotations
 
 import hmac
-import json
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -28,6 +27,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ..web import json_text
+from ..web.bounds import BodyError, Bound, Bounded
 from .bodies import (
     ActorCreate,
     ActorPatch,
@@ -53,6 +54,8 @@ _OPEN_PATHS = {
     "/",
     *(f"{base}/{path}" for base in (PUBLIC, CONFIGURATION) for path in ("health", "applications/token")),
 }
+# Micronaut's default for `micronaut.server.max-request-size`, and what a request for a token needs.
+_BODY, _TOKEN_BODY = Bound(10_485_760), Bound(65_536)
 _ORDER_COLUMNS = {"createdAt": "created_at", "updatedAt": "updated_at"}
 _Model = TypeVar("_Model", bound=Body)
 
@@ -87,17 +90,10 @@ class Tokens:
 
 
 async def _json(request: Request) -> Any:
-    """The body as JSON by RFC 8259: no NaN, no half of a surrogate pair, no endless nesting."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not a JSON number")
-
     try:
-        body = json.loads(await request.body(), parse_constant=refuse)
-        json.dumps(body, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:  # UnicodeError is a ValueError
+        return json_text.read(await request.body())
+    except ValueError as error:
         raise ProblemError(400, "bad-request", f"body: not valid JSON: {error}") from error
-    return body
 
 
 async def _body(request: Request, model: type[_Model]) -> _Model:
@@ -320,6 +316,10 @@ def _configuration_routes(service: Service, issue: Callable[[Request], Awaitable
     ]
 
 
+def _bound(path: str) -> Bound:
+    return _TOKEN_BODY if path in _OPEN_PATHS else _BODY
+
+
 class _Guard:
     """Middleware: no path answers without a token but the open ones."""
 
@@ -365,6 +365,11 @@ def create_app(settings: Settings, connectors: Connectors | None = None) -> Star
         assert isinstance(error, ProblemError)
         return _problem_response(error)
 
+    async def not_read(_: Request, error: Exception) -> Response:
+        assert isinstance(error, BodyError)
+        title = {400: "bad-request", 408: "request-timeout", 413: "content-too-large"}[error.status]
+        return _problem_response(ProblemError(error.status, title, str(error)))
+
     async def not_found(request: Request, _: Exception) -> Response:
         return _problem_response(
             ProblemError(404, "resource-not-found", f"embedded Airbyte has no {request.url.path}")
@@ -386,8 +391,8 @@ def create_app(settings: Settings, connectors: Connectors | None = None) -> Star
             Mount(PUBLIC, routes=_public_routes(service, issue)),
             Mount(CONFIGURATION, routes=_configuration_routes(service, issue)),
         ],
-        middleware=[Middleware(_Guard, tokens=tokens)],
-        exception_handlers={ProblemError: on_problem, 404: not_found, 405: not_allowed},
+        middleware=[Middleware(Bounded, bound=_bound), Middleware(_Guard, tokens=tokens)],
+        exception_handlers={ProblemError: on_problem, BodyError: not_read, 404: not_found, 405: not_allowed},
         lifespan=lifespan,
     )
 

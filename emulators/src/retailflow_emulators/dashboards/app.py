@@ -10,10 +10,15 @@ import time
 import uvicorn
 from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from ..web.bounds import BodyError, Bound, Bounded
+from ..web.serving import configuration
 from . import api, pages
+from .calls import error_response
+from .errors import ApiError
 from .service import Service
 from .settings import Settings
 from .store import Store
@@ -23,6 +28,7 @@ from .warehouse import Snowflake, Warehouse
 log = logging.getLogger("retailflow.dashboards")
 
 NAME = "embedded dashboard server, not Metabase"
+MAX_BODY = Bound(1_000_000)
 DATABASE_PATIENCE = 60  # seconds to wait for the application database at start
 
 
@@ -34,8 +40,14 @@ def build_app(settings: Settings, store: Store, warehouse: Warehouse) -> Starlet
         of_a_page = "" if request.url.path.startswith("/api/") else f" This is the {NAME}."
         return PlainTextResponse("Not found." + of_a_page, 404)
 
+    def not_read(_: Request, error: Exception) -> Response:
+        assert isinstance(error, BodyError)
+        return error_response(ApiError(error.status, str(error)))
+
     return Starlette(
-        routes=[*api.routes(service), *pages.routes(service)], exception_handlers={404: not_found}
+        routes=[*api.routes(service), *pages.routes(service)],
+        middleware=[Middleware(Bounded, bound=lambda _: MAX_BODY)],
+        exception_handlers={404: not_found, BodyError: not_read},
     )
 
 
@@ -76,13 +88,6 @@ def main() -> int:
     if not settings.encryption_key:
         log.warning("MB_ENCRYPTION_SECRET_KEY is not set: secrets of databases are stored as given")
     log.info("%s: on http://%s:%d", NAME, settings.host, settings.port)
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        server_header=False,
-        timeout_graceful_shutdown=15,
-    )
+    uvicorn.Server(configuration(app, settings.host, settings.port)).run()
     store.close()
     return 0

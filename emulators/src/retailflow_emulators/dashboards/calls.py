@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
@@ -11,12 +10,12 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from ..web import json_text
 from .errors import ApiError
 from .service import Service
 from .store import Document
 
 COOKIE = "metabase.SESSION"
-MAX_BODY = 1_000_000  # bytes
 _Body = TypeVar("_Body", bound=BaseModel)
 
 
@@ -79,17 +78,11 @@ class Call:
 
 def _json(raw: bytes) -> Any:
     """The value of a text; ApiError 400 where it is not JSON, or what no database keeps."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not a number of JSON")
-
     try:
-        value = json.loads(raw, parse_constant=refuse)
-        text = json.dumps(value, ensure_ascii=False)
-        text.encode()  # fails on half of a surrogate pair
-    except (ValueError, RecursionError) as error:
+        value = json_text.read(raw)
+    except ValueError as error:
         raise ApiError(400, f"The body is not JSON: {error}") from error
-    if "\\u0000" in text:
+    if b"\\u0000" in raw:
         raise ApiError(400, "The body holds a NUL, which no text may.")
     return value
 
@@ -105,17 +98,6 @@ def _checked(model: type[_Body], value: Any) -> _Body:
 def session_token(request: Request) -> str:
     """The session's token, from the header that programs send or the cookie that browsers send."""
     return request.headers.get("x-metabase-session") or request.cookies.get(COOKIE) or ""
-
-
-async def read_body(request: Request) -> bytes:
-    """The body; ApiError 413 beyond ``MAX_BODY``."""
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY:
-            raise ApiError(413, f"A request may have {MAX_BODY} bytes at most.")
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def address_of(request: Request) -> str:

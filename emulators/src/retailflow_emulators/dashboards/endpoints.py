@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from .calls import Call, error_response, read_body, session_token
+from .calls import Call, error_response, session_token
 from .errors import ApiError
 from .permissions import FORBIDDEN
 from .service import Service
@@ -60,7 +60,7 @@ def endpoint_of(
 
     async def endpoint(request: Request) -> Response:
         try:
-            answer = await run_in_threadpool(work, request, await read_body(request))
+            answer = await run_in_threadpool(work, request, await request.body())
         except ApiError as error:
             return error_response(error)
         if isinstance(answer, Response):

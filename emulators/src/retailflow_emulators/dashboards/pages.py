@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from .calls import COOKIE, Call, address_of, error_response, read_body, session_token, set_session_cookie
+from .calls import COOKIE, Call, address_of, session_token, set_session_cookie
 from .errors import ApiError
 from .service import Service
 from .store import Document
@@ -158,10 +158,7 @@ async def _login_form(service: Service, request: Request) -> Response:
 
 
 async def _log_in(service: Service, request: Request) -> Response:
-    try:
-        raw = await read_body(request)
-    except ApiError as error:
-        return error_response(error)
+    raw = await request.body()
     fields = {name: values[0] for name, values in parse_qs(raw.decode(errors="replace")).items()}
     target, email = _local(fields.get("redirect", "/")), fields.get("username", "")
 

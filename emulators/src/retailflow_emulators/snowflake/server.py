@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gzip
 import json
 import logging
 import os
@@ -42,10 +41,14 @@ from fakesnow.transforms.stage import LOCAL_BUCKET_PATH
 from snowflake.connector.errors import ProgrammingError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from ..web import json_text
+from ..web.bounds import BodyError, Bound, Bounded
+from ..web.serving import configuration
 from . import metadata, stages
 from .access import login as access_login
 from .access.login import LoginError
@@ -74,6 +77,8 @@ _GET = re.compile(
     re.IGNORECASE,
 )
 _REMOVE = re.compile(rf"\s*(?:remove|rm)\s+{_STAGE}\s*;?\s*", re.IGNORECASE)
+# A statement with its values may be large, but Snowflake answers 413 somewhere; a file is sent to object storage.
+_LOGIN, _STATEMENT, _FILE = Bound(65_536, unpacks=True), Bound(33_554_432, unpacks=True), Bound(5_368_709_120)
 SMALL = 100_000  # bytes that an error has at most
 REST_SECONDS = 2.0  # without a statement, after which the logs are folded away
 
@@ -95,13 +100,8 @@ class _KeepFailure(logging.Handler):
             seen.append(record.exc_info[1])
 
 
-def _zipped(request: Request) -> bool:
-    return request.headers.get("Content-Encoding") == "gzip"
-
-
 async def _body(request: Request) -> Any:
-    body = await request.body()
-    return json.loads(gzip.decompress(body) if _zipped(request) else body)
+    return json_text.read(await request.body())
 
 
 async def _serve_ourselves(request: Request) -> JSONResponse | None:
@@ -150,8 +150,7 @@ async def _serve_ourselves(request: Request) -> JSONResponse | None:
 def _replace(request: Request, statement: dict[str, Any], sql: str) -> None:
     """Put another statement in the place of the one that was sent."""
     statement["sqlText"] = sql
-    body = json.dumps(statement).encode()
-    request._body = gzip.compress(body) if _zipped(request) else body
+    request._body = json.dumps(statement).encode()
 
 
 def _session(token: str) -> Session:
@@ -320,13 +319,27 @@ async def refuse(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse(answer, status_code=error.status_code)
 
 
+async def refuse_body(_: Request, error: Exception) -> JSONResponse:
+    """Answer a body beyond the bounds; clients give up at 413, and would repeat a 400."""
+    assert isinstance(error, BodyError)
+    answer = _unreadable(error)
+    answer.status_code = 200 if error.status == 400 else error.status
+    return answer
+
+
+def _bound(path: str) -> Bound:
+    if path.startswith("/fs_bucket/"):
+        return _FILE
+    return _STATEMENT if path == "/queries/v1/query-request" else _LOGIN
+
+
 def guarded(endpoint: Endpoint) -> Endpoint:
     """An endpoint that answers a request that is none of Snowflake's API in the shape that its clients read."""
 
     async def answer(request: Request) -> Response:
         try:
             return await endpoint(request)
-        except upstream.ServerError:
+        except (upstream.ServerError, BodyError):
             raise
         except Exception as error:
             log.exception("a request failed")
@@ -347,21 +360,38 @@ def _may_touch(request: Request) -> bool:
     return secrets.compare_digest(given, stages.signature(request.path_params["path"]))
 
 
+def _file(request: Request) -> Path | None:
+    """The file in the bucket that an address names, None for one outside of it."""
+    bucket = Path(LOCAL_BUCKET_PATH).resolve()
+    file = (bucket / request.path_params["path"]).resolve()
+    return file if bucket in file.parents else None
+
+
 async def receive_file(request: Request) -> Response:
     """A file for a stage, at the address that PUT was given."""
     if not _may_touch(request):
         return Response(status_code=403)
-    response: Response = await upstream.bucket_upload(request)
-    return response
+    file = _file(request)
+    if file is None:
+        return Response(status_code=400)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    arriving = Path(LOCAL_BUCKET_PATH) / f".{uuid.uuid4()}"  # in no stage
+    try:
+        with arriving.open("wb") as target:
+            async for part in request.stream():
+                await run_in_threadpool(target.write, part)
+        arriving.replace(file)
+    finally:
+        arriving.unlink(missing_ok=True)
+    return Response()
 
 
 async def send_file(request: Request) -> Response:
     """A file of a stage, at the address that GET was given."""
     if not _may_touch(request):
         return Response(status_code=403)
-    bucket = Path(LOCAL_BUCKET_PATH).resolve()
-    file = (bucket / request.path_params["path"]).resolve()
-    if not file.is_relative_to(bucket) or not file.is_file():
+    file = _file(request)
+    if file is None or not file.is_file():
         return Response(status_code=404)
     return FileResponse(file)
 
@@ -418,7 +448,8 @@ def build_app(instance: Instance, patience: float) -> Starlette:
             Route("/fs_bucket/{path:path}", send_file),
             Route("/health", health),
         ],
-        exception_handlers={upstream.ServerError: refuse},
+        middleware=[Middleware(Bounded, bound=_bound)],
+        exception_handlers={upstream.ServerError: refuse, BodyError: refuse_body},
         lifespan=lifespan,
     )
     app.state.statements = Statements(patience)
@@ -439,11 +470,7 @@ def main() -> int:
     log.info(
         "emulated Snowflake on http://%s:%d, databases in %s", settings.host, settings.port, settings.data
     )
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app, host=settings.host, port=settings.port, log_level="warning", timeout_graceful_shutdown=15
-        )
-    )
+    server = uvicorn.Server(configuration(app, settings.host, settings.port))
 
     # For a signal before uvicorn's own handlers are there; uvicorn raises a signal again after its clean stop, when this
     # changes nothing any more.
