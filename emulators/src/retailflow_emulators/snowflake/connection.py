@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from typing import Any
@@ -10,7 +11,7 @@ import duckdb
 import pyarrow as pa
 from sqlglot import exp
 
-from . import temporary
+from . import bounds, temporary
 from .quoting import identifier, schema_setting
 from .resolution import marks, resolve
 
@@ -110,7 +111,10 @@ class Connection:
 
     def _execute(self, sql: str, parameters: Any) -> None:
         def run(text: str) -> None:
-            self._connection.execute(text, parameters)
+            if table := bounds.written(text):
+                self._write(text, parameters, table)
+            else:
+                self._connection.execute(text, parameters)
             if self.in_transaction and _WRITES.match(text):
                 self.written.append((text, list(parameters) if parameters else parameters))
 
@@ -122,6 +126,23 @@ class Connection:
             self._probe(text, parameters)
 
         resolve(sql, run, probe if self.in_transaction else run)
+
+    def _write(self, sql: str, parameters: Any, table: str) -> None:
+        """Run a statement that puts values into a table, which is as before when one of them is too long."""
+        if not self.in_transaction:
+            self._connection.begin()
+        try:
+            answer = self._connection.execute(sql, parameters).to_arrow_table()
+            bounds.verify(self._connection, table)
+            if not self.in_transaction:
+                self._connection.commit()
+        except BaseException:
+            if not self.in_transaction:
+                with contextlib.suppress(duckdb.TransactionException):  # DuckDB has ended it
+                    self._connection.rollback()
+            raise
+        self.show("_sf_written", answer)
+        self._connection.execute("select * from _sf_written")
 
     def _probe(self, sql: str, parameters: Any) -> None:
         """Bind a statement beside a transaction, which would be aborted by the errors of a probe."""

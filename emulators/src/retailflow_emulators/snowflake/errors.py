@@ -39,6 +39,8 @@ def translated(error: BaseException) -> ProgrammingError | None:
         return sql_error(100051, "22012", "Division by zero")
     if found := re.search(r"Error: (String '.*' is too long and would be truncated)", text, re.DOTALL):
         return sql_error(100078, "22000", found[1])
+    if found := re.search(r"Error: (Max LOB size .*)", text):
+        return sql_error(100082, "22000", found[1])
     if found := re.search(r"NOT NULL constraint failed: (?:\S*\.)?(\S+)", text):
         return sql_error(
             100072, "22000", f"NULL result in a non-nullable column (NOT NULL constraint failed: {found[1]})"

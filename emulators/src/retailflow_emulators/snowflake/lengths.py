@@ -31,7 +31,7 @@ def of_type(type_: exp.Expr | None) -> int | None:
         return None
     default = 1 if type_.this in (exp.DType.CHAR, exp.DType.NCHAR) else LONGEST
     length = int(type_.expressions[0].name) if type_.expressions else default
-    return length if length < LONGEST else None
+    return length if length != LONGEST else None
 
 
 def check(column: exp.Identifier, length: int) -> exp.Expr:

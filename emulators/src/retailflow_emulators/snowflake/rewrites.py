@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from sqlglot import exp
 
-from . import conversions, lengths, semistructured
+from . import bounds, conversions, lengths, semistructured
 from .resolution import PREFIX
 
 Rewrite = Callable[[exp.Expr], exp.Expr]
@@ -226,7 +226,11 @@ def texts(node: exp.Expr) -> exp.Expr:
     if isinstance(node, (exp.Cast, exp.TryCast)) and (length := lengths.of_type(node.to)):
         checked = "_sf_try_sized" if isinstance(node, exp.TryCast) else "_sf_sized"
         return _global(checked, node.copy(), exp.Literal.number(length))
-    if not isinstance(node, exp.ColumnDef) or not (length := lengths.of_type(node.kind)):
+    if not isinstance(node, exp.ColumnDef):
+        return node
+    length = lengths.of_type(node.kind)
+    check = lengths.check(node.this, length) if length else bounds.own(node)
+    if check is None:
         return node
     if not isinstance(node.parent, exp.Schema) or not isinstance(node.parent.parent, exp.Create):
         return node
@@ -234,7 +238,6 @@ def texts(node: exp.Expr) -> exp.Expr:
         isinstance(one.kind, exp.CheckColumnConstraint) for one in node.constraints
     ):
         return node
-    check = lengths.check(node.this, length)
     node.append("constraints", exp.ColumnConstraint(kind=exp.CheckColumnConstraint(this=check)))
     return node
 
