@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
 import aws_preflight as preflight
 import costs
+import moto_support
 
 HOSTS: dict[str, Any] = {
     "db": {"instance_type": "t3.medium", "volume_gb": 30},
@@ -30,12 +29,8 @@ SERVICES = ("sts", "ec2", "iam", "lambda", "service-quotas", "s3")
 
 
 @pytest.fixture
-def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        clients = {service: boto3.client(service, region_name="us-east-1") for service in SERVICES}
+def account() -> Iterator[Any]:
+    with moto_support.account(*SERVICES) as clients:
         yield preflight.Account(clients, "shop", HOSTS, "us-east-1")
 
 
@@ -137,7 +132,7 @@ def test_hosts_that_are_there_are_not_made_again(account: Any) -> None:
     ec2 = account.clients["ec2"]
     assert account.instances() == (set(), 0)
     tags = [{"Key": "Project", "Value": "shop"}, {"Key": "Role", "Value": "db"}]
-    image = ec2.describe_images()["Images"][0]["ImageId"]
+    image = ec2.register_image(Name="an image of ours")["ImageId"]
     ec2.run_instances(
         ImageId=image,
         MinCount=1,
@@ -154,7 +149,7 @@ def test_two_instances_of_one_name_or_role_are_refused_by_their_ids(
     account: Any, shared: dict[str, str]
 ) -> None:
     ec2 = account.clients["ec2"]
-    image = ec2.describe_images()["Images"][0]["ImageId"]
+    image = ec2.register_image(Name="an image of ours")["ImageId"]
     tags = [{"Key": key, "Value": value} for key, value in ({"Project": "shop"} | shared).items()]
     made = ec2.run_instances(
         ImageId=image,
@@ -170,6 +165,7 @@ def test_two_instances_of_one_name_or_role_are_refused_by_their_ids(
 
 
 def test_a_region_without_image_or_size_is_named(account: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "true")  # so that there are others
     monkeypatch.setattr(preflight, "IMAGE", "debian-99-*")
     assert account.image() == ""
     assert account.sizes({"t3.medium", "x9.huge"}) == {"t3.medium": 2}

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
+import moto_support
 import secrets_store
 
 from . import aws_support
@@ -19,12 +18,9 @@ SECRETS = {"db_admin": "hunter2\n", "id_ed25519": "-----BEGIN KEY-----\nä\n", "
 
 
 @pytest.fixture
-def ssm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        yield boto3.client("ssm", region_name="eu-central-1")
+def ssm() -> Iterator[Any]:
+    with moto_support.account("ssm", region="eu-central-1") as clients:
+        yield clients["ssm"]
 
 
 @pytest.fixture

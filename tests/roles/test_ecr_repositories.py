@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
 import ecr_repositories
+import moto_support
 
 
 @pytest.fixture
-def ecr(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        yield boto3.client("ecr", region_name="us-east-1")
+def ecr() -> Iterator[Any]:
+    with moto_support.account("ecr") as clients:
+        yield clients["ecr"]
 
 
 def run(ecr: Any, method: str, tags: dict[str, str], keep: int = 5, check: bool = False) -> list[str]:

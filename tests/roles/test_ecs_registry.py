@@ -7,19 +7,15 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 import ecs_registry
+import moto_support
 
 
 @pytest.fixture
-def ecs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
-    with mock_aws():
-        yield boto3.client("ecs", region_name="us-east-1")
+def ecs() -> Iterator[Any]:
+    with moto_support.account("ecs") as clients:
+        yield clients["ecs"]
 
 
 def run(ecs: Any, method: str, *arguments: Any, check: bool = False) -> list[str]:

@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
 from ansible.module_utils.container_service import task_definition
 from ansible.module_utils.container_service import workload as ecs_workload
 from ansible.module_utils.container_service.errors import WorkloadError
 from ansible.module_utils.retailflow_aws import ForeignError
-from moto import mock_aws
+
+import moto_support
 
 # The contract of a database, as a role hands it over.
 DATABASE: dict[str, Any] = {
@@ -44,12 +44,8 @@ SERVICES = ("ecs", "ssm", "iam", "logs", "sts")
 
 @pytest.fixture
 def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     monkeypatch.setattr(ecs_workload, "PAUSE", 0)
-    with mock_aws():
-        made = {service: boto3.client(service, region_name="us-east-1") for service in SERVICES}
+    with moto_support.account(*SERVICES) as made:
         made["ecs"].create_cluster(clusterName="shop", tags=[{"key": "Project", "value": "shop"}])
         yield made
 

@@ -8,11 +8,10 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
 import lambda_operation
+import moto_support
 
 SERVICES = ("lambda", "events", "sqs", "cloudwatch", "logs", "iam")
 TAGS = {"Project": "shop"}
@@ -33,12 +32,9 @@ PARAMS: dict[str, Any] = {
 
 
 @pytest.fixture
-def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        yield {service: boto3.client(service, region_name="us-east-1") for service in SERVICES}
+def clients() -> Iterator[dict[str, Any]]:
+    with moto_support.account(*SERVICES) as made:
+        yield made
 
 
 def deploy(clients: dict[str, Any], tags: dict[str, str]) -> None:

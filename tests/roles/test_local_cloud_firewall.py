@@ -6,23 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
 import local_cloud_firewall as firewall
+import moto_support
 
 ROOT = Path(__file__).parents[2]
 GATEWAY = "10.0.255.254"
 
 
 @pytest.fixture
-def ec2(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # hundreds that no test asks for
-    with mock_aws():
-        yield boto3.client("ec2", region_name="us-east-1")
+def ec2() -> Iterator[Any]:
+    with moto_support.account("ec2") as clients:
+        yield clients["ec2"]
 
 
 @pytest.fixture
