@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import boto3
 import jinja2
 import pytest
 
+import warm_python
 from hostile import HOSTILE
 from server_support import ROOT, emulated_aws
 
@@ -156,6 +157,8 @@ class Site:
 
     root: Path
     url: str
+    #: A provider that runs already, as `aws_provider` gives it.
+    attached: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -172,9 +175,14 @@ class Site:
             }
         )
 
+    @property
+    def emulated(self) -> dict[str, str]:
+        """What leads a client to the emulators."""
+        return {"AWS_ENDPOINT_URL": self.url, "AWS_EC2_METADATA_DISABLED": "true"}
+
     def run(self, *command: str, inside: dict[str, str] | None = None, **environment: str) -> Run:
         """Run a command as make does, by tools/clean-env; `inside` is set past it."""
-        settings = {"AWS_ENDPOINT_URL": self.url, "AWS_EC2_METADATA_DISABLED": "true"} | (inside or {})
+        settings = self.emulated | self.attached | (inside or {})
         done = subprocess.run(
             ["tools/clean-env", "env", *(f"{key}={value}" for key, value in settings.items()), *command],
             cwd=self.root,
@@ -186,10 +194,11 @@ class Site:
         )
         return Run(done.returncode == 0, done.stdout + done.stderr)
 
-    def play(self, *arguments: str, **environment: str) -> Run:
-        """Run playbooks of the aws target."""
-        inventory = ("-i", "inventory/aws.aws_ec2.yml", "-i", "inventory/aws.yml")
-        return self.run(sys.executable, "-m", "ansible", "playbook", *inventory, *arguments, **environment)
+    def play(self, *arguments: str, hosts: bool = True, **environment: str) -> Run:
+        """Run playbooks of the aws target; without `hosts` those that come before AWS can be asked for any."""
+        inventory = ("-i", "inventory/aws.aws_ec2.yml") if hosts else ()
+        command = (sys.executable, "-m", "ansible", "playbook", *warm_python.options())
+        return self.run(*command, *inventory, "-i", "inventory/aws.yml", *arguments, **environment)
 
     def terraform(self, *arguments: str) -> Run:
         """Run Terraform on this copy's configuration."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,11 +49,16 @@ def site(
 
 
 @pytest.fixture(scope="module")
-def made(site: aws_support.Site) -> aws_support.Run:
-    """The first run."""
+def made(site: aws_support.Site) -> Iterator[aws_support.Run]:
+    """The first run. Terraform starts its provider itself in this one alone."""
     run = site.play(*MAKE)
     assert run.ok, run.text
-    return run
+    settings = site.emulated | aws_support.CREDENTIALS
+    settings["TF_CLI_CONFIG_FILE"] = str(site.root / ".state/terraform.rc")
+    data = site.root.parent / "provider"
+    with aws_support.aws_provider(site.root / "terraform", data, settings) as attached:
+        site.attached.update(attached)
+        yield run
 
 
 def leftovers(site: aws_support.Site) -> list[str]:
@@ -163,8 +167,8 @@ def test_a_fresh_clone_gets_back_what_it_lacks(
     for path in lost:
         path.unlink()
     (site.root / ".secrets/aws").rmdir()
-    inventory = ("-i", "inventory/aws.yml", "-e", f"retailflow_region={aws_support.REGION}")
-    run = site.run(sys.executable, "-m", "ansible", "playbook", *inventory, "playbooks/recover.yml")
+    region = f"retailflow_region={aws_support.REGION}"
+    run = site.play("playbooks/recover.yml", "-e", region, hosts=False)
     if not run.ok:  # the tests that follow need them
         (site.root / ".secrets/aws").mkdir(exist_ok=True)
         for path, content in before.items():

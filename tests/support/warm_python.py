@@ -16,7 +16,22 @@ import sys
 from typing import Any
 
 # AWS's models take longer to read than a call to the emulated API takes.
-SERVICES = ("ec2", "ecr", "ecs", "events", "iam", "lambda", "logs", "s3", "sqs", "ssm", "sts")
+SERVICES = (
+    "cloudwatch",
+    "ec2",
+    "ecr",
+    "ecs",
+    "events",
+    "iam",
+    "lambda",
+    "logs",
+    "resourcegroupstaggingapi",
+    "s3",
+    "service-quotas",
+    "sqs",
+    "ssm",
+    "sts",
+)
 
 
 def interpreter() -> str:
@@ -160,14 +175,21 @@ def _import_much(folder: str) -> None:
         importlib.import_module(f"{amazon.__name__}.{one.name}")
     sys.meta_path.append(_Sent)
 
+    import warnings
+
     import boto3
     import botocore.loaders
+
+    with warnings.catch_warnings(action="ignore"):  # it knows fewer versions of requests than there are
+        import snowflake.connector  # noqa: F401
 
     read = botocore.loaders.JSONFileLoader()
     cached = functools.cache(read.load_file)
     botocore.loaders.JSONFileLoader.load_file = lambda self, file_path: cached(file_path)
+    # Not boto3's own session, which a call would find with the settings of this process.
+    session = boto3.Session("a", "b", region_name="us-east-1")
     for service in SERVICES:
-        boto3.client(service, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+        session.client(service)
 
 
 def _serve_one(line: socket.socket, size: int, descriptors: list[int]) -> None:
