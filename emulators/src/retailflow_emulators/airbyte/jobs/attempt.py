@@ -37,7 +37,6 @@ class Attempt:
         self._job = job
         self._number = number
         self._targets: dict[Key, JsonObject] = {}
-        self._again: set[Key] = set()
         self.log = JobLog(log_file)
         self._pump = Pump(settings, memory, job, self.log, cancelled, deadline)
 
@@ -191,7 +190,6 @@ class Attempt:
             if retyped := _retyped(before, known):
                 text = f"{catalogs.label(catalogs.key(stream))} is read again, because these fields have another type: "
                 self.log("airbyte_platform", "WARN", text + ", ".join(retyped))
-                self._again.add(catalogs.key(stream))
             if key != stream["primaryKey"]:
                 self.log(
                     "airbyte_platform",

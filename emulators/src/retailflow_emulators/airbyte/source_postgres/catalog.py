@@ -64,7 +64,8 @@ _TABLES = """
 select n.nspname, c.relname, c.oid::bigint, coalesce(k.oid, 0)::bigint,
        array(select a.attname::text
              from unnest(i.indkey::int2[]) with ordinality as u (attnum, position)
-             join pg_attribute a on a.attrelid = c.oid and a.attnum = u.attnum order by u.position),
+             join pg_attribute a on a.attrelid = c.oid and a.attnum = u.attnum
+             where u.position <= i.indnkeyatts order by u.position),
        row_security_active(c.oid),
        array(select h.inhrelid::regclass::text from pg_inherits h
              where h.inhparent = c.oid and c.relkind = 'r' order by 1),
