@@ -67,6 +67,39 @@ def test_elements_come_in_their_order(warehouse: EmulatedSnowflake, sql: str) ->
     assert warehouse.query(sql) == [(0,), (1,), (2,)]
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        "EQUAL t, lateral flatten(t.J) f",
+        "EQUAL, table(flatten(input => J)) f",
+        "(select * from EQUAL) t left join lateral flatten(parse_json(t.J::varchar)) f on true",
+        "values ('[7,8]'), ('[7,8]') as t(J), lateral flatten(parse_json(t.J)) f",
+    ],
+)
+def test_equal_inputs_have_numbers_of_their_own(warehouse: EmulatedSnowflake, read: str) -> None:
+    warehouse.query("use schema DB.PUBLIC")
+    warehouse.query(
+        "create or replace table EQUAL as select parse_json(column1) as J from values ('[7,8]'), ('[7,8]')"
+    )
+    found = warehouse.query(f"select f.SEQ, f.INDEX from {read} order by 1, 2")
+    assert found == [(1, 0), (1, 1), (2, 0), (2, 1)]
+
+
+def test_values_are_sorted_as_numbers_where_they_are(warehouse: EmulatedSnowflake) -> None:
+    sql = "select f.VALUE from table(flatten(parse_json('[9, 10, 2]'))) f order by f.VALUE"
+    assert warehouse.query(sql) == [("2",), ("9",), ("10",)]
+    assert warehouse.query(f"{sql} desc") == [("10",), ("9",), ("2",)]
+
+
+@pytest.mark.parametrize("condition", ["V = 'x'", "V in ('x', 'z')", "'x' = V", "V between 'x' and 'xx'"])
+def test_a_column_of_variant_is_compared_with_a_text(warehouse: EmulatedSnowflake, condition: str) -> None:
+    warehouse.query("use schema DB.PUBLIC")
+    warehouse.query(
+        "create or replace table VARIANTS as select 'x'::variant as V union all select 5::variant"
+    )
+    assert warehouse.query(f"select count(*) from VARIANTS where {condition}") == [(1,)]
+
+
 def test_a_left_join_keeps_rows_without_elements(warehouse: EmulatedSnowflake) -> None:
     sql = "select t.ID, f.* from (select 1 as ID, parse_json('[]') as J) t left join lateral flatten(t.J) f"
     assert warehouse.query(sql) == [(1, None, None, None, None, None, None)]

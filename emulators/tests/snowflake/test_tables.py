@@ -116,3 +116,18 @@ def test_what_is_refused_is_refused_behind_a_comment_too(warehouse: EmulatedSnow
         warehouse.query("/* why */ explain select 1")
     warehouse.query("-- a role\nuse role SYSADMIN; /* dbt */")
     assert warehouse.query("select current_role()") == [("SYSADMIN",)]
+
+
+def test_an_offset_that_a_column_would_lose_is_refused(warehouse: EmulatedSnowflake) -> None:
+    warehouse.query("create or replace database ZONES")
+    warehouse.query("create table MOMENTS (AT timestamp_tz, SAID varchar)")
+    warehouse.query("insert into MOMENTS values ('2026-01-05 10:20:30+00:00', '2026-01-05 10:20:30')")
+    for written in ("'2026-01-05 10:20:30 +02:00'", "'2026-01-05T10:20:30.5-0800'::timestamp_tz"):
+        with pytest.raises(Error, match="not emulated: a TIMESTAMP_TZ with another offset"):
+            warehouse.query(f"insert into MOMENTS (AT) select {written}")
+    warehouse.query("create table TEXTS as select '2026-01-05 10:20:30 +02:00' as SAID")
+    with pytest.raises(Error, match="not emulated: a TIMESTAMP_TZ with another offset"):
+        warehouse.query("insert into MOMENTS (AT) select SAID::timestamp_tz from TEXTS")
+    assert warehouse.query("select to_varchar(max(AT)), count(*) from MOMENTS") == [
+        ("2026-01-05 10:20:30.000 +0000", 1)
+    ]

@@ -10,7 +10,18 @@ import snowflake.connector
 
 from retailflow_emulators.snowflake.testing import EmulatedSnowflake
 
-TYPES = {"n": 0, "f": 1, "t": 2, "d": 3, "ts": 8, "b": 13}  # the connector's type codes
+TYPES = {
+    "n": 0,
+    "f": 1,
+    "t": 2,
+    "d": 3,
+    "ts": 8,
+    "tz": 7,
+    "v": 5,
+    "o": 9,
+    "a": 10,
+    "b": 13,
+}  # the connector's type codes
 
 
 def pages() -> dict[str, list[tuple[str, str, str]]]:
@@ -38,7 +49,8 @@ def answers(
         return [(kind(column), text(value)) for column, value in zip(cursor.description, row, strict=True)]
     except snowflake.connector.errors.Error as error:
         if len(expressions) == 1:
-            return [("error", str(error))]
+            refused, _, what = str(error).partition("not emulated: ")
+            return [("refused", what.partition(":")[0])] if what else [("error", refused)]
         return [answers(session, [one])[0] for one in expressions]
 
 

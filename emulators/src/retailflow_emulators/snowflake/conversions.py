@@ -14,9 +14,9 @@ import duckdb
 from fakesnow import macros as upstream
 from sqlglot import exp
 
+from . import printing
 from .intervals import UNITS
 from .patches import PATCHES, Patch
-from .resolution import PREFIX
 
 # A text with a whole number: seconds, or smaller units from a year of them on,
 # https://docs.snowflake.com/en/sql-reference/functions/to_date#usage-notes
@@ -103,17 +103,6 @@ def _is_whole(node: exp.Expr | None) -> bool:
     return isinstance(node, exp.Literal) and node.is_string and bool(re.fullmatch(r"\d+", node.name))
 
 
-_NOT_DATES = (
-    exp.JSONExtract,
-    exp.Literal,
-    exp.Subquery,
-    exp.Lower,
-    exp.Upper,
-    exp.Trim,
-    exp.Concat,
-    exp.DPipe,
-    exp.Substring,
-)
 _ENDS = (exp.Filter, exp.Window, exp.WithinGroup)
 
 
@@ -124,7 +113,7 @@ def apply(node: exp.Expr) -> exp.Expr:
     if isinstance(node, exp.TryCast):
         if node.to.this in (exp.DType.TIMESTAMP, exp.DType.TIMESTAMPNTZ):
             return exp.Anonymous(this="TRY", expressions=[exp.Cast(this=node.this.copy(), to=node.to.copy())])
-        return node
+        return _text(node)
     if isinstance(node, exp.ToBoolean) and not node.args.get("safe"):
         return _global("_sf_boolean", node.this)
     if isinstance(node, exp.TsOrDsToDate) and not node.args.get("format") and not node.args.get("safe"):
@@ -153,7 +142,7 @@ def apply(node: exp.Expr) -> exp.Expr:
             )
         return node
     if isinstance(node, exp.ToChar) and not node.args.get("format"):
-        return _cast(exp.Cast(this=node.this.copy(), to=exp.DataType.build("VARCHAR")))
+        return printing.text(node.this)
     if isinstance(node, (exp.Booland, exp.Xor)) and node.args.get("round_input"):
         one, other = (_global("_sf_boolean", part) for part in (node.this, node.expression))
         if isinstance(node, exp.Booland):
@@ -170,8 +159,18 @@ def _cast(node: exp.Cast) -> exp.Expr:
         return exp.Anonymous(this="TO_JSON", expressions=[node.this.copy()])
     if to == exp.DType.DATE and _is_whole(node.this):
         return exp.Cast(this=exp.Literal.string(f"{_moment(node.this.name):%Y-%m-%d}"), to=node.to.copy())
-    if to in (exp.DType.VARCHAR, exp.DType.TEXT) and not isinstance(node.this, _NOT_DATES):
-        return exp.Anonymous(this=f"{PREFIX}TEXT", expressions=[node.copy(), node.this.copy()])
+    return _text(node)
+
+
+def _text(node: exp.Cast) -> exp.Expr:
+    if node.to.this not in (exp.DType.VARCHAR, exp.DType.TEXT) or isinstance(node.this, exp.JSONExtract):
+        return node
+    if node.find_ancestor(exp.Copy):
+        return node
+    if not node.to.expressions:
+        return printing.text(node.this)
+    if not printing.is_text(node.this):
+        node.this.replace(printing.text(node.this))
     return node
 
 

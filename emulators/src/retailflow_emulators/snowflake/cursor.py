@@ -28,13 +28,16 @@ from . import (
     lengths,
     merges,
     metadata,
+    moments,
     names,
+    printing,
     refused,
     renames,
     rewrites,
     stages,
     tables,
     temporary,
+    variants,
 )
 from .access import showing, visibility
 from .access.guard import is_command
@@ -131,6 +134,7 @@ class Cursor(FakeSnowflakeCursor):
         self._checked = False
         self._show: tuple[Any, ...] | None = None
         self._written_before = len(self._duck_conn.written)
+        self._kinds: list[str | None] = []
         self._lengths, self._rules = {}, creation.Rules()  # a statement that is run as it was read gives none
         with contextlib.ExitStack() as self._running:
             self._statement(command, params, *args, **settings)
@@ -276,17 +280,28 @@ class Cursor(FakeSnowflakeCursor):
         expression = stages.encoded(expression, self._conn, params)
         expression = temporary.renamed(expression, self._conn)
         expression = tables.read(context.answer(expression, self._conn), self._conn, params)
+        moments.check_written(expression, self._conn)
+        self._kinds = variants.kinds(expression)
         self._lengths = lengths.given(expression, self._conn)
         self._rules = creation.typed(expression)
         expression = rewrites.apply(flattening.in_order(expression))
-        transformed: exp.Expr = quote_keywords(super()._transform(expression, params))
+        transformed: exp.Expr = quote_keywords(printing.in_json(super()._transform(expression, params)))
         if self._lengths and isinstance(transformed, exp.Create):
             sized = {**dict(transformed.args.get("text_lengths") or []), **self._lengths}
             transformed.args["text_lengths"] = list(sized.items())
         return merges.native(transformed) if isinstance(transformed, exp.Merge) else transformed
 
     def _execute(self, transformed: exp.Expr, params: Any = None) -> None:
-        self._run(transformed, params)
+        try:
+            self._run(transformed, params)
+        except (duckdb.Error, ProgrammingError) as error:
+            compared = (
+                variants.compared(transformed) if "Malformed JSON" in f"{error}{error.__cause__}" else None
+            )
+            if compared is None:
+                raise
+            self._duck_conn.recover()
+            self._run(compared, params)
         if created := transformed.args.get("create_db_name"):
             self._enter(created, make=True)
         elif (entered := transformed.args.get("set_database")) and not transformed.args.get("set_schema"):
@@ -358,7 +373,13 @@ class Cursor(FakeSnowflakeCursor):
     def _describe(self) -> None:
         """Remember the types of the result's columns."""
         if self._sfqid and self._sfqid not in self._conn.described:
-            self._conn.described[self._sfqid] = self._duck_conn.columns
+            columns = self._duck_conn.columns
+            if len(self._kinds) == len(columns):
+                columns = [
+                    (name, kind if kind and type_ == "JSON" else type_)
+                    for (name, type_), kind in zip(columns, self._kinds, strict=True)
+                ]
+            self._conn.described[self._sfqid] = columns
             while len(self._conn.described) > KEPT:
                 self._conn.described.popitem(last=False)
 

@@ -37,6 +37,8 @@ def translated(error: BaseException) -> ProgrammingError | None:
     text = str(error)
     if "Division by zero" in text:
         return sql_error(100051, "22012", "Division by zero")
+    if found := re.search(r"Error: not emulated: (.*)", text):
+        return NotEmulatedError(found[1])
     if found := re.search(r"Error: (String '.*' is too long and would be truncated)", text, re.DOTALL):
         return sql_error(100078, "22000", found[1])
     if found := re.search(r"Error: (Max LOB size .*)", text):

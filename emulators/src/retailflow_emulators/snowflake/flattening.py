@@ -1,7 +1,7 @@
 """FLATTEN: the elements of an ARRAY or OBJECT as rows, in their order, with all six columns.
 
-https://docs.snowflake.com/en/sql-reference/functions/flatten. SEQ is the same number for equal inputs of a statement,
-where Snowflake counts them.
+https://docs.snowflake.com/en/sql-reference/functions/flatten. SEQ numbers the rows of the table or query that is read
+before it; after another FLATTEN, or among the columns of a star, it is the same number for equal inputs.
 """
 
 from __future__ import annotations
@@ -140,7 +140,44 @@ def in_order(statement: exp.Expr) -> exp.Expr:
             for name in ("side", "kind", "on"):
                 join.set(name, None)
             join.this.args["left_joined"] = True
+    if any(column.name.upper() == "SEQ" for column in statement.find_all(exp.Column)):
+        for flat_ in list(statement.find_all(exp.Lateral, exp.TableFromRows)):
+            if isinstance(flat_.this, exp.Explode):
+                _number(flat_)
     return statement
+
+
+def _number(flat: exp.Expr) -> None:
+    """Number the rows that a FLATTEN reads, for its SEQ."""
+    select = flat.find_ancestor(exp.Select)
+    columns = list(flat.this.find_all(exp.Column))
+    if select is None or not columns:
+        return
+    joined = [join.this for join in select.args.get("joins") or []]
+    read = [one for one in [select.args["from_"].this, *joined] if isinstance(one, (exp.Table, exp.Subquery))]
+    names = {column.table.upper() for column in columns}
+    sources = [one for one in read if one.alias_or_name.upper() in names] if names != {""} else read
+    if len(sources) != 1 or len(names) != 1:
+        return
+    source, row = sources[0], exp.to_identifier("_SF_ROW", quoted=True)
+    if f'"{row.name}"' not in source.sql():
+        alias = source.args.get("alias") or exp.TableAlias(this=source.this.copy())
+        inner = source.copy()
+        for name in ("alias", "joins"):
+            inner.set(name, None)
+        if isinstance(inner, exp.Subquery):
+            inner.set("alias", exp.TableAlias(this=exp.to_identifier("_SF_READ", quoted=True)))
+        number = exp.alias_(exp.Window(this=exp.RowNumber()), row.copy())
+        numbered = exp.select("*", number).from_(inner)
+        source.replace(exp.Subquery(this=numbered, alias=alias.copy(), joins=source.args.get("joins")))
+        for star in select.expressions:
+            star = star.this if isinstance(star, exp.Column) else star
+            if isinstance(star, exp.Star):
+                star.set("except_", [*(star.args.get("except_") or []), row.copy()])
+        name_ = alias.this
+    else:
+        name_ = source.args["alias"].this
+    flat.args["number"] = exp.Column(this=row.copy(), table=name_.copy())
 
 
 def _inline(select: exp.Select) -> None:
@@ -200,7 +237,7 @@ def flatten(expression: exp.Expr) -> exp.Expr:
         raise _invalid("PATH and MODE are constants, MODE is 'OBJECT', 'ARRAY' or 'BOTH'")
     input_ = given["INPUT"]
     alone = not input_.find(exp.Column)
-    number_ = (
+    number_ = expression.args.get("number") or (
         exp.Literal.number(1)
         if alone
         else exp.Anonymous(this="_fs_global._flatten_seq", expressions=[input_.copy()])

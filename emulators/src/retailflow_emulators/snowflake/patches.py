@@ -226,6 +226,8 @@ _to_sf_type |= {
     "TIMESTAMP_S": "timestamp_ntz",
     "TIMESTAMP_MS": "timestamp_ntz",
     "INTERVAL": "text",
+    "ARRAY": "array",
+    "OBJECT": "object",
 }
 PATCHES.append(
     Patch(

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from sqlglot import exp
 
-from . import bounds, conversions, lengths, semistructured
+from . import bounds, conversions, lengths, moments, printing, semistructured, variants
 from .resolution import PREFIX
 
 Rewrite = Callable[[exp.Expr], exp.Expr]
@@ -243,9 +243,12 @@ def texts(node: exp.Expr) -> exp.Expr:
 
 
 PASSES: tuple[Rewrite, ...] = (
-    semistructured.texts,
+    variants.texts,
+    variants.values,
     semistructured.functions,
+    moments.zones,
     conversions.apply,
+    printing.texts,
     aggregates,
     summands,
     counts,
@@ -260,6 +263,7 @@ PASSES: tuple[Rewrite, ...] = (
 
 def apply(expression: exp.Expr) -> exp.Expr:
     """The statement with every rewrite of this module, inner expressions first."""
+    variants.note_values(expression)
     for one in PASSES:
         for node in reversed(list(expression.walk())):
             changed = one(node)

@@ -101,7 +101,7 @@ def _sum(sign: str, operands: list[str], types: list[SqlType]) -> str:
         return f"CAST({added} AS DATE)" if "date" in kinds and not clock else added
     if (
         "float" not in kinds
-        and not {"date", "timestamp", "interval", "other"} & set(kinds)
+        and not {"date", "time", "timestamp", "interval", "other"} & set(kinds)
         and (exact := _numbers(operands, types))
     ):
         (one, other), (left, right) = exact
@@ -250,7 +250,8 @@ def _to_char(operands: list[str], types: list[SqlType]) -> str:
     if types[0].kind == "text":
         # Snowflake reads a text as a timestamp when a format of one follows.
         return f"_sf_time_text(CAST({value} AS TIMESTAMP), {template})"
-    if types[0].kind in ("date", "timestamp"):
+    if types[0].kind in ("date", "time", "timestamp"):
+        value = f"(DATE '1970-01-01' + {value})" if types[0].kind == "time" else value
         literal = re.fullmatch(r"'((?:[^']|'')*)'", template)
         known = strftime_format(literal[1].replace("''", "'")) if literal else None
         if known is None:
@@ -311,18 +312,3 @@ def _typeof(operands: list[str], types: list[SqlType]) -> str:
     known = "".join(f" WHEN '{theirs}' THEN '{ours}'" for theirs, ours in _JSON_TYPES.items())
     found = f"JSON_TYPE(CAST({operands[0]} AS JSON))"
     return f"CASE {found}{known} ELSE {found} END"
-
-
-@rule("LIKE")
-def _like(operands: list[str], types: list[SqlType]) -> str:
-    """A VARIANT that is compared with something: as a text where that is one."""
-    return f"({operands[0]} ->> '$')" if types[1].kind == "text" else operands[0]
-
-
-@rule("TEXT")
-def _as_text(operands: list[str], types: list[SqlType]) -> str:
-    """The text of a value: a whole FLOAT has no point."""
-    text = operands[0]
-    if types[1].kind == "float":
-        return f"REGEXP_REPLACE({text}, '\\.0$', '')"
-    return text

@@ -148,12 +148,6 @@ _PLAIN: dict[type[exp.Expr], tuple[str, tuple[str, ...]]] = {
     exp.ToArray: ("_sfa_of", ("this",)),
     exp.JSONKeys: ("_sfa_keys", ("this",)),
 }
-_READ_TEXT = (
-    exp.Length, exp.Lower, exp.Upper, exp.Initcap, exp.Trim, exp.Substring, exp.Left, exp.Right, exp.Replace, exp.Like, exp.ILike,
-    exp.RegexpLike, exp.RegexpReplace, exp.RegexpExtract, exp.RegexpCount, exp.RegexpInstr, exp.SplitPart, exp.Split,
-    exp.StartsWith, exp.EndsWith, exp.Contains, exp.Pad, exp.Reverse, exp.StrPosition, exp.Strtok,
-)  # fmt: skip
-_COMPARE = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ)
 
 
 def _call(name: str, *arguments: exp.Expr) -> exp.Expr:
@@ -164,7 +158,8 @@ def _call(name: str, *arguments: exp.Expr) -> exp.Expr:
 
 
 def _array(*values: exp.Expr) -> exp.Expr:
-    return exp.Anonymous(this="json_array", expressions=[one.copy() for one in values])
+    elements = [exp.Anonymous(this="TO_JSON", expressions=[one.copy()]) for one in values]
+    return exp.Anonymous(this="json_array", expressions=elements)
 
 
 def functions(node: exp.Expr) -> exp.Expr:
@@ -174,6 +169,9 @@ def functions(node: exp.Expr) -> exp.Expr:
         return _call(name, *(node.args.get(part) or exp.null() for part in parts))
     if isinstance(node, exp.Array):
         return _array(*node.expressions)
+    if isinstance(node, exp.ObjectAgg):
+        node.expression.replace(exp.Anonymous(this="TO_JSON", expressions=[node.expression.copy()]))
+        return node
     if isinstance(node, exp.ArrayConstructCompact):
         return _call("_sfa_compact", _array(*node.expressions))
     if isinstance(node, exp.ArrayConcat):
@@ -206,38 +204,4 @@ def functions(node: exp.Expr) -> exp.Expr:
         return _call(whole_name, node.expressions[0], _array(*node.expressions[1:]))
     if isinstance(node, exp.StrtokToArray):
         return exp.Anonymous(this="to_json", expressions=[node.copy()])
-    return node
-
-
-def _is_variant(node: exp.Expr | None) -> bool:
-    return isinstance(node, (exp.JSONExtract, exp.GetExtract))
-
-
-def _text(node: exp.Expr) -> exp.Expr:
-    return exp.cast(node.copy(), exp.DType.VARCHAR)
-
-
-def _is_text(node: exp.Expr) -> bool:
-    return isinstance(node, exp.Literal) and node.is_string
-
-
-def texts(node: exp.Expr) -> exp.Expr:
-    """A text in a VARIANT is read as one where a text is wanted, or where it is compared with one."""
-    if isinstance(node, _READ_TEXT) and _is_variant(node.this):
-        node.this.replace(_text(node.this))
-    elif isinstance(node, (exp.DPipe, exp.Concat, exp.ConcatWs)):
-        parts = [node.this, node.expression] if isinstance(node, exp.DPipe) else list(node.expressions)
-        for part in parts:
-            if _is_variant(part):
-                part.replace(_text(part))
-    elif isinstance(node, exp.In) and _is_variant(node.this) and any(map(_is_text, node.expressions)):
-        node.this.replace(_text(node.this))
-    elif isinstance(node, _COMPARE):
-        for one, other in ((node.this, node.expression), (node.expression, node.this)):
-            if _is_variant(one) and not _is_variant(other):
-                one.replace(
-                    _text(one)
-                    if _is_text(other)
-                    else exp.Anonymous(this=f"{PREFIX}LIKE", expressions=[one.copy(), other.copy()])
-                )
     return node

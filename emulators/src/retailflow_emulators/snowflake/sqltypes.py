@@ -23,16 +23,17 @@ _INTEGERS = {
 
 @dataclass(frozen=True)
 class SqlType:
-    """A type: ``kind`` is number, float, text, date, timestamp, interval, variant, null or other.
+    """A type: ``kind`` is number, float, text, date, time, timestamp, interval, variant, null or other.
 
     A number has ``precision`` digits, ``scale`` of them behind the point; ``integer`` says that DuckDB holds it as an
-    integer of some width and not as a decimal number.
+    integer of some width and not as a decimal number; a timestamp is ``zoned`` where it has an offset.
     """
 
     kind: str
     precision: int = 0
     scale: int = 0
     integer: bool = False
+    zoned: bool = False
 
     @classmethod
     def parse(cls, name: str) -> SqlType:
@@ -47,9 +48,11 @@ class SqlType:
         if name in ("VARCHAR", "STRING_LITERAL"):
             return cls("text")
         if name.startswith("TIMESTAMP"):
-            return cls("timestamp")
+            return cls("timestamp", zoned=name.endswith("TIME ZONE"))
         return cls(
-            {"DATE": "date", "INTERVAL": "interval", "JSON": "variant", '"NULL"': "null"}.get(name, "other")
+            {"DATE": "date", "TIME": "time", "INTERVAL": "interval", "JSON": "variant", '"NULL"': "null"}.get(
+                name, "other"
+            )
         )
 
     @property

@@ -1,0 +1,195 @@
+"""Values of VARIANT: what PARSE_JSON reads, how they compare and sort, and which results are an ARRAY or an OBJECT.
+
+https://docs.snowflake.com/en/user-guide/querying-semistructured. DuckDB keeps them as JSON, whose numbers it reads as
+64-bit floats: a number that would lose digits is refused.
+"""
+
+from __future__ import annotations
+
+import duckdb
+from sqlglot import exp
+
+from .resolution import PREFIX
+from .rules import rule
+from .sqltypes import SqlType
+
+# PARSE_JSON keeps a number with decimals as it is written where a NUMBER holds it,
+# https://docs.snowflake.com/en/sql-reference/functions/parse_json
+_LONG = r"\d{8}\.\d|\d\.\d{8}"  # a number that is worth a look
+_NUMBERS = (
+    r"""regexp_extract_all(regexp_replace(t, '"(?:[^"\\]|\\.)*"', '', 'g'), '-?\d+\.\d+(?:[eE][+-]?\d+)?')"""
+)
+_LOST = """len(list_filter(NUMBERS, lambda n: not contains(lower(n), 'e')
+    and length(ltrim(replace(rtrim(n, '0'), '.', ''), '-0')) > 15
+    and cast(cast(n as double) as varchar) <> rtrim(n, '0'))) > 0""".replace("NUMBERS", _NUMBERS)
+REFUSED = "a VARIANT that holds a number with more digits than a FLOAT"
+_MACROS = rf"""
+create or replace macro CATALOG._sf_lost(t) as case when regexp_matches(t, '{_LONG}') then {_LOST} else false end;
+create or replace macro CATALOG._sf_exact(t) as
+    case when CATALOG._sf_lost(t) then error('not emulated: {REFUSED}') else t end;
+create or replace macro CATALOG._sf_parsed(x) as json(CATALOG._sf_exact(nullif(trim(cast(x as varchar)), '')));
+create or replace macro CATALOG._sf_try_parsed(x) as case when json_valid(cast(x as varchar))
+    then CATALOG._sf_parsed(x) end;
+create or replace macro CATALOG._sf_order(v) as try_cast(case when json_type(v) <> 'VARCHAR' then v ->> '$' end as double);
+create or replace macro CATALOG._sf_rank(v) as case when v is not null and json_type(v) <> 'NULL'
+    then row(coalesce(CATALOG._sf_order(v), 'inf'::double), v ->> '$') end;
+"""
+_READ_TEXT = (
+    exp.Length, exp.Lower, exp.Upper, exp.Initcap, exp.Trim, exp.Substring, exp.Left, exp.Right, exp.Replace, exp.Like, exp.ILike,
+    exp.RegexpLike, exp.RegexpReplace, exp.RegexpExtract, exp.RegexpCount, exp.RegexpInstr, exp.SplitPart, exp.Split,
+    exp.StartsWith, exp.EndsWith, exp.Contains, exp.Pad, exp.Reverse, exp.StrPosition, exp.Strtok,
+)  # fmt: skip
+_COMPARE = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ)
+_ARRAYS = (
+    exp.Array, exp.ArrayAgg, exp.ArrayUniqueAgg, exp.ArrayAppend, exp.ArrayPrepend, exp.ArrayCompact, exp.ArrayConcat,
+    exp.ArrayDistinct, exp.ArraySlice, exp.ArrayInsert, exp.ArrayExcept, exp.ArrayIntersect, exp.ArrayRemove, exp.ArrayRemoveAt,
+    exp.ArrayReverse, exp.ArrayConstructCompact, exp.SortArray, exp.Flatten, exp.ToArray, exp.JSONKeys, exp.Split,
+    exp.StrtokToArray, exp.GenerateSeries,
+)  # fmt: skip
+_OBJECTS = (exp.Struct, exp.StarMap, exp.JSONObject, exp.ObjectAgg, exp.ObjectInsert)
+
+
+def create(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
+    """Make what the statements call."""
+    connection.execute(_MACROS.replace("CATALOG", catalog))
+
+
+def _global(name: str, *arguments: exp.Expr) -> exp.Expr:
+    copies = [one.copy() for one in arguments]
+    return exp.Dot(
+        this=exp.to_identifier("_fs_global"), expression=exp.Anonymous(this=name, expressions=copies)
+    )
+
+
+def note_values(statement: exp.Expr) -> None:
+    """Note which columns are the VALUE or THIS of a FLATTEN: these are VARIANT, which no type says before they are bound."""
+    flat = [
+        one for one in statement.find_all(exp.Lateral, exp.TableFromRows) if isinstance(one.this, exp.Explode)
+    ]
+    aliases = {one.alias.upper() for one in flat}
+    if not flat:
+        return
+    for column in statement.find_all(exp.Column):
+        if column.name.upper() in ("VALUE", "THIS") and (not column.table or column.table.upper() in aliases):
+            column.meta["variant"] = True
+
+
+def is_variant(node: exp.Expr | None) -> bool:
+    """Whether an expression is a VARIANT by its look."""
+    if isinstance(node, exp.Paren):
+        return is_variant(node.this)
+    return isinstance(node, (exp.JSONExtract, exp.GetExtract)) or (
+        isinstance(node, exp.Column) and "variant" in node.meta
+    )
+
+
+def _text(node: exp.Expr) -> exp.Expr:
+    return exp.cast(node.copy(), exp.DType.VARCHAR)
+
+
+def _is_text(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Literal) and node.is_string
+
+
+def _like(one: exp.Expr, other: exp.Expr) -> exp.Expr:
+    """A VARIANT that is compared with something else."""
+    return (
+        _text(one)
+        if _is_text(other)
+        else exp.Anonymous(this=f"{PREFIX}LIKE", expressions=[one.copy(), other.copy()])
+    )
+
+
+def texts(node: exp.Expr) -> exp.Expr:
+    """A text in a VARIANT is read as one where a text is wanted, or where it is compared with one."""
+    if isinstance(node, _READ_TEXT) and is_variant(node.this):
+        node.this.replace(_text(node.this))
+    elif isinstance(node, (exp.DPipe, exp.Concat, exp.ConcatWs)):
+        parts = [node.this, node.expression] if isinstance(node, exp.DPipe) else list(node.expressions)
+        for part in parts:
+            if is_variant(part):
+                part.replace(_text(part))
+    elif isinstance(node, exp.In) and is_variant(node.this) and any(map(_is_text, node.expressions)):
+        node.this.replace(_text(node.this))
+    elif isinstance(node, exp.Between) and is_variant(node.this):
+        node.this.replace(_like(node.this, node.args["low"]))
+    elif isinstance(node, _COMPARE):
+        for one, other in ((node.this, node.expression), (node.expression, node.this)):
+            if is_variant(one) and not is_variant(other):
+                one.replace(_like(one, other))
+    return node
+
+
+def values(node: exp.Expr) -> exp.Expr:
+    """What PARSE_JSON reads; numbers in a VARIANT are less and greater as numbers."""
+    if isinstance(node, exp.ParseJSON) and not node.find_ancestor(exp.Copy):
+        return _global("_sf_try_parsed" if node.args.get("safe") else "_sf_parsed", node.this)
+    if isinstance(node, exp.Ordered) and is_variant(node.this) and isinstance(node.parent, exp.Order):
+        first = node.copy()
+        first.this.replace(_global("_sf_order", node.this))
+        place = node.parent.expressions.index(node)
+        node.parent.expressions.insert(place, first)
+        first.parent = node.parent
+    if isinstance(node, (exp.Max, exp.Min)) and is_variant(node.this):
+        name = "arg_max" if isinstance(node, exp.Max) else "arg_min"
+        return exp.Anonymous(this=name, expressions=[node.this.copy(), _global("_sf_rank", node.this)])
+    return node
+
+
+def compared(statement: exp.Expr) -> exp.Expr | None:
+    """A translated statement in which what is compared with a text is looked at: it may be a column of VARIANT.
+
+    DuckDB reads such a text as JSON, and fails; only then is it worth the time. None where nothing is compared with a text.
+    """
+    changed: exp.Expr = statement.copy()
+    found = []
+    for node in changed.find_all(*_COMPARE, exp.In, exp.Between, exp.Case):
+        if isinstance(node, exp.In):
+            pairs = [(node.this, node.expressions[0])] if node.expressions else []
+        elif isinstance(node, exp.Between):
+            pairs = [(node.this, node.args["low"])]
+        elif isinstance(node, exp.Case):
+            pairs = [(node.this, node.args["ifs"][0].this)] if node.this else []
+        else:
+            pairs = [(node.this, node.expression), (node.expression, node.this)]
+        found += [(one, other) for one, other in pairs if _is_text(other) and not _is_text(one)]
+    for one, other in found:
+        one.replace(exp.Anonymous(this=f"{PREFIX}LIKE", expressions=[one.copy(), other.copy()]))
+    return changed if found else None
+
+
+@rule("LIKE")
+def _compared(operands: list[str], types: list[SqlType]) -> str:
+    """A VARIANT that is compared with something: as a text or as a number where that is one."""
+    if types[0].kind != "variant":
+        return operands[0]
+    if types[1].kind == "number" and types[1].scale:
+        return f"CAST({operands[0]} AS DOUBLE)"
+    return f"({operands[0]} ->> '$')" if types[1].kind == "text" else operands[0]
+
+
+def kinds(statement: exp.Expr) -> list[str | None]:
+    """Of each column of a result ARRAY or OBJECT where its look says so, else None."""
+    query = statement
+    while isinstance(query, exp.SetOperation):
+        query = query.this
+    return [_kind(one.unalias()) for one in query.selects] if isinstance(query, exp.Select) else []
+
+
+def _kind(node: exp.Expr) -> str | None:
+    while isinstance(node, (exp.Paren, exp.Filter, exp.Window, exp.WithinGroup)):
+        node = node.this
+    if isinstance(node, exp.Subquery):
+        inner = kinds(node.this)
+        return inner[0] if len(inner) == 1 else None
+    if isinstance(node, (exp.Cast, exp.TryCast)):
+        return {exp.DType.ARRAY: "ARRAY", exp.DType.OBJECT: "OBJECT"}.get(node.to.this)
+    if isinstance(node, exp.Anonymous):
+        name = str(node.this).upper()
+        return {
+            "OBJECT_DELETE": "OBJECT",
+            "OBJECT_PICK": "OBJECT",
+            "TO_OBJECT": "OBJECT",
+            "AS_ARRAY": "ARRAY",
+        }.get(name)
+    return "ARRAY" if isinstance(node, _ARRAYS) else "OBJECT" if isinstance(node, _OBJECTS) else None
