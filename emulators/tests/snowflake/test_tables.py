@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -131,3 +132,24 @@ def test_an_offset_that_a_column_would_lose_is_refused(warehouse: EmulatedSnowfl
     assert warehouse.query("select to_varchar(max(AT)), count(*) from MOMENTS") == [
         ("2026-01-05 10:20:30.000 +0000", 1)
     ]
+
+
+def test_show_and_the_information_schema_say_when_and_how_objects_were_made(
+    warehouse: EmulatedSnowflake,
+) -> None:
+    before = datetime.now(UTC)
+    warehouse.query("create or replace database SHOWN")
+    warehouse.query("create table T as select column1 as A from values (1), (2), (3)")
+    warehouse.query("delete from T where A = 3")
+    written = "create or replace view V as select to_varchar(A) || 'x' as X -- as it was written\nfrom T"
+    warehouse.query(written)
+    for statement, rows in (("show tables", [2]), ("show objects", [2, None])):
+        with warehouse.connect(database="SHOWN") as session:
+            found = session.cursor(snowflake.connector.DictCursor).execute(statement).fetchall()  # type: ignore[union-attr]
+        assert [one["rows"] for one in found] == rows
+        assert all(before <= one["created_on"] <= datetime.now(UTC) for one in found)
+    assert [row[7] for row in warehouse.query("show views")] == [written]
+    ((text, created),) = warehouse.query(
+        "select VIEW_DEFINITION, CREATED from SHOWN.INFORMATION_SCHEMA.VIEWS"
+    )
+    assert text == written and created >= before

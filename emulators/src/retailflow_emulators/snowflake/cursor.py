@@ -41,6 +41,7 @@ from . import (
 )
 from .access import showing, visibility
 from .access.guard import is_command
+from .access.model import Key
 from .access.needed import path
 from .access.who import missing
 from .access.words import tokens
@@ -130,6 +131,7 @@ class Cursor(FakeSnowflakeCursor):
             for one in several:
                 self.execute(one, params, *args, **settings)
             return self
+        self._written = command
         command = self._command = intervals.plain(temporary.plain(command))
         self._checked = False
         self._show: tuple[Any, ...] | None = None
@@ -203,7 +205,7 @@ class Cursor(FakeSnowflakeCursor):
         """Take from the answer of a SHOW what the role may not see."""
         if self._arrow_table is None:
             return
-        self._arrow_table = visibility.filtered(self._arrow_table, what, self._conn.guard, rules)
+        self._arrow_table = visibility.filtered(self._arrow_table, what, self._conn.guard, rules, self._count)
         self._rowcount = self._arrow_table.num_rows
         described = self._conn.described.get(self._sfqid or "")
         if described and self._sfqid:
@@ -213,6 +215,12 @@ class Cursor(FakeSnowflakeCursor):
         if kept:
             self._conn.results_cache[self._sfqid] = (self._arrow_table, self._rowcount, *kept[2:])
 
+    def _count(self, key: Key) -> int:
+        """The number of rows of a table."""
+        sql = f"select count(*) from {'.'.join(map(identifier, key[1:]))}"
+        ((rows,),) = self._duck_conn.execute(sql).fetchall()
+        return int(rows)
+
     def check_db_and_schema(self, expression: exp.Expr) -> None:
         """Upstream's look at names, which ``_check`` does better: names may still stand in IDENTIFIER()."""
 
@@ -221,7 +229,7 @@ class Cursor(FakeSnowflakeCursor):
         self._checked = True
         guard = self._conn.guard
         try:
-            self._running.enter_context(guard.running(guard.check(self._command, expression)))
+            self._running.enter_context(guard.running(guard.check(self._command, expression, self._written)))
         except ProgrammingError as error:
             if error.errno in (90105, 90106):
                 said = str(error.raw_msg).replace("perform operation", f"perform {key_command(expression)}")

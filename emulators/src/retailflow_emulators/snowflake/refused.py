@@ -32,22 +32,44 @@ _FUNCTIONS = {
 }
 # Parameters that change what statements answer, and the values that they have here,
 # https://docs.snowflake.com/en/sql-reference/parameters
-_PARAMETERS = {
-    "TIMEZONE": "UTC ETC/UTC GMT ETC/GMT",
-    "WEEK_START": "0 1",
-    "WEEK_OF_YEAR_POLICY": "0",
-    "DATE_INPUT_FORMAT": "AUTO",
-    "DATE_OUTPUT_FORMAT": "YYYY-MM-DD AUTO",
-    "TIME_INPUT_FORMAT": "AUTO",
-    "TIME_OUTPUT_FORMAT": "HH24:MI:SS AUTO",
-    "TIMESTAMP_INPUT_FORMAT": "AUTO",
-    "TIMESTAMP_TYPE_MAPPING": "TIMESTAMP_NTZ",
-    "BINARY_INPUT_FORMAT": "HEX",
-    "BINARY_OUTPUT_FORMAT": "HEX",
-    "QUOTED_IDENTIFIERS_IGNORE_CASE": "FALSE",
-    "TWO_DIGIT_CENTURY_START": "1970",
+_ZONED = "YYYY-MM-DD HH24:MI:SS.FF3 TZHTZM"
+_PARAMETERS: dict[str, tuple[str, ...]] = {
+    "TIMEZONE": ("UTC", "ETC/UTC", "GMT", "ETC/GMT"),
+    "WEEK_START": ("0", "1"),
+    "WEEK_OF_YEAR_POLICY": ("0",),
+    "DATE_INPUT_FORMAT": ("AUTO",),
+    "DATE_OUTPUT_FORMAT": ("YYYY-MM-DD", "AUTO"),
+    "TIME_INPUT_FORMAT": ("AUTO",),
+    "TIME_OUTPUT_FORMAT": ("HH24:MI:SS", "AUTO"),
+    "TIMESTAMP_INPUT_FORMAT": ("AUTO",),
+    "TIMESTAMP_OUTPUT_FORMAT": (_ZONED,),
+    "TIMESTAMP_NTZ_OUTPUT_FORMAT": ("YYYY-MM-DD HH24:MI:SS.FF3", ""),
+    "TIMESTAMP_TZ_OUTPUT_FORMAT": (_ZONED, ""),
+    "TIMESTAMP_LTZ_OUTPUT_FORMAT": (_ZONED, ""),
+    "TIMESTAMP_TYPE_MAPPING": ("TIMESTAMP_NTZ",),
+    "TIMESTAMP_DAY_IS_ALWAYS_24H": ("FALSE",),
+    "BINARY_INPUT_FORMAT": ("HEX",),
+    "BINARY_OUTPUT_FORMAT": ("HEX",),
+    "QUOTED_IDENTIFIERS_IGNORE_CASE": ("FALSE",),
+    "TWO_DIGIT_CENTURY_START": ("1970",),
+    "ROWS_PER_RESULTSET": ("0",),
+    "DEFAULT_NULL_ORDERING": ("LAST",),
+    "ERROR_ON_NONDETERMINISTIC_MERGE": ("TRUE",),
+    "STRICT_JSON_OUTPUT": ("FALSE",),
+    "SEARCH_PATH": ("$CURRENT, $PUBLIC",),
 }
+# The others that a session has, and the beginnings of those that clients and the product set for themselves.
+_WITHOUT_EFFECT = """
+    ABORT_DETACHED_QUERY ACTIVE_PYTHON_PROFILER AUTOCOMMIT AUTOCOMMIT_API_SUPPORTED AUTO_EVENT_LOGGING CSV_TIMESTAMP_FORMAT
+    ERROR_ON_NONDETERMINISTIC_UPDATE GEOGRAPHY_OUTPUT_FORMAT GEOMETRY_OUTPUT_FORMAT HYBRID_TABLE_LOCK_TIMEOUT JSON_INDENT
+    JS_TREAT_INTEGER_AS_BIGINT LOCK_TIMEOUT LOG_LEVEL METRIC_LEVEL MULTI_STATEMENT_COUNT NOORDER_SEQUENCE_AS_DEFAULT QUERY_TAG
+    S3_STAGE_VPCE_DNS_NAME SIMULATED_DATA_SHARING_CONSUMER STATEMENT_QUEUED_TIMEOUT_IN_SECONDS STATEMENT_TIMEOUT_IN_SECONDS
+    TRACE_LEVEL TRANSACTION_ABORT_ON_ERROR TRANSACTION_DEFAULT_ISOLATION_LEVEL UNSUPPORTED_DDL_ACTION USE_CACHED_RESULT
+    USE_WORKSPACES_FOR_SQL
+"""
+_OF_CLIENTS = ("CLIENT_", "ENABLE_", "JDBC_", "ODBC_", "PYTHON_", "SNOWPARK_")
 _SET = re.compile(r"alter\s+(?:session|account|user\s+\S+)\s+set\s+(.*)", re.IGNORECASE | re.DOTALL)
+_SESSION = re.compile(r"alter\s+session\s+(set|unset)\s+(.*)", re.IGNORECASE | re.DOTALL)
 _GIVEN = re.compile(r"([a-z_]+)\s*=\s*('(?:[^']|'')*'|[^\s,;]+)", re.IGNORECASE)
 
 
@@ -55,14 +77,28 @@ def check_parameters(given: dict[str, object]) -> None:
     """Refuse a parameter whose value would change answers, which stay the same here."""
     for name, value in given.items():
         known = _PARAMETERS.get(name.upper())
-        if known is not None and str(value).strip("'").upper() not in known.split():
-            raise NotEmulatedError(
-                f"the parameter {name.upper()} = {value}: only {' or '.join(known.split())}"
-            )
+        if known is not None and str(value).strip("'").upper() not in known:
+            raise NotEmulatedError(f"the parameter {name.upper()} = {value}: only {' or '.join(known)}")
+
+
+def _check_names(action: str, text: str) -> None:
+    """Refuse a parameter that no session has, https://docs.snowflake.com/en/sql-reference/sql/alter-session"""
+    unset = action.lower() == "unset"
+    names = re.findall(r"[\w$]+", text) if unset else [name for name, _ in _GIVEN.findall(text)]
+    for name in (one.upper() for one in names):
+        if (
+            name not in _PARAMETERS
+            and name not in _WITHOUT_EFFECT.split()
+            and not name.startswith(_OF_CLIENTS)
+        ):
+            said = f"SQL compilation error:\ninvalid property '{name}' for 'SESSION'"
+            raise sql_error(1420, "22023", said)
 
 
 def check(command: str) -> None:
     """Refuse a statement by its first words."""
+    if found := _SESSION.match(command):
+        _check_names(found[1], found[2])
     if found := _SET.match(command):
         check_parameters(dict(_GIVEN.findall(found[1])))
     for pattern, what in _PATTERNS:

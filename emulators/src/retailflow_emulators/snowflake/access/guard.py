@@ -106,8 +106,8 @@ class Guard:
         if user is None or user.settings.get("DISABLED", "false").lower() == "true":
             raise sql_error(390101, "08001", "User access disabled. Contact your local system administrator.")
 
-    def check(self, text: str, tree: exp.Expr) -> Needs:
-        """What a statement needs, after a look at whether all of it is there."""
+    def check(self, text: str, tree: exp.Expr, written: str) -> Needs:
+        """What a statement needs, after a look at whether all of it is there; ``written`` is what the client sent."""
         needs = self.gate.needs(text, tree)
         for need in needs.needs:
             self._check(need)
@@ -117,6 +117,7 @@ class Guard:
             raise no_warehouse()
         if any(made.kind == "VIEW" for made in needs.made):
             self._reading(needs)
+            self._view_text = written
         return needs
 
     @contextlib.contextmanager
@@ -317,8 +318,15 @@ class Guard:
         if made.copy and made.source and copied is None:
             source = self.account.things.get(key_of(made.kind, self.full(made.kind, made.source)))
             copied = list(source.grants) if source else None
+        settings = {"TEXT": self._view_text} if made.kind == "VIEW" else {}
         self.account.add(
-            made.kind, names, self.who.role, copied, comment=made.comment, reads=self._reads(made)
+            made.kind,
+            names,
+            self.who.role,
+            copied,
+            comment=made.comment,
+            reads=self._reads(made),
+            settings=settings,
         )
         if made.kind == "DATABASE":
             self.account.add("SCHEMA", (*names, "PUBLIC"), self.who.role)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from ..quoting import literal
 from .guard import Guard
 from .model import Key, Thing, key_of
 from .needed import INFORMATION, METERING, path
+from .showing import moment
 
 _PARTS = {
     "DATABASES": ("name",),
@@ -39,9 +41,13 @@ def without_limit(tree: exp.Show) -> tuple[int | None, str | None, str | None]:
 
 
 def filtered(
-    table: pa.Table, what: str, guard: Guard, rules: tuple[int | None, str | None, str | None]
+    table: pa.Table,
+    what: str,
+    guard: Guard,
+    rules: tuple[int | None, str | None, str | None],
+    count: Callable[[Key], int],
 ) -> pa.Table:
-    """The rows of a SHOW that a session may see, with owner and comment as they are."""
+    """The rows of a SHOW that a session may see, with what the account knows of each; ``count`` counts rows of a table."""
     limit, like, starts = rules
     parts = _PARTS.get(what, ("database_name", "schema_name", "name"))
     kind = _KIND.get(what, "TABLE")
@@ -77,6 +83,45 @@ def filtered(
         elif what == "SCHEMAS":
             table = table.append_column(column, pa.nulls(len(things), pa.string()))
             table = _with_column(table, column, things)
+    if what.endswith("KEYS"):
+        return table
+    return _measured(
+        _since(table, things), what, [key_of(kind, names) for names in _named(table, parts)], things, count
+    )
+
+
+def _named(table: pa.Table, parts: tuple[str, ...]) -> list[tuple[str, ...]]:
+    return list(zip(*(table.column(part).to_pylist() for part in parts), strict=True))
+
+
+def _since(table: pa.Table, things: list[Thing | None]) -> pa.Table:
+    """When objects were made, where the account knows it."""
+    if "created_on" not in table.column_names or not any(things):
+        return table
+    at = table.column_names.index("created_on")
+    moments = [
+        moment(thing.at) if thing and thing.at else old
+        for thing, old in zip(things, table.column(at).to_pylist(), strict=True)
+    ]
+    return table.set_column(at, "created_on", pa.array(moments, table.schema.field(at).type))
+
+
+def _measured(
+    table: pa.Table, what: str, keys: list[Key], things: list[Thing | None], count: Callable[[Key], int]
+) -> pa.Table:
+    """The rows of tables, and the texts of views as they were written; bytes are not known."""
+    names = table.column_names
+    if what in ("TABLES", "OBJECTS") and "rows" in names:
+        views = [thing is not None and thing.kind == "VIEW" for thing in things]
+        rows = [None if view else count(key) for key, view in zip(keys, views, strict=True)]
+        table = table.set_column(names.index("rows"), "rows", pa.array(rows, pa.int64()))
+        table = table.set_column(names.index("bytes"), "bytes", pa.nulls(len(keys), pa.int64()))
+    if what == "VIEWS" and "text" in names:
+        texts = [
+            thing.settings.get("TEXT", old) if thing else old
+            for thing, old in zip(things, table.column("text").to_pylist(), strict=True)
+        ]
+        table = table.set_column(names.index("text"), "text", pa.array(texts, pa.string()))
     return table
 
 
@@ -159,8 +204,26 @@ def _visible(view: str, database: str, guard: Guard, table: exp.Table) -> str | 
             f"when {tuple_} in ({', '.join(n[1:-1] if len(columns) == 1 else n for n in names)}) then {literal(owner)}"
             for owner, names in owners.items()
         )
-        star = f"* replace ((case {cases} else '' end) as {column})" if cases else "*"
+        replaced = [f"(case {cases} else '' end) as {column}"] if cases else []
+        replaced += _known(view, guard, database, every) if view in ("TABLES", "VIEWS") else []
+        star = f"* replace ({', '.join(replaced)})" if replaced else "*"
     return f"select {star} from {place.sql(dialect='duckdb', comments=False)} where {where}"
+
+
+def _known(view: str, guard: Guard, database: str, listed: list[str]) -> list[str]:
+    """Columns of what the account knows of tables and views: when they were made, and the texts of views."""
+    made, texts = [], []
+    for key, thing in list(guard.account.things.items()):
+        name = f"({', '.join(map(literal, key[2:]))})"
+        if key[:2] != ("TABLE", database) or not thing.at or name not in listed:
+            continue
+        made.append(f"when (TABLE_SCHEMA, TABLE_NAME) = {name} then '{moment(thing.at)}'::timestamptz")
+        if "TEXT" in thing.settings:
+            texts.append(f"when (TABLE_SCHEMA, TABLE_NAME) = {name} then {literal(thing.settings['TEXT'])}")
+    found = [f"(case {' '.join(made)} end) as CREATED"] if made else []
+    if texts and view == "VIEWS":
+        found.append(f"(case {' '.join(texts)} else VIEW_DEFINITION end) as VIEW_DEFINITION")
+    return found
 
 
 def _metering(guard: Guard) -> str:
