@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import hmac
+from pathlib import Path
 from typing import Any
 
 import psycopg2
 import psycopg2.extras
 import pytest
+import yaml
 from ansible.module_utils.postgres import scram
 from ansible.module_utils.postgres.setup import Setup, without_transaction
 
 from bench import postgres
 
+ROOT = Path(__file__).parents[2]
 SALT = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
 
 
@@ -85,6 +88,54 @@ def test_slots_and_publications_are_dropped_and_their_reader_is_disconnected(
         )
         assert cursor.fetchall() == [("other",), ("other",)]
         connection.close()
+
+
+def test_a_login_is_bounded_and_the_databases_of_the_cluster_are_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def setup(check_mode: bool = False, **bounds: Any) -> list[str]:
+        role = {"name": "shop", "password": "secret", "replication": False, "member_of": [], **bounds}
+        params = {"socket_dir": "127.0.0.1", "admin_user": postgres.ADMIN, "admin_password": "secret"}
+        databases = [{"name": "shop", "owner": "shop", "connect": []}]
+        made = Setup(
+            {**params, "roles": [role], "databases": databases, "schemas": [], "slots": []}, check_mode
+        )
+        made.run()
+        return made.actions
+
+    with postgres.server() as port:
+        monkeypatch.setenv("PGPORT", str(port))
+        wanted = {"connections": 1, "settings": {"statement_timeout": "200ms"}}
+        assert setup(check_mode=True, **wanted)
+        assert {
+            "create login shop",
+            "bound the connections of shop",
+            "set statement_timeout of shop",
+            "close database postgres to public",
+            "close database template1 to public",
+        } <= set(setup(**wanted))
+        assert setup(**wanted) == []
+        for database in ("postgres", "template1"):
+            with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
+                psycopg2.connect(host="127.0.0.1", user="shop", dbname=database)
+            psycopg2.connect(host="127.0.0.1", user=postgres.ADMIN, dbname=database).close()
+        held = psycopg2.connect(host="127.0.0.1", user="shop", dbname="shop")
+        with pytest.raises(psycopg2.OperationalError, match="too many connections for role"):
+            psycopg2.connect(host="127.0.0.1", user="shop", dbname="shop")
+        with pytest.raises(psycopg2.errors.QueryCanceled):
+            held.cursor().execute("select pg_sleep(5)")
+        held.close()
+        changed = {"connections": 2, "settings": {"statement_timeout": "1min"}}
+        assert setup(**changed) == ["bound the connections of shop", "set statement_timeout of shop"]
+
+
+def test_the_bounds_of_all_logins_leave_the_superuser_its_connections() -> None:
+    """PostgreSQL keeps three of max_connections (superuser_reserved_connections)."""
+    inventory = yaml.safe_load((ROOT / "inventory/group_vars/postgres/main.yml").read_text())
+    defaults = yaml.safe_load((ROOT / "roles/postgres/defaults/main.yml").read_text())
+    bounds = [role["connections"] for role in inventory["postgres_roles"]]
+    assert sum(bounds) <= int(defaults["postgres_settings"]["max_connections"]) - 3
+    assert min(bounds) > 0
 
 
 def test_a_lost_slot_is_made_again_and_named_and_a_missing_one_only_made(

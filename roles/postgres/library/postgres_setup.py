@@ -34,8 +34,10 @@ options:
       password: {description: Password., type: str, required: true}
       replication: {description: Whether it may replicate., type: bool, default: false}
       member_of: {description: Roles whose rights it has., type: list, elements: str, default: []}
+      connections: {description: How many it may have at once; -1 for any number., type: int, default: -1}
+      settings: {description: Settings of its sessions; others that it has stay., type: dict, default: {}}
   databases:
-    description: Databases.
+    description: Databases. Those that every cluster has, and that are not listed, are closed to all but the superuser.
     type: list
     elements: dict
     default: []
@@ -116,6 +118,8 @@ def main() -> None:
                 password=text | {"no_log": True},
                 replication={"type": "bool", "default": False},
                 member_of=names,
+                connections={"type": "int", "default": -1},
+                settings={"type": "dict", "default": {}},
             ),
             "databases": records(name=text, owner=text, connect=names),
             "schemas": records(database=text, name=text, sql=text),

@@ -24,6 +24,9 @@ LOCK_TIMEOUT = "15s"
 LEAVE_SECONDS = 10
 
 # A file may bring its own transaction for those who apply it by hand; here the module's own encloses it.
+# Databases of every cluster, which nobody needs but the superuser.
+CLUSTERS_OWN = ("postgres", "template1")
+
 TRANSACTION_LINE = re.compile(r"^\s*(begin|commit)\s*;\s*$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -89,7 +92,9 @@ class Setup:
             }
             for role in (admin, *self.params["roles"]):
                 self.reconcile_role(cursor, role)
-            for database in self.params["databases"]:
+            listed = {database["name"] for database in self.params["databases"]}
+            own = [{"name": name, "owner": admin["name"], "connect": []} for name in CLUSTERS_OWN]
+            for database in (*self.params["databases"], *(one for one in own if one["name"] not in listed)):
                 self.reconcile_database(cursor, database)
         for schema in self.params["schemas"]:
             self.reconcile_schema(schema)
@@ -131,7 +136,31 @@ class Setup:
                         identifier, sql.SQL("replication" if replication else "noreplication")
                     ),
                 )
+        self.reconcile_bounds(cursor, role)
         self.reconcile_memberships(cursor, name, set(role["member_of"]))
+
+    def reconcile_bounds(self, cursor: Any, role: dict[str, Any]) -> None:
+        """Bound a login's connections, and give its sessions the wanted settings; others that it has stay."""
+        name, identifier = role["name"], sql.Identifier(role["name"])
+        cursor.execute("select rolconnlimit, rolconfig from pg_roles where rolname = %s", (name,))
+        connections, config = cursor.fetchone() or (-1, None)  # in check mode it may not be there
+        if role.get("connections", connections) != connections:
+            number = sql.Literal(role["connections"])
+            self.act(
+                cursor,
+                f"bound the connections of {name}",
+                sql.SQL("alter role {} connection limit {}").format(identifier, number),
+            )
+        present = dict(one.split("=", 1) for one in config or [])
+        for setting, value in sorted(role.get("settings", {}).items()):
+            if present.get(setting) != value:
+                self.act(
+                    cursor,
+                    f"set {setting} of {name}",
+                    sql.SQL("alter role {} set {} = {}").format(
+                        identifier, sql.Identifier(setting), sql.Literal(value)
+                    ),
+                )
 
     def reconcile_memberships(self, cursor: Any, name: str, wanted: set[str]) -> None:
         """Give a login exactly the wanted memberships."""
