@@ -10,6 +10,12 @@ import pytest
 from .conftest import Postgres, Snowflake
 from .pipe import Pipe
 
+# What the log tells: none of these tables is read from the start again.
+FOLLOWED = {
+    "two rows exchange their keys",
+    "a key with included columns, in another order",
+    "keys that change and stay equal",
+}
 COLUMNS = ", ".join(f"c{number} int" for number in range(600))
 
 
@@ -56,3 +62,6 @@ def test_raw_equals_postgresql_in_every_situation(
     pipe.assert_equal(tables)
     pipe.sync()
     pipe.assert_equal(tables)
+    again = {name for name, table in tables.items() if pipe.generations["public", table] > 1}
+    assert not again & FOLLOWED
+    assert again, "and tables that were read again count"
