@@ -41,6 +41,11 @@ VOLATILE = {
 # Expressions are kept as trees that hold object ids and positions in the text: PostgreSQL writes them out again.
 WRITTEN_OUT = {
     ("pg_attrdef", "adbin"): "pg_get_expr(adbin, adrelid)",
+    # Minor releases of 2026 (17.12) note there when a statement wrote the column again, with a new number each time.
+    (
+        "pg_attribute",
+        "attoptions",
+    ): "(select array_agg(o) from unnest(attoptions) o where o !~ '^pg_attver=')",
     ("pg_class", "relpartbound"): "pg_get_expr(relpartbound, oid)",
     ("pg_constraint", "conbin"): "pg_get_constraintdef(oid)",
     ("pg_index", "indexprs"): "pg_get_indexdef(indexrelid)",
