@@ -74,9 +74,12 @@ pause: made ## stops generator and hosts, with their data, to save money
 .PHONY: resume
 resume: up ## goes on after a pause; make up does the same
 
+WHAT := metabase
 .PHONY: upgrade
-upgrade: made ## Metabase to the image that the inventory names, with a way back
-	@$(PLAYBOOK) playbooks/upgrade.yml
+upgrade: made ## Metabase to the image that the inventory names, or PostgreSQL (WHAT=postgres), with a way back
+	@$(PLAYBOOK) playbooks/$(or $(upgrade-$(WHAT)),$(error WHAT is metabase or postgres, not "$(WHAT)"))
+upgrade-metabase := upgrade.yml
+upgrade-postgres := upgrade_postgres.yml
 
 # Reads the hosts as they were made, so that it also answers where the AWS API does not.
 .PHONY: status

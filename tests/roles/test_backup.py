@@ -181,6 +181,7 @@ def config(folder: Path, store: str, server: Server, key: tuple[str, str]) -> di
         "owner": server.owner,
         "keep_days": 14,
         "keep_least": 2,
+        "tools": ["sh", "-c", f'touch "{folder}/tools"; exec "$0" "$@"'],
     }
     path.write_text(json.dumps(found))
     return found
@@ -222,7 +223,7 @@ def test_nothing_can_be_restored_before_the_first_backup(backup: Any, folder: Pa
 
 
 def test_a_base_backup_is_stored_encrypted_with_the_log_that_it_needs(
-    backup: Any, store: str, server: Server
+    backup: Any, store: str, server: Server, folder: Path
 ) -> None:
     backup.ask("create table sales (order_id int primary key, net numeric(10, 2))")
     backup.ask("insert into sales select n, n / 100.0 from generate_series(1, 20000) as n")
@@ -232,6 +233,7 @@ def test_a_base_backup_is_stored_encrypted_with_the_log_that_it_needs(
     )
     found = backup.base(only_if_none=True)
     assert found["bytes"] > 8 << 20
+    assert (folder / "tools").exists(), "not by the program of the server's image"
     assert found["cluster"] == backup.cluster()
     assert backup.base(only_if_none=True) is None
     names = {one["Key"] for one in client(store).list_objects_v2(Bucket=BUCKET)["Contents"]}

@@ -86,6 +86,7 @@ ELSEWHERE = {
     "make pause": "test_pause runs its playbook and goes on from there",
     "make resume": "is make up",
     "make upgrade": "test_upgrade runs its playbook",
+    "make upgrade WHAT=postgres": "the scenario postgres of molecule upgrades; on the site the version is the newest",
     "make recover": "test_aws_target runs its playbook; on the site nothing is lost",
     "make bench": "takes half an hour; bench has tests of its own",
     "make screenshots": "rewrites pictures of the documentation",

@@ -341,7 +341,8 @@ class Backup:
         # The backup begins at a checkpoint that comes after this, and ends in a segment that is finished when it has ended.
         first = self.segment()
         # Without the log: the server then ends the backup only when the log up to its end is in the spool.
-        copy = ["pg_basebackup", *server, "-D", "-", "-F", "t", "-X", "none", "-c", "fast", "-w"]
+        options = ["-D", "-", "-F", "t", "-X", "none", "-c", "fast", "-w"]
+        copy = [*self.config["tools"], "pg_basebackup", *server, *options]
         pipeline = Pipeline(copy, *self.sealed())
         stream = Hashing(pipeline.output)
         self.s3.upload_fileobj(
