@@ -153,3 +153,10 @@ def test_show_and_the_information_schema_say_when_and_how_objects_were_made(
         "select VIEW_DEFINITION, CREATED from SHOWN.INFORMATION_SCHEMA.VIEWS"
     )
     assert text == written and created >= before
+
+
+def test_rows_that_break_a_key_are_not_emulated(warehouse: EmulatedSnowflake) -> None:
+    warehouse.query("create or replace database KEYED")
+    warehouse.query("create table T (A number primary key, B number unique)")
+    with pytest.raises(Error, match="not emulated: rows that break a key"):
+        warehouse.query("insert into T values (1, 1), (1, 2)")

@@ -12,7 +12,7 @@ from sqlglot.dialects.snowflake import Snowflake
 _FUNCTIONS = {
     "AS_INTEGER", "AS_CHAR", "AS_VARCHAR", "AS_DATE", "AS_DOUBLE", "AS_REAL", "AS_NUMBER", "AS_DECIMAL", "AS_BOOLEAN",
     "AS_ARRAY", "AS_OBJECT", "CONDITIONAL_TRUE_EVENT", "CONDITIONAL_CHANGE_EVENT", "HLL", "OBJECT_PICK", "PARSE_XML",
-    "SOUNDEX", "WIDTH_BUCKET", "XMLGET", "ZIPF",
+    "XMLGET", "ZIPF",
 }  # fmt: skip
 
 
@@ -35,6 +35,10 @@ def _compilation(errno: int, state: str, message: str) -> ProgrammingError:
 def translated(error: BaseException) -> ProgrammingError | None:
     """Snowflake's error for one of DuckDB's; None where no better one is known than what it says."""
     text = str(error)
+    if re.search(r"PRIMARY KEY or UNIQUE constraint|foreign key constraint|Duplicate key", text):
+        return NotEmulatedError(
+            f"rows that break a key, which Snowflake does not enforce: {_first_line(text)}"
+        )
     if "Division by zero" in text:
         return sql_error(100051, "22012", "Division by zero")
     if found := re.search(r"Error: not emulated: (.*)", text):
@@ -110,4 +114,4 @@ def translated(error: BaseException) -> ProgrammingError | None:
 
 
 def _first_line(text: str) -> str:
-    return text.removeprefix("Out of Range Error: ").split("\n")[0]
+    return re.sub(r"^(Out of Range|Constraint) Error: ", "", text).split("\n")[0]

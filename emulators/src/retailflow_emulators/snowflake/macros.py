@@ -6,7 +6,7 @@ from typing import Any
 
 import duckdb
 
-from . import conversions, flattening, moments, printing, semistructured, variants
+from . import conversions, flattening, functions, moments, printing, semistructured, variants
 from .formats import number_text, time_text
 
 # Months between: https://docs.snowflake.com/en/sql-reference/functions/months_between; its type, six places, is in the example
@@ -44,6 +44,7 @@ def create(connection: duckdb.DuckDBPyConnection) -> None:
     for name, function in {"_sf_number_text": number_text, "_sf_time_text": time_text}.items():
         kinds: list[Any] = ["TIMESTAMP" if name == "_sf_time_text" else "VARCHAR", "VARCHAR"]
         connection.create_function(name, function, kinds, "VARCHAR")  # type: ignore[call-overload]
+    functions.create(connection, "_fs_global")
     moments.create(connection, "_fs_global")
     variants.create(connection, "_fs_global")
     printing.create(connection, "_fs_global")

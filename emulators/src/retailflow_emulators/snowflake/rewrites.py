@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from sqlglot import exp
 
-from . import bounds, conversions, lengths, moments, printing, semistructured, variants
+from . import bounds, conversions, functions, lengths, moments, printing, semistructured, variants
 from .resolution import PREFIX
 
 Rewrite = Callable[[exp.Expr], exp.Expr]
@@ -173,7 +173,7 @@ def formats(node: exp.Expr) -> exp.Expr:
     return node
 
 
-def functions(node: exp.Expr) -> exp.Expr:
+def other_types(node: exp.Expr) -> exp.Expr:
     """Functions of which DuckDB's own have other types."""
     if isinstance(node, (exp.Ceil, exp.Floor)):
         decimals = node.args.get("decimals")
@@ -245,6 +245,7 @@ def texts(node: exp.Expr) -> exp.Expr:
 PASSES: tuple[Rewrite, ...] = (
     variants.texts,
     variants.values,
+    functions.apply,
     semistructured.functions,
     moments.zones,
     conversions.apply,
@@ -254,7 +255,7 @@ PASSES: tuple[Rewrite, ...] = (
     counts,
     dates,
     formats,
-    functions,
+    other_types,
     arithmetic,
     positions,
     texts,
