@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from retailflow_emulators.ports import free_port
-from retailflow_emulators.snowflake.testing import EmulatedSnowflake
+from retailflow_emulators.snowflake.testing import START_SECONDS, EmulatedSnowflake
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -61,7 +61,7 @@ def _start(folder: Path, name: str, login: str, port: int, **settings: object) -
             [sys.executable, "-m", f"retailflow_emulators.{name}"], env=environment, stdout=file, stderr=file
         )
     running = Running(process, port, login, log)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError):
             running.send("GET", "/")
