@@ -1,7 +1,7 @@
 """How values look as texts: in casts, where a text is wanted, and inside of ARRAY, OBJECT and VARIANT.
 
 The formats are the defaults of the parameters *_OUTPUT_FORMAT, https://docs.snowflake.com/en/sql-reference/parameters.
-A macro asks for the type, which DuckDB knows when it binds, so that nothing of it is left at run time. What holds a
+A macro asks for the type, which DuckDB knows when it binds, so that no part of it is left at run time. What holds a
 query is looked at by a rule: DuckDB would run it once per place where the macro has it.
 """
 
