@@ -33,12 +33,12 @@ ORIGINAL_ROWS = 3000
 def measure(rows: int) -> Iterator[Measurement]:
     """Measure the handler, the bare COPY and the original's algorithm in turn; the best of two rounds each."""
     with server("generator", "airbyte", "auditor") as port:
-        _admin(port, SCHEMA.read_text(encoding="utf-8"))
+        admin(port, SCHEMA.read_text(encoding="utf-8"))
         handler, copy = [], []
         for _ in range(ROUNDS):
-            copy.append(_probe("copy", port, rows))
-            handler.append(_probe("handler", port, rows))
-        original = _probe("original", port, ORIGINAL_ROWS)
+            copy.append(probe("copy", port, rows))
+            handler.append(probe("handler", port, rows))
+        original = probe("original", port, ORIGINAL_ROWS)
     fast = max(handler, key=lambda found: found["rows_per_s"])
     rate, floor = fast["rows_per_s"], max(found["rows_per_s"] for found in copy)
     peak = max(found["peak_mb"] for found in handler)
@@ -62,7 +62,7 @@ def measure(rows: int) -> Iterator[Measurement]:
     yield Measurement("generator.import_s", fast["import_s"], "s", note="of the handler")
 
 
-def _admin(port: int, statement: str) -> None:
+def admin(port: int, statement: str) -> None:
     import psycopg2
 
     connection = psycopg2.connect(host="127.0.0.1", port=port, user=ADMIN, dbname="postgres")
@@ -71,13 +71,13 @@ def _admin(port: int, statement: str) -> None:
     connection.close()
 
 
-def _probe(what: str, port: int, rows: int) -> dict[str, Any]:
+def probe(what: str, port: int, rows: int) -> dict[str, Any]:
     """Run one probe over empty tables; returns its figures."""
     print(f"… {what}: {rows:,} rows", file=sys.stderr, flush=True)
-    _admin(port, "truncate public.sales, public.customers, public.products, public.generator_batches")
-    _admin(port, "checkpoint")
+    admin(port, "truncate public.sales, public.customers, public.products, public.generator_batches")
+    admin(port, "checkpoint")
     env = os.environ | {
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'lambda/src'}",
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'lambda/src'}:{ROOT / 'emulators/src'}",
         "DB_HOST": "127.0.0.1",
         "DB_PORT": str(port),
         "DB_NAME": "postgres",
