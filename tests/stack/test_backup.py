@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from .conftest import ROOT, Host, wait_for
+from .conftest import ROOT, Host, Playbook, wait_for, why
 
 Sql = Callable[[str], str]
 PROGRAM = "/usr/local/sbin/retailflow-backup"
@@ -54,10 +55,69 @@ def test_what_is_written_is_stored_within_a_minute(postgres: Host, sql: Sql) -> 
     assert time.monotonic() - began <= 75  # a minute and the look itself
 
 
-def test_a_drill_agrees_with_the_running_server_and_leaves_nothing(postgres: Host) -> None:
-    done = make("drill")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-    assert "The restored server and the running one agree" in done.stdout
+# Commits one row after the other and notes each that PostgreSQL has confirmed; every tenth ends a segment of the log.
+LOAD = r"""
+n=0 sql="psql -h /var/lib/retailflow/postgres/run -U retailflow_admin -d retailflow_db -XqAt -c"
+while [ ! -e /run/load-ends ]; do
+  n=$((n + 1))
+  if $sql "insert into crash_load values ($n)"
+  then echo $n >> /run/load-confirmed; else sleep 0.2; fi
+  [ $((n % 10)) != 0 ] || $sql "select pg_switch_wal()"
+done
+"""
+KILLS = {
+    "the server": "pkill --signal KILL --oldest --exact postgres",
+    "the archiver": "pkill --signal KILL --full '^postgres: archiver'",
+    "the uploader": "systemctl kill --signal KILL retailflow-backup-ship",
+}
+
+
+@pytest.fixture
+def load(postgres: Host, sql: Sql) -> Iterator[Callable[[], set[int]]]:
+    """Rows that are committed all the time; the function ends it and returns the numbers that were confirmed."""
+    sql("create table crash_load (n bigint)")
+    postgres.check_output("rm -f /run/load-ends /run/load-confirmed")
+    postgres.check_output(
+        "systemd-run --quiet --unit=retailflow-test-load --property=RuntimeMaxSec=600 bash -c %s", LOAD
+    )
+
+    def end() -> set[int]:
+        postgres.check_output("touch /run/load-ends")
+        wait_for(
+            lambda: postgres.run("systemctl is-active retailflow-test-load").rc != 0, 30, "the load ends"
+        )
+        return {int(line) for line in postgres.check_output("cat /run/load-confirmed").split()}
+
+    yield end
+    postgres.run("systemctl stop retailflow-test-load; rm -f /run/load-ends /run/load-confirmed")
+    sql("drop table crash_load")
+
+
+@pytest.mark.timeout(1200)
+def test_a_drill_has_every_row_after_ten_crashes_under_load_and_leaves_nothing(
+    postgres: Host, sql: Sql, load: Callable[[], set[int]], playbook: Playbook
+) -> None:
+    chance = random.Random(18)
+    killed = 0
+    while killed < 10:
+        time.sleep(chance.uniform(0.2, 4))
+        name = list(KILLS)[killed % 3]
+        # After a crash its processes are missing for a moment.
+        wait_for(lambda name=name: postgres.run(KILLS[name]).rc == 0, 60, f"{name} is there to be killed")
+        killed += 1
+    wait_for(lambda: postgres.run("docker exec postgres pg_isready").rc == 0, 60, "PostgreSQL answers")
+    before = sql("select count(*) from crash_load")
+    wait_for(lambda: sql("select count(*) from crash_load") != before, 30, "rows are committed again")
+    confirmed = load()
+    assert len(confirmed) >= 20
+    rows = {int(line) for line in sql("select n from crash_load").split()}
+    assert confirmed <= rows, f"confirmed and lost: {sorted(confirmed - rows)[:20]}"
+    # The drill compares this text of the restored server with that of the running one.
+    query = "select (select count(*) || ' orders' from sales) || ', ' || count(*) || ' ' || sum(n) from crash_load"
+    done = playbook("playbooks/drill.yml", "-e", json.dumps({"retailflow_query_drill": query}))
+    assert done.returncode == 0, why(done)
+    told = " ".join(done.stdout.split())
+    assert "The restored server and the running one agree" in told and f", {len(rows)} {sum(rows)}" in told
     assert postgres.run("docker inspect postgres-drill").rc != 0
     assert not postgres.file("/var/lib/retailflow/postgres/drill").exists
 
