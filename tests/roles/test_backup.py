@@ -5,7 +5,9 @@ The tests of this file stand on one server and run in order.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import http.server
 import json
 import os
 import pwd
@@ -275,11 +277,12 @@ def test_the_spool_refuses_another_segment_of_the_same_name_and_takes_the_same_a
 def test_a_store_that_refuses_stops_nobody_and_loses_no_segment(
     backup: Any, store: str, folder: Path
 ) -> None:
-    """The database goes on, the spool grows and says so, and everything is stored in the end."""
-    away = program.Backup(backup.config | {"bucket": "gone"})
-    shipping = threading.Thread(target=away.ship_for_ever, daemon=True)
-    with pytest.MonkeyPatch.context() as patch:
+    """The database goes on, the spool grows and says so, somebody is told once, and everything is stored in the end."""
+    with receiver() as (url, messages), pytest.MonkeyPatch.context() as patch:
+        away = program.Backup(backup.config | {"bucket": "gone", "alert_webhook": url})
+        shipping = threading.Thread(target=away.ship_for_ever, daemon=True)
         patch.setattr(program, "PAUSE", 0.1)
+        patch.setattr(program, "ALERT_AFTER", 0.5)
         shipping.start()
         for number in range(3):
             backup.ask(f"insert into sales values ({30000 + number}, 1)", "select pg_switch_wal()")
@@ -287,13 +290,73 @@ def test_a_store_that_refuses_stops_nobody_and_loses_no_segment(
         wait(lambda: "HeadObject" in str(backup.status()["error"]))
         status = backup.status()
         assert status["spool_files"] >= 3 and status["spool_bytes"] >= 3 << 24 and status["spool_since"]
+        wait(lambda: len(messages) == 1)
+        first = backup.status()["error"]["since"]
+        wait(lambda: backup.status()["error"]["told"])
+        time.sleep(1)  # it fails on, and tells nobody again
         away.bucket = BUCKET
         wait(lambda: not backup.status()["error"] and not backup.waiting())
+        wait(lambda: len(messages) >= 2)
         # It ends with this test, as a killed process does.
         away.spool = folder / "nowhere"
         patch.setattr(program, "HEARTBEAT", 1e9)
+    assert [one["event"] for one in messages] == ["backup_failed", "backup_healed"]
+    assert f"since {first}: " in messages[0]["text"] and "HeadObject" in messages[0]["text"]
     found = backup.reach(backup.cluster())[0]
     assert len(found["segments"]) >= 4 and found["whole"]
+
+
+@contextlib.contextmanager
+def receiver(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A chat room that answers so; gives its address and the messages that it got."""
+    messages: list[dict[str, Any]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(status)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/token-of-the-room", messages
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize(("status", "taken"), [(204, True), (302, False), (500, False)])
+def test_an_alert_that_is_not_taken_is_tried_again_and_shows_no_secret(
+    capsys: pytest.CaptureFixture[str], status: int, taken: bool, tmp_path: Path
+) -> None:
+    with receiver(status) as (url, messages):
+        role = {"role_arn": "arn", "access_key": "key", "secret_key": "of-the-host"}
+        one = program.Backup(
+            {
+                "bucket": "b",
+                "spool": tmp_path / "s",
+                "folder": tmp_path,
+                "alert_webhook": url,
+                "assume_role": role,
+            }
+        )
+        path = tmp_path / "error.json"
+        program.write(path, {"since": "2026-11-29T06:00:00.000000Z", "text": "away"})
+        for _ in range(2):
+            one.failed(path, OSError(f"{url} said that of-the-host is no key"))
+    assert len(messages) == (1 if taken else 2)
+    assert program.read(path)["told"] is taken
+    told = messages[0]["text"] + capsys.readouterr().err
+    assert "token-of-the-room" not in told and "of-the-host" not in told
+    assert (
+        program.Backup(one.config | {"alert_webhook": "http://127.0.0.1:1/"}).tell("event", "text") is False
+    )
+    assert program.Backup(one.config | {"alert_webhook": ""}).tell("event", "text") is False
 
 
 def wait(done: Any, seconds: float = 30) -> None:

@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,6 +41,7 @@ CONFIG = "/etc/retailflow/backup.json"
 PAUSE = 5  # seconds between two looks into the spool
 # Seconds between two commits of ours: recovery to a moment needs a commit behind it in the log.
 HEARTBEAT = 20
+ALERT_AFTER = 120  # seconds of failing after which somebody is told: a store that restarts is no news
 SESSION = 1800  # seconds after which new credentials are asked for
 SEGMENT = re.compile(r"[0-9A-F]{24}")
 ARCHIVED = re.compile(r"[0-9A-F]{8}\.history|[0-9A-F]{24}(\.[0-9A-F]{8}\.backup|\.partial)?")
@@ -99,6 +101,13 @@ def read(path: Path) -> Json:
         return dict(json.loads(path.read_text()))
     except (FileNotFoundError, ValueError):
         return {}
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """An answer that sends a message elsewhere is an error."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Follow none."""
 
 
 class Hashing:
@@ -305,6 +314,46 @@ class Backup:
         write(self.folder / "shipped.json", {"file": name, "time": iso(now()), "closed": closed})
         path.unlink()
 
+    def tell(self, event: str, text: str) -> bool:
+        """Send a message to the address for alerts; False where there is none or it does not take it."""
+        url = self.config.get("alert_webhook")
+        if not url:
+            return False
+        for secret_one in (url, (self.config.get("assume_role") or {}).get("secret_key")):
+            text = text.replace(secret_one, "***") if secret_one else text
+        body = json.dumps({"text": f"RetailFlow: {text}", "event": event}).encode()
+        try:
+            request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+            urllib.request.build_opener(NoRedirect).open(request, timeout=10).close()
+        except (OSError, ValueError) as error:
+            # Without its text, which may hold the address.
+            print(f"error: the alert was not sent: {type(error).__name__}", file=sys.stderr, flush=True)
+            return False
+        return True
+
+    def failed(self, path: Path, error: Exception) -> None:
+        """Note that nothing can be stored, and tell somebody once when that has lasted."""
+        noted = read(path)
+        since, told = noted.get("since") or iso(now()), noted.get("told", False)
+        write(path, {"since": since, "text": str(error), "told": told})
+        if not told and now() - moment(since) > datetime.timedelta(seconds=ALERT_AFTER):
+            spooled = self.status()
+            told = self.tell(
+                "backup_failed",
+                f"PostgreSQL's log cannot be stored since {since}: {error}. The database goes on; {spooled['spool_files']} files "
+                f"({spooled['spool_bytes'] >> 20} MB) wait on its host. `make status` shows how it goes.",
+            )
+            write(path, {"since": since, "text": str(error), "told": told})
+
+    def healed(self, path: Path) -> None:
+        """Forget an error, and tell those who were told of it."""
+        noted = read(path)
+        path.unlink(missing_ok=True)
+        if noted.get("told"):
+            self.tell(
+                "backup_healed", f"PostgreSQL's log is stored again; it was not since {noted['since']}."
+            )
+
     def ship_for_ever(self) -> None:
         """Ship until the process is ended; what goes wrong is written down and tried again."""
         path = self.folder / "error.json"
@@ -320,11 +369,11 @@ class Backup:
                 count = self.ship()
                 if count:
                     print(f"stored {count} files", flush=True)
-                path.unlink(missing_ok=True)
+                self.healed(path)
                 pause = PAUSE
             except (RefusedError, BotoCoreError, ClientError, OSError, subprocess.TimeoutExpired) as error:
-                write(path, {"since": read(path).get("since") or iso(now()), "text": str(error)})
                 print(f"error: {error}", file=sys.stderr, flush=True)
+                self.failed(path, error)
                 self._client = None  # perhaps the credentials are too old
                 pause = min(15, pause * 2)
             time.sleep(pause)
@@ -637,6 +686,7 @@ def main() -> None:
     commands.add_parser("ship", help="store what the spool holds, until ended")
     one = commands.add_parser("base", help="store a copy of the whole cluster")
     one.add_argument("--if-none", action="store_true", help="only where none of this cluster is stored")
+    one.add_argument("--alert", action="store_true", help="tell the address for alerts if it fails")
     commands.add_parser("status", help="how storing goes")
     commands.add_parser("list", help="what is stored")
     one = commands.add_parser("mark", help="note what a table holds and wait until that is stored")
@@ -659,7 +709,12 @@ def main() -> None:
         if given.command == "ship":
             backup.ship_for_ever()
         elif given.command == "base":
-            answer = backup.base(given.if_none)
+            try:
+                answer = backup.base(given.if_none)
+            except (RefusedError, BotoCoreError, ClientError) as error:
+                if given.alert:
+                    backup.tell("backup_failed", f"The base backup of PostgreSQL failed: {error}")
+                raise
         elif given.command == "status":
             answer = backup.status()
         elif given.command == "list":
