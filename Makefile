@@ -101,6 +101,7 @@ recover: ## on a fresh clone: gets back secrets, settings and state of a site (T
 	@tools/machine venv
 	ansible-playbook -i inventory/$(TARGET).yml playbooks/recover.yml \
 	  $(if $(NAME),-e retailflow_name=$(NAME)) $(if $(REGION),-e retailflow_region=$(REGION))
+	$(PLAYBOOK) playbooks/rebuild.yml
 
 .PHONY: migrate-state
 migrate-state: ## moves Terraform's state from a file into the bucket (TARGET=aws)

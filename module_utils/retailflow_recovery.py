@@ -6,7 +6,7 @@ import base64
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 try:
     from cryptography.exceptions import InvalidTag
@@ -92,13 +92,27 @@ def _key(passphrase: str, salt: bytes) -> bytes:
     return Scrypt(salt=salt, length=32, n=2**15, r=8, p=1).derive(passphrase.encode())
 
 
+class File(NamedTuple):
+    """A file of the bundle, with the bits of its mode."""
+
+    content: bytes
+    mode: int
+
+    @classmethod
+    def read(cls, kept: dict[str, str] | str) -> File:
+        """Return one of a bundle; earlier ones hold the content alone."""
+        if isinstance(kept, str):
+            return cls(base64.b64decode(kept), 0o600)
+        return cls(base64.b64decode(kept["content"]), int(kept["mode"], 8))
+
+
 class Bundle:
     """Files by their path below a root, in one object; encrypted where there is a passphrase."""
 
     def __init__(self, s3: Any, bucket: str, key: str, root: Path, passphrase: str = "") -> None:
         self.s3, self.bucket, self.key, self.root, self.passphrase = s3, bucket, key, root, passphrase
 
-    def kept(self) -> dict[str, bytes] | None:
+    def kept(self) -> dict[str, File] | None:
         """Return the files of the bundle; None where there is none."""
         answer = found(self.s3.get_object, Bucket=self.bucket, Key=self.key)
         if answer is None:
@@ -108,13 +122,13 @@ class Bundle:
             if not self.passphrase:
                 raise RecoveryError(f"the bundle {self.key} is encrypted: give its passphrase")
             body = unseal(body, self.passphrase)
-        return {name: base64.b64decode(text) for name, text in json.loads(body).items()}
+        return {name: File.read(one) for name, one in json.loads(body).items()}
 
-    def here(self, patterns: list[str]) -> dict[str, bytes]:
+    def here(self, patterns: list[str]) -> dict[str, File]:
         """Return the files of this control node that match, hidden ones aside."""
         files = {path for pattern in patterns for path in self.root.glob(pattern)}
         return {
-            str(path.relative_to(self.root)): path.read_bytes()
+            str(path.relative_to(self.root)): File(path.read_bytes(), path.stat().st_mode & 0o777)
             for path in sorted(files)
             if path.is_file() and not path.name.startswith(".")
         }
@@ -130,7 +144,10 @@ class Bundle:
             return False
         if not check_mode:
             content = json.dumps(
-                {name: base64.b64encode(data).decode() for name, data in here.items()}
+                {
+                    name: {"mode": f"{one.mode:o}", "content": base64.b64encode(one.content).decode()}
+                    for name, one in here.items()
+                }
             ).encode()
             body = seal(content, self.passphrase) if self.passphrase else content
             self.s3.put_object(Bucket=self.bucket, Key=self.key, Body=body)
@@ -148,8 +165,8 @@ class Bundle:
             raise RecoveryError(f"the bundle names files outside of the project: {', '.join(outside)}")
         differing = [
             name
-            for name, data in kept.items()
-            if (self.root / name).exists() and (self.root / name).read_bytes() != data
+            for name, one in kept.items()
+            if (self.root / name).exists() and (self.root / name).read_bytes() != one.content
         ]
         if differing:
             raise RecoveryError(f"{', '.join(differing)} differ from what was kept: move them away first")
@@ -159,5 +176,6 @@ class Bundle:
             for folder in reversed(path.relative_to(self.root).parents[:-1]):
                 (self.root / folder).mkdir(mode=0o700, exist_ok=True)
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(kept[name])
+                file.write(kept[name].content)
+            path.chmod(kept[name].mode)
         return missing

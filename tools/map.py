@@ -38,7 +38,7 @@ ROOMS: dict[str, tuple[str, set[str]]] = {
     "dagster": ("the code location: sync, transform, check", {"dbt"}),
     "dbt": ("the models from RAW to the marts", set()),
     "emulators": ("stand-ins of Airbyte, Metabase, EventBridge and Snowflake", set()),
-    "bench": ("ratios measured in one run", {"lambda", "emulators", "dbt"}),
+    "bench": ("ratios measured in one run", {"lambda", "emulators", "dbt", "images", "roles"}),
     "molecule": ("one scenario per role, on a host of its own", {"roles", "lambda", "dbt", "images"}),
     "tests": ("roles, the aws target and the running site", {"*"}),
     "tools": ("what a machine and a maintainer need", {"*"}),

@@ -67,6 +67,9 @@ def test_what_others_need_is_not_overwritten(
     assert file.exists()
 
 
+MODES = {".secrets/local/db_admin": 0o600, ".state/local/terraform.tfstate": 0o644}
+
+
 @pytest.fixture
 def node(tmp_path: Path) -> Path:
     """A control node with what PATTERNS name, and more."""
@@ -80,6 +83,8 @@ def node(tmp_path: Path) -> Path:
     }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
+    for name, mode in MODES.items():
+        (root / name).chmod(mode)
     return root
 
 
@@ -101,12 +106,24 @@ def test_a_fresh_clone_gets_back_what_was_kept(
     assert {name: (fresh / name).read_bytes() for name in names} == {
         name: (node / name).read_bytes() for name in names
     }
-    assert (fresh / names[0]).stat().st_mode & 0o777 == 0o600
+    assert {name: (fresh / name).stat().st_mode & 0o777 for name in MODES} == MODES
     assert (
         (fresh / ".secrets/local").stat().st_mode & 0o777
         == (fresh / ".secrets").stat().st_mode & 0o777
         == 0o700
     )
+
+
+def test_a_bundle_without_modes_is_read_and_replaced(
+    s3: Any, bucket: str, node: Path, tmp_path: Path
+) -> None:
+    body = json.dumps({".secrets/local/db_admin": "aHVudGVyMgo="}).encode()
+    s3.put_object(Bucket=bucket, Key="shop.recovery", Body=body)
+    assert Bundle(s3, bucket, "shop.recovery", tmp_path).fetch() == [".secrets/local/db_admin"]
+    assert (tmp_path / ".secrets/local/db_admin").read_text() == "hunter2\n"
+    assert (tmp_path / ".secrets/local/db_admin").stat().st_mode & 0o777 == 0o600
+    again = Bundle(s3, bucket, "shop.recovery", node)
+    assert again.store(PATTERNS) and not again.store(PATTERNS)
 
 
 def test_a_file_that_differs_is_refused_and_nothing_is_written(
@@ -142,6 +159,10 @@ def test_a_bundle_that_was_never_made_or_leads_outside_is_refused(
     with pytest.raises(RecoveryError, match="no site of this name was kept there"):
         Bundle(s3, bucket, "shop.recovery", tmp_path).fetch()
     for name in ("/etc/passwd", "../outside"):
-        s3.put_object(Bucket=bucket, Key="shop.recovery", Body=json.dumps({name: ""}).encode())
+        s3.put_object(
+            Bucket=bucket,
+            Key="shop.recovery",
+            Body=json.dumps({name: {"mode": "600", "content": ""}}).encode(),
+        )
         with pytest.raises(RecoveryError, match="outside of the project"):
             Bundle(s3, bucket, "shop.recovery", tmp_path).fetch()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
+import os
 import re
+import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,7 +101,37 @@ def test_terraform_has_nothing_to_change() -> None:
     assert result.returncode == 0, "\n".join(re.findall(r"^.*(?:  # |Error).*$", told, re.M)) + told
 
 
-def test_a_second_run_changes_nothing(playbook: Playbook) -> None:
+@pytest.fixture
+def lost_control_node(playbook: Playbook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A clone without secrets and state; gives the folder in which they are until the test has ended."""
+    if "RETAILFLOW_PASSPHRASE_FILE" not in os.environ:  # else `make up` has kept them
+        (tmp_path / "passphrase").write_text("of a test")
+        monkeypatch.setenv("RETAILFLOW_PASSPHRASE_FILE", str(tmp_path / "passphrase"))
+        kept = playbook("playbooks/provision.yml")
+        assert kept.returncode == 0, why(kept)
+    folders = [ROOT / ".secrets/local", STATE]
+    lost = ROOT / ".state/lost"
+    lost.mkdir(mode=0o700)
+    for folder in folders:
+        folder.rename(lost / folder.parent.name)
+    yield lost
+    for folder in folders:
+        if not (folder / "summary.txt" if folder is STATE else folder / "db_admin").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            (lost / folder.parent.name).rename(folder)
+    shutil.rmtree(lost)
+
+
+def test_a_lost_control_node_comes_back_and_a_second_run_changes_nothing(
+    playbook: Playbook, lost_control_node: Path
+) -> None:
+    back = subprocess.run(
+        ["make", "--no-print-directory", "recover"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert back.returncode == 0, why(back)
+    secrets = lost_control_node / ".secrets"
+    names = [str(path.relative_to(secrets)) for path in secrets.rglob("*") if path.is_file()]
+    assert filecmp.cmpfiles(secrets, ROOT / ".secrets/local", names, shallow=False) == (names, [], [])
     result = playbook("site.yml")
     assert result.returncode == 0, why(result)
     recap = {host: int(changed) for host, _, changed, _, _ in RECAP.findall(result.stdout)}

@@ -72,7 +72,7 @@ def commands() -> list[Typed]:
 
 #: Commands that a test on the running site does not type as they are written, with the reason.
 ELSEWHERE = {
-    "make up": "test_a_second_run_changes_nothing runs its playbook",
+    "make up": "test_a_lost_control_node_comes_back_and_a_second_run_changes_nothing runs its playbook",
     "make test": "runs this test",
     "make run": "test_site and bench run its playbook; it takes a cycle",
     "make refresh": "reads every table again; tests of the role airbyte-bash-installer run it",
@@ -87,14 +87,14 @@ ELSEWHERE = {
     "make resume": "is make up",
     "make upgrade": "test_upgrade runs its playbook",
     "make upgrade WHAT=postgres": "the scenario postgres of molecule upgrades; on the site the version is the newest",
-    "make recover": "test_aws_target runs its playbook; on the site nothing is lost",
+    "make recover": "test_a_lost_control_node_comes_back_and_a_second_run_changes_nothing runs it",
     "make bench": "takes half an hour; bench has tests of its own",
     "make screenshots": "rewrites pictures of the documentation",
     "make requirements": "asks package registries and rewrites the pins",
     "make down": "tools/test ends with it",
     "make clean": "test_commands runs it in a clone",
     "make open-dagster TARGET=aws": "opens an ssh tunnel to AWS, until Ctrl-C",
-    "ansible-playbook site.yml": "test_a_second_run_changes_nothing runs it",
+    "ansible-playbook site.yml": "test_a_lost_control_node_comes_back_and_a_second_run_changes_nothing runs it",
     "ansible-playbook teardown.yml": "is make down",
     "ansible-playbook playbooks/upgrade.yml": "test_upgrade runs it",
     "BASE_IMAGE=debian:bookworm-slim make up": "builds every image again on another base",
