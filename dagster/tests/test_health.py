@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from unittest.mock import MagicMock
 
+import psycopg2
 import pytest
 
 from retailflow_dagster import docs, health
@@ -92,3 +95,26 @@ def test_a_check_loads_no_http_client_and_says_what_is_wrong() -> None:
         env={"PYTHONPATH": health.__file__.rsplit("/", 2)[0]},
     )
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(("seconds", "ended"), [(10, False), (300, True)])
+def test_a_daemon_whose_tables_are_gone_is_ended_unless_it_just_started(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, ended: bool
+) -> None:
+    link = MagicMock()
+    link.cursor().__enter__().execute.side_effect = psycopg2.errors.UndefinedTable("no daemon_heartbeats")
+    monkeypatch.setattr(psycopg2, "connect", lambda **_: link)
+    for name in ("HOST", "DATABASE", "USER", "PASSWORD"):
+        monkeypatch.setenv(f"DAGSTER_PG_{name}", "any")
+    with subprocess.Popen(["sleep", "60"]) as main:
+        monkeypatch.setattr(health, "MAIN", main.pid)
+        assert 0 <= health.age(main.pid) < 30
+        monkeypatch.setattr(health, "age", lambda process: seconds if process == main.pid else 0)
+        with pytest.raises(psycopg2.errors.UndefinedTable):
+            health.daemon()
+        if ended:
+            assert main.wait(10) == -signal.SIGTERM
+        else:
+            assert main.poll() is None
+            main.kill()
+    link.close.assert_called_once()

@@ -6,6 +6,8 @@ python -m retailflow_dagster.health code-server|webserver|daemon|docs
 """
 
 import json
+import os
+import signal
 import socket
 import sys
 
@@ -14,6 +16,8 @@ WEBSERVER_PORT = 3000
 DOCS_PORT = 3001
 #: Daemons beat every 30 s; beyond this they hang.
 HEARTBEAT_SECONDS = 120
+#: The first process of the container; when it ends, the engine starts the container again.
+MAIN = 1
 
 
 def answer(port: int, path: str, method: str = "GET") -> bytes:
@@ -37,8 +41,19 @@ def webserver() -> None:
     assert json.loads(answer(WEBSERVER_PORT, "/server_info"))["dagster_webserver_version"]
 
 
+def age(process: int) -> float:
+    """Seconds since a process started (proc(5): field 22 of its stat counts clock ticks since the machine's start)."""
+    with open(f"/proc/{process}/stat") as stat, open("/proc/uptime") as uptime:
+        started = int(stat.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return float(uptime.read().split()[0]) - started
+
+
 def daemon() -> None:
-    """Every daemon of this deployment has beaten lately; the oldest one counts."""
+    """Every daemon of this deployment has beaten lately; the oldest one counts.
+
+    Dagster makes its tables when it starts. A daemon that runs while they are gone, because the database is a new one or was
+    restored to an earlier moment, is ended, so that the engine starts it again.
+    """
     import psycopg2
 
     from .entrypoint import database
@@ -50,6 +65,10 @@ def daemon() -> None:
                 "select extract(epoch from now() at time zone 'utc' - min(timestamp)) from daemon_heartbeats"
             )
             row = cursor.fetchone()
+    except psycopg2.errors.UndefinedTable:
+        if age(MAIN) > HEARTBEAT_SECONDS:
+            os.kill(MAIN, signal.SIGTERM)
+        raise
     finally:
         link.close()
     assert row and row[0] is not None, "no daemon has beaten yet"
