@@ -42,10 +42,16 @@ bootstrap: ## virtual environment, Docker engine, base image, Terraform's settin
 
 # Quotes of an address are optional, so none of them reach the shell.
 REPLACE :=
+# NEW=postgres: an empty server may take the place of one whose backups are stored.
+NEW :=
+ifneq ($(filter-out postgres,$(NEW)),)
+$(error NEW is postgres or nothing, not "$(NEW)")
+endif
 .PHONY: up
 up: bootstrap ## everything: hosts, services, wiring, proof (TARGET=aws for AWS; REPLACE=postgres makes that host again)
 	@$(START_CLOUD)
-	$(PLAYBOOK) site.yml -e '{"retailflow_replace": "$(subst ',,$(subst ",,$(REPLACE)))"}'
+	$(PLAYBOOK) site.yml -e '{"retailflow_replace": "$(subst ',,$(subst ",,$(REPLACE)))"}' \
+	  $(if $(NEW),-e retailflow_new_database=true)
 	cat $(STATE)/summary.txt
 
 .PHONY: run

@@ -233,16 +233,37 @@ def test_a_base_backup_is_stored_encrypted_with_the_log_that_it_needs(
     backup.ask(
         "create table noise as select md5(n::text) || md5(n::text || 'x') as t from generate_series(1, 250000) as n"
     )
-    found = backup.base(only_if_none=True)
+    found = backup.first()
     assert found["bytes"] > 8 << 20
     assert (folder / "tools").exists(), "not by the program of the server's image"
     assert found["cluster"] == backup.cluster()
-    assert backup.base(only_if_none=True) is None
+    assert backup.first() is None
     names = {one["Key"] for one in client(store).list_objects_v2(Bucket=BUCKET)["Contents"]}
     assert f"{found['cluster']}/wal/{found['last_segment']}.gz.age" in names
     body = client(store).get_object(Bucket=BUCKET, Key=f"{found['cluster']}/base/{found['name']}.tar.gz.age")
     assert body["Body"].read(21) == b"age-encryption.org/v1"
     assert backup.waiting() == []
+
+
+def test_a_new_server_beside_the_backups_of_a_lost_one_has_to_be_meant(backup: Any, folder: Path) -> None:
+    class New(program.Backup):  # type: ignore[misc]
+        """A server that initdb has just made."""
+
+        def cluster(self) -> str:
+            return "7000000000000000001"
+
+        def base(self) -> dict[str, str]:
+            return {"cluster": self.cluster()}
+
+    lost = backup.reach(backup.cluster())[-1]
+    new = New(backup.config)
+    for _ in range(2):
+        with pytest.raises(
+            program.RefusedError, match=f"{lost['cluster']}, up to {lost['until']}.*make restore"
+        ):
+            new.first()
+    assert new.first(new_server=True) == {"cluster": "7000000000000000001"}
+    assert run(folder, "first").stdout == "null\n", "the server that is stored may go on"
 
 
 def test_a_time_that_is_none_or_has_no_backup_is_refused_with_the_reason(backup: Any, folder: Path) -> None:

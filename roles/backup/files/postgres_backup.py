@@ -378,11 +378,29 @@ class Backup:
                 pause = min(15, pause * 2)
             time.sleep(pause)
 
-    def base(self, only_if_none: bool = False) -> Json | None:
-        """Store a copy of the whole cluster; with `only_if_none`, None where one of this cluster is stored."""
+    def first(self, new_server: bool = False) -> Json | None:
+        """Store the first copy of this cluster; None where one is stored.
+
+        RefusedError where backups of another one are there: its data may have been lost with the disk of this host. That a
+        `new_server` begins beside them has to be said.
+        """
         cluster = self.cluster()
-        if only_if_none and any(one["cluster"] == cluster for one in self.bases(cluster)):
+        if self.bases(cluster):
             return None
+        others = [one for other in self.clusters() for one in self.reach(other) if one["whole"]]
+        if others and not new_server:
+            last = max(others, key=lambda one: str(one["until"]))
+            raise RefusedError(
+                f"PostgreSQL is a new server here ({cluster}), and the backups are those of another one ({last['cluster']}, "
+                f"up to {last['until']}), whose data may be lost. Nothing was stored or removed. "
+                "`make restore AT=latest` brings that one back; "
+                "`make up NEW=postgres` goes on with the new one."
+            )
+        return self.base()
+
+    def base(self) -> Json:
+        """Store a copy of the whole cluster."""
+        cluster = self.cluster()
         started, clock = now(), time.monotonic()
         name = started.strftime("%Y%m%dT%H%M%SZ")
         key = f"{cluster}/base/{name}.tar.gz.age"
@@ -685,8 +703,9 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("ship", help="store what the spool holds, until ended")
     one = commands.add_parser("base", help="store a copy of the whole cluster")
-    one.add_argument("--if-none", action="store_true", help="only where none of this cluster is stored")
     one.add_argument("--alert", action="store_true", help="tell the address for alerts if it fails")
+    one = commands.add_parser("first", help="the same, where none of this cluster is stored")
+    one.add_argument("--new-server", action="store_true", help="beside the backups of another one")
     commands.add_parser("status", help="how storing goes")
     commands.add_parser("list", help="what is stored")
     one = commands.add_parser("mark", help="note what a table holds and wait until that is stored")
@@ -710,11 +729,13 @@ def main() -> None:
             backup.ship_for_ever()
         elif given.command == "base":
             try:
-                answer = backup.base(given.if_none)
+                answer = backup.base()
             except (RefusedError, BotoCoreError, ClientError) as error:
                 if given.alert:
                     backup.tell("backup_failed", f"The base backup of PostgreSQL failed: {error}")
                 raise
+        elif given.command == "first":
+            answer = backup.first(given.new_server)
         elif given.command == "status":
             answer = backup.status()
         elif given.command == "list":
