@@ -140,7 +140,7 @@ def test_a_moment_that_cannot_be_restored_is_refused(sql: Sql, at: str, words: s
 
 
 @pytest.mark.timeout(2400)
-def test_a_dropped_table_comes_back_and_no_number_is_used_twice(
+def test_a_dropped_table_comes_back_after_its_host_and_volume_are_lost(
     postgres: Host, sql: Sql, generate: Callable[[Any], dict[str, Any]]
 ) -> None:
     assert make("run").returncode == 0
@@ -149,6 +149,11 @@ def test_a_dropped_table_comes_back_and_no_number_is_used_twice(
     sql("select pg_logical_emit_message(true, 'test', '')")
     sql("drop table sales cascade")
     wait_for(lambda: make("backups").returncode == 0 and covered(postgres, at), 180, f"{at} is stored")
+    subprocess.run(["docker", "rm", "--force", "retailflow-postgres"], check=True, capture_output=True)
+    volumes = ["retailflow-postgres-docker", "retailflow-postgres-state"]
+    subprocess.run(["docker", "volume", "rm", *volumes], check=True, capture_output=True)
+    new = make("up")
+    assert new.returncode != 0 and "PostgreSQL is a new server here" in new.stderr, why(new)
     done = make("restore", f"AT={at}")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
     # Since then the generator has moved orders on, and deleted some of those that were cancelled.
