@@ -25,7 +25,7 @@ Key = tuple[str, str]
 # How PostgreSQL spells a column so that it can be compared with what `_theirs` asks Snowflake for.
 _SPELLED = {
     "date": ("{}::text", "{}::varchar"),
-    "time": ("{}::text", "{}::varchar"),
+    "time": ("to_char({}, 'HH24:MI:SS.US')", "to_char({}, 'HH24:MI:SS.FF6')"),
     "date-time": ("(extract(epoch from {}) * 1000000)::bigint", "date_part(epoch_microsecond, {})"),
 }
 
