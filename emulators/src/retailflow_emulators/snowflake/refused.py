@@ -55,7 +55,7 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
     "ROWS_PER_RESULTSET": ("0",),
     "DEFAULT_NULL_ORDERING": ("LAST",),
     "ERROR_ON_NONDETERMINISTIC_MERGE": ("TRUE",),
-    "STRICT_JSON_OUTPUT": ("FALSE",),
+    "STRICT_JSON_OUTPUT": ("FALSE", "TRUE"),  # what is written here is always standard JSON
     "SEARCH_PATH": ("$CURRENT, $PUBLIC",),
 }
 # The others that a session has, and the beginnings of those that clients and the product set for themselves.
