@@ -388,6 +388,27 @@ def wait(done: Any, seconds: float = 30) -> None:
         time.sleep(0.1)
 
 
+def test_the_log_is_stored_in_time_although_the_server_does_not_end_its_segments(
+    backup: Any, folder: Path
+) -> None:
+    """As in the minutes after a crash."""
+    backup.ask("alter system set archive_timeout = 0")
+    backup.ask("select pg_reload_conf()")
+    shipping = threading.Thread(target=(one := program.Backup(backup.config)).ship_for_ever, daemon=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, "PAUSE", 0.1)
+        patch.setattr(program, "SWITCH_AFTER", 1)
+        backup.ask("insert into sales values (40000, 1)")
+        segment = backup.segment()
+        shipping.start()
+        wait(lambda: backup.head(f"{backup.cluster()}/wal/{segment}.gz.age"))
+        one.spool = folder / "nowhere"
+        patch.setattr(program, "HEARTBEAT", 1e9)
+        patch.setattr(program, "SWITCH_AFTER", 1e9)
+    backup.ask("alter system reset archive_timeout")
+    backup.ask("select pg_reload_conf()")
+
+
 def test_a_segment_that_is_stored_is_never_replaced(backup: Any, folder: Path, server: Server) -> None:
     found = backup.reach(backup.cluster())[0]
     name = found["segments"][-1]

@@ -41,6 +41,10 @@ CONFIG = "/etc/retailflow/backup.json"
 PAUSE = 5  # seconds between two looks into the spool
 # Seconds between two commits of ours: recovery to a moment needs a commit behind it in the log.
 HEARTBEAT = 20
+# Seconds without a new segment after which the server is asked to end the one it writes. After a crash its own archive_timeout is
+# silent for up to checkpoint_timeout, 5 minutes: the checkpointer starts while recovery is under way, and then sleeps without it
+# (CheckpointerMain, src/backend/postmaster/checkpointer.c).
+SWITCH_AFTER = 50
 ALERT_AFTER = 120  # seconds of failing after which somebody is told: a store that restarts is no news
 SESSION = 1800  # seconds after which new credentials are asked for
 SEGMENT = re.compile(r"[0-9A-F]{24}")
@@ -357,7 +361,7 @@ class Backup:
     def ship_for_ever(self) -> None:
         """Ship until the process is ended; what goes wrong is written down and tried again."""
         path = self.folder / "error.json"
-        beat, pause = 0.0, PAUSE
+        beat, pause, stored = 0.0, PAUSE, time.monotonic()
         while True:
             try:
                 with contextlib.suppress(
@@ -366,8 +370,12 @@ class Backup:
                     if time.monotonic() - beat > HEARTBEAT:
                         beat = time.monotonic()
                         self.ask("select pg_logical_emit_message(true, 'backup', '')")
+                    if time.monotonic() - stored > SWITCH_AFTER:
+                        stored = time.monotonic()
+                        self.ask("select pg_switch_wal()")
                 count = self.ship()
                 if count:
+                    stored = time.monotonic()
                     print(f"stored {count} files", flush=True)
                 self.healed(path)
                 pause = PAUSE
