@@ -158,6 +158,8 @@ def _complete(
     missing = sorted(
         {place for row in rows for place, value in enumerate(row.row) if isinstance(value, Unchanged)}
     )
+    if not missing:
+        return
     keys = [
         sql.SQL("({})").format(
             sql.SQL(", ").join([sql.Literal(number), *(_literal(value) for value in encoder.key(row.row))])
