@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Mount, Route
 #: RETAILFLOW_FUZZ_REQUESTS=20000 tries more, and others each time.
 REQUESTS = os.environ.get("RETAILFLOW_FUZZ_REQUESTS")
 MANY = settings(
-    max_examples=int(REQUESTS or 100),
+    max_examples=int(REQUESTS or 25),
     derandomize=not REQUESTS,
     database=None,
     deadline=None,
