@@ -87,7 +87,7 @@ ELSEWHERE = {
     "make pause": "test_pause runs its playbook and goes on from there",
     "make resume": "is make up",
     "make upgrade": "test_upgrade runs its playbook",
-    "make upgrade WHAT=postgres": "the scenario postgres of molecule upgrades; on the site the version is the newest",
+    "make upgrade WHAT=postgres": "the scenario postgres of molecule upgrades its roles; a site keeps its version",
     "make recover": "test_a_lost_control_node_comes_back_and_a_second_run_changes_nothing runs it",
     "make bench": "takes half an hour; bench has tests of its own",
     "make screenshots": "rewrites pictures of the documentation",
