@@ -29,6 +29,8 @@ def text(value: str) -> str:
 @example("my db", "it's", "50%")
 @example('q"uote', "do.t", "a/b")
 @example("Größe", "@~", "%t")
+@example("@", "IF", "INTO")
+@example("TABLE", "@", "@")
 @settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_quoted_name_works_from_the_stage_to_the_information_schema(
     warehouse: EmulatedSnowflake,

@@ -14,7 +14,7 @@ from sqlglot import exp
 from ..errors import NotEmulatedError, sql_error
 from . import commands, granting, metering, showing
 from .model import ADOPTER, SNOWFLAKE, USAGE_VIEWER, Account, Grant, Key, Thing, key_of, parents
-from .needed import INFORMATION, Made, Need, Needs
+from .needed import INFORMATION, LOCATION, Made, Need, Needs
 from .needs import needs_of
 from .who import Who, insufficient, missing, unusable
 from .words import head
@@ -143,8 +143,6 @@ class Guard:
 
     def full(self, kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
         """A full name of an object, with what is current where it is left out."""
-        if kind == "STAGE" and names and names[0].startswith(("@", "'@")):
-            return self.place.stage(names[0])
         if kind in ("DATABASE", "ACCOUNT") and names:
             return names
         if kind == "DATABASE":
@@ -167,12 +165,15 @@ class Guard:
             for privilege in need.privileges:
                 self.who.require_on_account(privilege)
             return
-        names = self.full(kind, need.names)
+        if kind == LOCATION:
+            kind, names = "STAGE", self.place.stage(need.names[0])
+            if self._own_stage(names):
+                return
+        else:
+            names = self.full(kind, need.names)
         if kind in ("TABLE", "VIEW") and names in self.temporary:
             if self.temporary[names].owner not in self.who.roles:
                 raise missing(kind, need.names)
-            return
-        if kind == "STAGE" and self._own_stage(names, need):
             return
         if len(names) > 1 and names[1] == INFORMATION and kind in ("SCHEMA", "TABLE"):
             kind, names = "DATABASE", names[:1]
@@ -219,7 +220,7 @@ class Guard:
             if thing.kind == "VIEW":
                 self._check_view(other, thing, depth + 1)
 
-    def _own_stage(self, names: tuple[str, ...], need: Need) -> bool:
+    def _own_stage(self, names: tuple[str, ...]) -> bool:
         """The stage of the user, and those of tables, which need what their tables need."""
         if names[2].startswith("~"):
             return True
@@ -358,7 +359,7 @@ class Guard:
     def check_stage(self, text: str, *privileges: str) -> None:
         """Whether a stage may be used."""
         self._alive()
-        self._check(Need("STAGE", (text,), privileges))
+        self._check(Need(LOCATION, (text,), privileges))
 
     def check_table(self, names: tuple[str, ...], privilege: str) -> None:
         """Whether a table may be used in this way."""

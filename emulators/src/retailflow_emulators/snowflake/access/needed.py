@@ -12,6 +12,7 @@ from ..errors import NotEmulatedError
 
 Names = tuple[str, ...]
 INFORMATION = "INFORMATION_SCHEMA"
+LOCATION = "LOCATION"  # the kind of a stage as it is written, `@…`; a STAGE has the parts of its name
 METERING = ("SNOWFLAKE", "ACCOUNT_USAGE", "WAREHOUSE_METERING_HISTORY")
 
 

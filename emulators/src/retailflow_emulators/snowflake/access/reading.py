@@ -8,7 +8,7 @@ from typing import Any
 from sqlglot import exp
 
 from ..errors import NotEmulatedError, sql_error
-from .needed import INFORMATION, METERING, Needs, first_words, name_of, names_in, path, table_of
+from .needed import INFORMATION, LOCATION, METERING, Needs, first_words, name_of, names_in, path, table_of
 
 VIEWS_OF_INFORMATION = ("TABLES", "VIEWS", "COLUMNS", "SCHEMATA", "DATABASES", "LOAD_HISTORY")
 # Functions that DuckDB knows and Snowflake does not, and that tell or do what no grant allows.
@@ -140,7 +140,7 @@ def _is_recursive_part(cte: exp.Expr, table: exp.Table) -> bool:
 
 
 def stage(text: str, found: Needs, *privileges: str) -> None:
-    found.add("STAGE", (text,), *privileges)
+    found.add(LOCATION, (text,), *privileges)
 
 
 def file_format(value: exp.Expr, found: Needs) -> None:
