@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import snowflake.connector
@@ -75,3 +76,67 @@ def test_without_autocommit_a_statement_that_fails_is_undone_alone(
     run("insert into T values (2, 'two')")
     session.commit()
     assert rows(warehouse) == [1, 2]
+
+
+@pytest.fixture
+def two_files(session: snowflake.connector.SnowflakeConnection, tmp_path: Path) -> Callable[[str], None]:
+    """A stage with two files for T, the second one as it is given; T has the column TEXT as well."""
+    run = session.cursor().execute
+    run("create or replace temporary stage FILES file_format = (type = csv)")
+    (tmp_path / "a.csv").write_text("1,one\n2,two\n")
+    run(f"put 'file://{tmp_path}/a.csv' @FILES")
+
+    def second(text: str) -> None:
+        (tmp_path / "b.csv").write_text(text)
+        run(f"put 'file://{tmp_path}/b.csv' @FILES overwrite = true")
+
+    return second
+
+
+BAD_FILES = {"no number": "x,three\n", "too long": "3,three four\n", "too few columns": "3\n"}
+
+
+@pytest.mark.parametrize("bad", BAD_FILES)
+@pytest.mark.parametrize("within", ["autocommit", "begin"])
+def test_a_copy_loads_all_files_or_none(
+    warehouse: EmulatedSnowflake,
+    session: snowflake.connector.SnowflakeConnection,
+    two_files: Callable[[str], None],
+    bad: str,
+    within: str,
+) -> None:
+    run = session.cursor().execute
+    two_files(BAD_FILES[bad])
+    if within == "begin":
+        run("begin")
+    run("insert into T values (9, 'nine')")
+    for _ in range(2):
+        with pytest.raises(snowflake.connector.errors.Error):
+            run("copy into T from @FILES purge = true")
+        assert run("select ID from T").fetchall() == [(9,)]  # type: ignore[union-attr]
+    assert len(run("list @FILES").fetchall()) == 2, "what was not loaded is not removed"  # type: ignore[union-attr]
+    two_files("3,three\n")
+    run("copy into T from @FILES force = false purge = false")
+    with pytest.raises(snowflake.connector.errors.Error):
+        run("select 1 / 0")
+    again = run("copy into T from @FILES force = false").fetchall()  # type: ignore[union-attr]
+    assert {row[1] for row in again} == {"LOAD_SKIPPED"}, "the history of loads is as whole as the rows"
+    run("copy into T from @FILES force = true purge = true")
+    assert run("list @FILES").fetchall() == []  # type: ignore[union-attr]
+    run("commit")
+    assert rows(warehouse) == [1, 1, 2, 2, 3, 3, 9]
+
+
+def test_a_copy_that_is_rolled_back_was_never_made(
+    warehouse: EmulatedSnowflake,
+    session: snowflake.connector.SnowflakeConnection,
+    two_files: Callable[[str], None],
+) -> None:
+    run = session.cursor().execute
+    two_files("3,three\n")
+    run("begin")
+    run("copy into T from @FILES")
+    run("rollback")
+    assert rows(warehouse) == []
+    run("copy into T from @FILES")
+    assert rows(warehouse) == [1, 2, 3]

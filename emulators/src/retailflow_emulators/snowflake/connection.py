@@ -26,7 +26,7 @@ class Connection:
     def __init__(self, connection: duckdb.DuckDBPyConnection, lock_seconds: float) -> None:
         self._connection = connection
         self._twin: duckdb.DuckDBPyConnection | None = None
-        self._lock_seconds = lock_seconds
+        self.lock_seconds = lock_seconds
         self.in_transaction = False
         self.written: list[tuple[str, Any]] = []  # what the open transaction has done
         self._shown: dict[str, pa.Table] = {}
@@ -60,19 +60,20 @@ class Connection:
         self.in_transaction = open_
         self.written.clear()
 
-    def recover(self) -> None:
+    def recover(self, undo: bool = False) -> None:
         """After a statement that failed: the transaction is open, and has done what the statements before it did.
 
+        ``undo``: the failed statement has done a part of its work, and DuckDB may not know of the failure.
         DuckDB ends a transaction at its first error, so it is begun again and its statements run once more.
         https://docs.snowflake.com/en/sql-reference/transactions#failed-statements-within-a-transaction
         """
         if not self.in_transaction:
             return
-        try:
+        with contextlib.suppress(duckdb.TransactionException):
             self._connection.execute("select 1").fetchall()
-            return
-        except duckdb.TransactionException:
-            self._connection.rollback()
+            if not undo:
+                return
+        self._connection.rollback()
         self._connection.begin()
         try:
             for sql, parameters in self.written:
@@ -98,7 +99,7 @@ class Connection:
             if found[1] == temporary.CATALOG:
                 return self  # a new name has no history
             sql = f"DELETE FROM {identifier(found[1])}{sql[found.end(1) :]}"
-        deadline = time.monotonic() + self._lock_seconds
+        deadline = time.monotonic() + self.lock_seconds
         while True:
             try:
                 self._execute(sql, parameters)

@@ -161,9 +161,10 @@ class Cursor(FakeSnowflakeCursor):
         except (NotImplementedError, ValueError) as error:
             raise NotEmulatedError(f"{error}") from error
         finally:
-            if sys.exc_info()[0]:
+            failed = self._duck_conn.written[self._written_before :] if sys.exc_info()[0] else []
+            if failed:
                 del self._duck_conn.written[self._written_before :]
-            self._duck_conn.recover()
+            self._duck_conn.recover(undo=bool(failed))
             self._duck_conn.hide()
             self._conn.about.queries.append(self._sfqid or "")
             if self._sfqid:

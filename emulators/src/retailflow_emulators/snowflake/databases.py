@@ -13,7 +13,7 @@ import duckdb
 from fakesnow import info_schema
 from fakesnow import macros as upstream_macros
 
-from . import macros, patches
+from . import loads, macros, patches  # noqa: F401 (loads: a patch)
 from .access.guard import Gate
 from .access.metering import Meter
 from .access.model import Account, Key

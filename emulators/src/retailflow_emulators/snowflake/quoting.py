@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable
 from pathlib import Path
 from string import Template
@@ -199,42 +198,6 @@ def _described(
 
 
 patch(copy_into, "_describe_table", 'COPY INTO "my table" MATCH_BY_COLUMN_NAME')(_described)
-
-
-_COPY = copy_into.copy_into
-
-
-class _History:
-    """A connection that finds the history of loads in the database of the table, whichever is the current one."""
-
-    def __init__(self, connection: Any, database: str) -> None:
-        self._connection, self._place = (
-            connection,
-            f"{identifier(database)}._fs_information_schema._fs_load_history",
-        )
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
-
-    def execute(self, sql: str, parameters: Any = None) -> Any:
-        return self._connection.execute(self._changed(sql), parameters)
-
-    def executemany(self, sql: str, parameters: Any) -> Any:
-        return self._connection.executemany(self._changed(sql), parameters)
-
-    def _changed(self, sql: str) -> str:
-        return re.sub(r"(?<=FROM |INTO )_fs_information_schema\._fs_load_history", lambda _: self._place, sql)
-
-
-@patch(cursor, "copy_into", "COPY INTO a table of another database than the current one")
-def copy(connection: Any, database: str | None, schema: str | None, expression: exp.Copy, *rest: Any) -> str:
-    """COPY with the history of loads beside the table."""
-    table = expression.this.this if isinstance(expression.this, exp.Schema) else expression.this
-    place = (
-        table.catalog if table.catalog != "temp" else None
-    )  # of temporary tables, which have no place of their own
-    history: Any = _History(connection, place or str(database))
-    return _COPY(history, database, schema, expression, *rest)
 
 
 class _Escaping(Template):
