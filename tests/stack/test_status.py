@@ -62,7 +62,7 @@ def test_a_site_that_is_well_exits_with_zero() -> None:
     assert (code, text.splitlines()[0][:5]) == (0, "WELL:"), text
     code, text = status("json")
     found: dict[str, Any] = json.loads(text)
-    assert code == 0 and found["well"] and found["problems"] == []
+    assert (code, found["problems"], found["well"]) == (0, [], True)
 
 
 @pytest.mark.parametrize("emulator", ["eventbridge", "snowflake"])
