@@ -96,6 +96,21 @@ def test_nothing_is_made_without_a_yes(site: aws_support.Site) -> None:
     assert leftovers(site) == []
 
 
+@pytest.mark.parametrize("playbook", ["preflight", "recover"])
+@pytest.mark.parametrize(("content", "said"), [(None, "no file"), (" \n", "empty")])
+def test_a_passphrase_that_is_not_there_is_refused(
+    site: aws_support.Site, tmp_path: Path, playbook: str, content: str | None, said: str
+) -> None:
+    file = tmp_path / "passphrase"
+    if content is not None:
+        file.write_text(content)
+    run = site.play(f"playbooks/{playbook}.yml", "-e", f"retailflow_recovery_passphrase_file={file}")
+    assert not run.ok and run.changed == 0
+    assert f"RETAILFLOW_PASSPHRASE_FILE names {file}, which is {said}:" in " ".join(run.text.split()), (
+        run.text
+    )
+
+
 def test_what_somebody_else_has_by_our_names_is_refused_before_anything_is_made(
     site: aws_support.Site,
 ) -> None:
