@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from pathlib import Path
 
@@ -50,7 +51,11 @@ def answers(
     except snowflake.connector.errors.Error as error:
         if len(expressions) == 1:
             refused, _, what = str(error).partition("not emulated: ")
-            return [("refused", what.partition(":")[0])] if what else [("error", refused)]
+            return (
+                [("refused", what.partition(":")[0])]
+                if what
+                else [("error", re.sub(r"^\d+ \(\w+\): \S+: ", "", refused))]
+            )
         return [answers(session, [one])[0] for one in expressions]
 
 

@@ -43,6 +43,8 @@ def translated(error: BaseException) -> ProgrammingError | None:
         return sql_error(100051, "22012", "Division by zero")
     if found := re.search(r"Error: not emulated: (.*)", text):
         return NotEmulatedError(found[1])
+    if found := re.search(r"Error: (Invalid floating point operation: .*?\))", text):
+        return sql_error(100046, "22003", found[1])  # of what number is not known
     if found := re.search(r"Error: (String '.*' is too long and would be truncated)", text, re.DOTALL):
         return sql_error(100078, "22000", found[1])
     if found := re.search(r"Error: (Max LOB size .*)", text):

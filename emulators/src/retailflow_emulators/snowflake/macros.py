@@ -6,7 +6,7 @@ from typing import Any
 
 import duckdb
 
-from . import conversions, flattening, functions, moments, printing, semistructured, variants
+from . import conversions, domains, flattening, functions, moments, printing, semistructured, variants
 from .formats import number_text, time_text
 
 # Months between: https://docs.snowflake.com/en/sql-reference/functions/months_between; its type, six places, is in the example
@@ -51,3 +51,4 @@ def create(connection: duckdb.DuckDBPyConnection) -> None:
     flattening.create(connection, "_fs_global")
     semistructured.create(connection, "_fs_global")
     conversions.create(connection, "_fs_global")
+    domains.create(connection, "_fs_global")

@@ -6,11 +6,12 @@ What depends on the types of operands is only marked here, see ``resolution.py``
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import ROUND_HALF_UP, Decimal
 from typing import TypeVar
 
 from sqlglot import exp
 
-from . import bounds, conversions, functions, lengths, moments, printing, semistructured, variants
+from . import bounds, conversions, domains, functions, lengths, moments, printing, semistructured, variants
 from .resolution import PREFIX
 
 Rewrite = Callable[[exp.Expr], exp.Expr]
@@ -31,21 +32,45 @@ _NUMERIC_AGGREGATES = (
     exp.StddevPop,
 )
 _EXACT = (exp.DType.DECIMAL, exp.DType.DOUBLE, exp.DType.FLOAT, exp.DType.BIGINT, exp.DType.INT)
-# Arguments that count something: DuckDB takes 64-bit integers for them and no NUMBER.
+# Arguments that count something: a fraction is rounded as in every conversion to a whole number,
+# https://docs.snowflake.com/en/sql-reference/functions/dateadd#arguments, and DuckDB takes 64-bit integers for them.
 _COUNTS: dict[type[exp.Expr], tuple[str, ...]] = {
     exp.Substring: ("start", "length"),
     exp.Left: ("expression",),
     exp.Right: ("expression",),
     exp.Pad: ("expression",),
     exp.Repeat: ("times",),
+    exp.Space: ("this",),
+    exp.Stuff: ("start", "length"),
+    exp.StrPosition: ("position", "occurrence"),
+    exp.Strtok: ("part_index",),
+    exp.RegexpExtract: ("position", "occurrence"),
+    exp.RegexpInstr: ("position", "occurrence"),
+    exp.RegexpCount: ("position",),
     exp.DateAdd: ("expression",),
     exp.DateSub: ("expression",),
+    exp.TimeAdd: ("expression",),
+    exp.TimestampAdd: ("expression",),
     exp.AddMonths: ("expression",),
+    exp.TimeSlice: ("expression",),
     exp.DateFromParts: ("year", "month", "day"),
+    exp.TimeFromParts: ("hour", "min", "sec", "nano"),
+    exp.TimestampFromParts: ("year", "month", "day", "hour", "min", "sec", "nano"),
+    exp.TimestampLtzFromParts: ("year", "month", "day", "hour", "min", "sec", "nano"),
+    exp.TimestampTzFromParts: ("year", "month", "day", "hour", "min", "sec", "nano"),
     exp.Chr: ("expressions",),
     exp.SplitPart: ("part_index",),
     exp.Round: ("decimals",),
     exp.Trunc: ("decimals",),
+    exp.Ceil: ("decimals",),
+    exp.Floor: ("decimals",),
+    exp.BitwiseLeftShift: ("expression",),
+    exp.BitwiseRightShift: ("expression",),
+    exp.Factorial: ("this",),
+    exp.WidthBucket: ("num_buckets",),
+    exp.Lag: ("offset",),
+    exp.Lead: ("offset",),
+    exp.Ntile: ("this",),
 }
 _DATE_UNITS = {"DAY", "WEEK", "WEEKISO", "MONTH", "QUARTER", "YEAR"}
 
@@ -147,9 +172,19 @@ def counts(node: exp.Expr) -> exp.Expr:
     for name in _COUNTS.get(type(node), ()):
         value = node.args.get(name)
         for one in value if isinstance(value, list) else [value]:
-            literal = isinstance(_bare(one) if one else one, exp.Literal)
-            if one is not None and not literal and not isinstance(one, exp.Neg) and not _is_mark(one):
+            if not isinstance(one, exp.Expr) or _is_mark(one):
+                continue
+            bare = _bare(one)
+            sign, digits = ("-", _bare(bare.this)) if isinstance(bare, exp.Neg) else ("", bare)
+            if not isinstance(digits, exp.Literal) or digits.is_string:
                 one.replace(mark("INT", one.copy()))
+            elif not digits.name.isdigit():
+                whole = Decimal(digits.name).quantize(Decimal(1), ROUND_HALF_UP)
+                one.replace(
+                    exp.Paren(this=exp.Neg(this=exp.Literal.number(int(whole))))
+                    if sign
+                    else exp.Literal.number(int(whole))
+                )
     return node
 
 
@@ -245,6 +280,7 @@ def texts(node: exp.Expr) -> exp.Expr:
 PASSES: tuple[Rewrite, ...] = (
     variants.texts,
     variants.values,
+    counts,
     functions.apply,
     semistructured.functions,
     moments.zones,
@@ -252,10 +288,10 @@ PASSES: tuple[Rewrite, ...] = (
     printing.texts,
     aggregates,
     summands,
-    counts,
     dates,
     formats,
     other_types,
+    domains.checked,
     arithmetic,
     positions,
     texts,

@@ -81,6 +81,17 @@ def _floats(operands: list[str], types: list[SqlType]) -> list[str]:
     ]
 
 
+FINITE = "_fs_global._sf_finite("
+
+
+def _finite(one: str, sign: str, other: str) -> str:
+    """A result that may be a FLOAT beyond its range, which is looked at once: what is infinite inside stays so outside."""
+    inside, beside = one.removeprefix(FINITE), other.removeprefix(FINITE)
+    one = inside[:-1] if inside != one else one
+    other = beside[:-1] if beside != other and sign != "/" else other
+    return f"{FINITE}({one} {sign} {other}))"
+
+
 def _sum(sign: str, operands: list[str], types: list[SqlType]) -> str:
     kinds = [type_.kind for type_ in types]
     if "date" in kinds and "number" in kinds:
@@ -107,7 +118,9 @@ def _sum(sign: str, operands: list[str], types: list[SqlType]) -> str:
         (one, other), (left, right) = exact
         digits = max(left.leading, right.leading) + max(left.scale, right.scale) + 1
         return f"({_wide(one, left, right, digits)} {sign} {other})"
-    operands = _floats(operands, types) if {"float", "variant"} & set(kinds) else operands
+    if {"float", "variant"} & set(kinds):
+        one, other = _floats(operands, types)
+        return _finite(one, sign, other)
     return f"({operands[0]} {sign} {operands[1]})"
 
 
@@ -133,7 +146,7 @@ def _multiply(operands: list[str], types: list[SqlType]) -> str:
     exact = _numbers(operands, types)
     if not exact:
         texts = _floats(operands, types)
-        return f"({texts[0]} * {texts[1]})"
+        return _finite(texts[0], "*", texts[1])
     (one, other), (left, right) = exact
     scale = min(left.scale + right.scale, max(left.scale, right.scale, 12))
     if left.scale + right.scale > DIGITS:
@@ -151,7 +164,9 @@ def _divide(operands: list[str], types: list[SqlType]) -> str:
     exact = _numbers(operands, types)
     if not exact:
         texts = _floats(operands, types)
-        return f"(CAST({texts[0]} AS DOUBLE) / _fs_global._sf_divisor(CAST({texts[1]} AS DOUBLE)))"
+        divisor = f"_fs_global._sf_divisor(CAST({texts[1]} AS DOUBLE))"
+        divided = texts[0] if texts[0].startswith(FINITE) else f"CAST({texts[0]} AS DOUBLE)"
+        return _finite(divided, "/", divisor)
     (one, other), (left, right) = exact
     return quotient(one, left, _divisor(other, operands[1]), right)
 
@@ -262,8 +277,11 @@ def _to_char(operands: list[str], types: list[SqlType]) -> str:
 
 @rule("INT")
 def _integer(operands: list[str], types: list[SqlType]) -> str:
-    """An argument that counts something."""
-    return operands[0] if types[0].kind == "null" else f"CAST({operands[0]} AS BIGINT)"
+    """An argument that counts something: a fraction is rounded, half away from zero."""
+    value = {"float": f"ROUND({operands[0]})", "text": number(operands[0], DIGITS, DIGITS_64)}
+    return (
+        operands[0] if types[0].kind == "null" else f"CAST({value.get(types[0].kind, operands[0])} AS BIGINT)"
+    )
 
 
 @rule("WHOLE")
