@@ -28,7 +28,7 @@ from ..postgres import ADMIN, BINARIES, USER, server
 from .generator import SCHEMA, admin, probe
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = ROOT / "roles/backup/files/postgres_backup.py"
+PROGRAM = ROOT / "roles/backup/files/retailflow-backup"
 BUCKET = "bench"
 KEY, SECRET = "AKIAQAAAAAAAAAABENCH", "of-the-benchmark"
 ROUNDS = 2

@@ -22,15 +22,20 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import postgres_backup as program
 import pytest
 import yaml
+from postgres_backup import log, way_back
+from postgres_backup.alerts import tell
+from postgres_backup.base import Base
+from postgres_backup.basics import RefusedError, iso, now, read, write
+from postgres_backup.log import Log
+from postgres_backup.segments import following
 
 from retailflow_emulators.ports import free_port
 from server_support import ROOT, emulated_aws
 
 BINARIES = Path(os.environ.get("POSTGRES_BINARIES", "/usr/lib/postgresql/15/bin"))
-PROGRAM = ROOT / "roles/backup/files/postgres_backup.py"
+PROGRAM = ROOT / "roles/backup/files/retailflow-backup"
 BUCKET = "retailflow-backup"
 KEYS = {"aws_access_key_id": "AKIAQAAAAADMINISTRAT", "aws_secret_access_key": "of-the-administrator"}
 HOST_KEYS = {"aws_access_key_id": "AKIAQAAAAAPOSTGRESHO", "aws_secret_access_key": "of-the-host"}
@@ -196,8 +201,8 @@ def backup(config: dict[str, Any], server: Server) -> Iterator[Any]:
             patch.setenv(name.upper(), value)
         patch.setenv("PGPORT", str(server.port))
         patch.setenv("PATH", f"{BINARIES}:{os.environ['PATH']}")
-        one = program.Backup(config)
-        one.folder.mkdir()
+        one = Base(config)
+        one.log.spool.notes.mkdir()
         yield one
 
 
@@ -213,8 +218,8 @@ def run(folder: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedP
 
 
 def test_a_segment_has_a_successor() -> None:
-    assert program.following("0000000100000000000000FF") == "000000010000000100000000"
-    assert program.following("000000010000000100000000", -1) == "0000000100000000000000FF"
+    assert following("0000000100000000000000FF") == "000000010000000100000000"
+    assert following("000000010000000100000000", -1) == "0000000100000000000000FF"
 
 
 def test_nothing_can_be_restored_before_the_first_backup(backup: Any, folder: Path) -> None:
@@ -227,42 +232,40 @@ def test_nothing_can_be_restored_before_the_first_backup(backup: Any, folder: Pa
 def test_a_base_backup_is_stored_encrypted_with_the_log_that_it_needs(
     backup: Any, store: str, server: Server, folder: Path
 ) -> None:
-    backup.ask("create table sales (order_id int primary key, net numeric(10, 2))")
-    backup.ask("insert into sales select n, n / 100.0 from generate_series(1, 20000) as n")
+    backup.server.ask("create table sales (order_id int primary key, net numeric(10, 2))")
+    backup.server.ask("insert into sales select n, n / 100.0 from generate_series(1, 20000) as n")
     # Enough for an upload in parts.
-    backup.ask(
+    backup.server.ask(
         "create table noise as select md5(n::text) || md5(n::text || 'x') as t from generate_series(1, 250000) as n"
     )
-    found = backup.first()
+    found = backup.make_first()
     assert found["bytes"] > 8 << 20
     assert (folder / "tools").exists(), "not by the program of the server's image"
-    assert found["cluster"] == backup.cluster()
-    assert backup.first() is None
+    assert found["cluster"] == backup.server.cluster()
+    assert backup.make_first() is None
     names = {one["Key"] for one in client(store).list_objects_v2(Bucket=BUCKET)["Contents"]}
     assert f"{found['cluster']}/wal/{found['last_segment']}.gz.age" in names
     body = client(store).get_object(Bucket=BUCKET, Key=f"{found['cluster']}/base/{found['name']}.tar.gz.age")
     assert body["Body"].read(21) == b"age-encryption.org/v1"
-    assert backup.waiting() == []
+    assert backup.log.spool.waiting() == []
 
 
-def test_a_new_server_beside_the_backups_of_a_lost_one_has_to_be_meant(backup: Any, folder: Path) -> None:
-    class New(program.Backup):  # type: ignore[misc]
-        """A server that initdb has just made."""
+def test_a_new_server_beside_the_backups_of_a_lost_one_has_to_be_meant(
+    backup: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class New(Base):
+        """A base backup of a server that initdb has just made."""
 
-        def cluster(self) -> str:
-            return "7000000000000000001"
+        def make(self) -> dict[str, str]:
+            return {"cluster": self.server.cluster()}
 
-        def base(self) -> dict[str, str]:
-            return {"cluster": self.cluster()}
-
-    lost = backup.reach(backup.cluster())[-1]
+    lost = backup.stored.reach(backup.server.cluster())[-1]
     new = New(backup.config)
+    monkeypatch.setattr(new.server, "cluster", lambda: "7000000000000000001")
     for _ in range(2):
-        with pytest.raises(
-            program.RefusedError, match=f"{lost['cluster']}, up to {lost['until']}.*make restore"
-        ):
-            new.first()
-    assert new.first(new_server=True) == {"cluster": "7000000000000000001"}
+        with pytest.raises(RefusedError, match=f"{lost['cluster']}, up to {lost['until']}.*make restore"):
+            new.make_first()
+    assert new.make_first(new_server=True) == {"cluster": "7000000000000000001"}
     assert run(folder, "first").stdout == "null\n", "the server that is stored may go on"
 
 
@@ -300,30 +303,30 @@ def test_a_store_that_refuses_stops_nobody_and_loses_no_segment(
 ) -> None:
     """The database goes on, the spool grows and says so, somebody is told once, and everything is stored in the end."""
     with receiver() as (url, messages), pytest.MonkeyPatch.context() as patch:
-        away = program.Backup(backup.config | {"bucket": "gone", "alert_webhook": url})
+        away = Log(backup.config | {"bucket": "gone", "alert_webhook": url})
         shipping = threading.Thread(target=away.ship_for_ever, daemon=True)
-        patch.setattr(program, "PAUSE", 0.1)
-        patch.setattr(program, "ALERT_AFTER", 0.5)
+        patch.setattr(log, "PAUSE", 0.1)
+        patch.setattr(log, "ALERT_AFTER", 0.5)
         shipping.start()
         for number in range(3):
-            backup.ask(f"insert into sales values ({30000 + number}, 1)", "select pg_switch_wal()")
-        wait(lambda: len(backup.waiting()) >= 3)
-        wait(lambda: "HeadObject" in str(backup.status()["error"]))
-        status = backup.status()
+            backup.server.ask(f"insert into sales values ({30000 + number}, 1)", "select pg_switch_wal()")
+        wait(lambda: len(backup.log.spool.waiting()) >= 3)
+        wait(lambda: "HeadObject" in str(backup.log.spool.status()["error"]))
+        status = backup.log.spool.status()
         assert status["spool_files"] >= 3 and status["spool_bytes"] >= 3 << 24 and status["spool_since"]
         wait(lambda: len(messages) == 1)
-        first = backup.status()["error"]["since"]
-        wait(lambda: backup.status()["error"]["told"])
+        first = backup.log.spool.status()["error"]["since"]
+        wait(lambda: backup.log.spool.status()["error"]["told"])
         time.sleep(1)  # it fails on, and tells nobody again
-        away.bucket = BUCKET
-        wait(lambda: not backup.status()["error"] and not backup.waiting())
+        away.store.bucket = BUCKET
+        wait(lambda: not backup.log.spool.status()["error"] and not backup.log.spool.waiting())
         wait(lambda: len(messages) >= 2)
         # It ends with this test, as a killed process does.
-        away.spool = folder / "nowhere"
-        patch.setattr(program, "HEARTBEAT", 1e9)
+        away.spool.path = folder / "nowhere"
+        patch.setattr(log, "COMMIT_AFTER", 1e9)
     assert [one["event"] for one in messages] == ["backup_failed", "backup_healed"]
     assert f"since {first}: " in messages[0]["text"] and "HeadObject" in messages[0]["text"]
-    found = backup.reach(backup.cluster())[0]
+    found = backup.stored.reach(backup.server.cluster())[0]
     assert len(found["segments"]) >= 4 and found["whole"]
 
 
@@ -357,27 +360,18 @@ def test_an_alert_that_is_not_taken_is_tried_again_and_shows_no_secret(
 ) -> None:
     with receiver(status) as (url, messages):
         role = {"role_arn": "arn", "access_key": "key", "secret_key": "of-the-host"}
-        one = program.Backup(
-            {
-                "bucket": "b",
-                "spool": tmp_path / "s",
-                "folder": tmp_path,
-                "alert_webhook": url,
-                "assume_role": role,
-            }
-        )
+        config = {"spool": tmp_path / "s", "folder": tmp_path, "alert_webhook": url, "assume_role": role}
+        one = Log(config | {"bucket": "b", "socket": "s", "user": "u", "database": "d"})
         path = tmp_path / "error.json"
-        program.write(path, {"since": "2026-11-29T06:00:00.000000Z", "text": "away"})
+        write(path, {"since": "2026-11-29T06:00:00.000000Z", "text": "away"})
         for _ in range(2):
-            one.failed(path, OSError(f"{url} said that of-the-host is no key"))
+            one.failed(OSError(f"{url} said that of-the-host is no key"))
     assert len(messages) == (1 if taken else 2)
-    assert program.read(path)["told"] is taken
+    assert read(path)["told"] is taken
     told = messages[0]["text"] + capsys.readouterr().err
     assert "token-of-the-room" not in told and "of-the-host" not in told
-    assert (
-        program.Backup(one.config | {"alert_webhook": "http://127.0.0.1:1/"}).tell("event", "text") is False
-    )
-    assert program.Backup(one.config | {"alert_webhook": ""}).tell("event", "text") is False
+    assert tell(config | {"alert_webhook": "http://127.0.0.1:1/"}, "event", "text") is False
+    assert tell(config | {"alert_webhook": ""}, "event", "text") is False
 
 
 def wait(done: Any, seconds: float = 30) -> None:
@@ -392,35 +386,35 @@ def test_the_log_is_stored_in_time_although_the_server_does_not_end_its_segments
     backup: Any, folder: Path
 ) -> None:
     """As in the minutes after a crash."""
-    backup.ask("alter system set archive_timeout = 0")
-    backup.ask("select pg_reload_conf()")
-    shipping = threading.Thread(target=(one := program.Backup(backup.config)).ship_for_ever, daemon=True)
+    backup.server.ask("alter system set archive_timeout = 0")
+    backup.server.ask("select pg_reload_conf()")
+    shipping = threading.Thread(target=(one := Log(backup.config)).ship_for_ever, daemon=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(program, "PAUSE", 0.1)
-        patch.setattr(program, "SWITCH_AFTER", 1)
-        backup.ask("insert into sales values (40000, 1)")
-        segment = backup.segment()
+        patch.setattr(log, "PAUSE", 0.1)
+        patch.setattr(log, "SWITCH_AFTER", 1)
+        backup.server.ask("insert into sales values (40000, 1)")
+        segment = backup.server.segment()
         shipping.start()
-        wait(lambda: backup.head(f"{backup.cluster()}/wal/{segment}.gz.age"))
-        one.spool = folder / "nowhere"
-        patch.setattr(program, "HEARTBEAT", 1e9)
-        patch.setattr(program, "SWITCH_AFTER", 1e9)
-    backup.ask("alter system reset archive_timeout")
-    backup.ask("select pg_reload_conf()")
+        wait(lambda: backup.store.head(f"{backup.server.cluster()}/wal/{segment}.gz.age"))
+        one.spool.path = folder / "nowhere"
+        patch.setattr(log, "COMMIT_AFTER", 1e9)
+        patch.setattr(log, "SWITCH_AFTER", 1e9)
+    backup.server.ask("alter system reset archive_timeout")
+    backup.server.ask("select pg_reload_conf()")
 
 
 def test_a_segment_that_is_stored_is_never_replaced(backup: Any, folder: Path, server: Server) -> None:
-    found = backup.reach(backup.cluster())[0]
+    found = backup.stored.reach(backup.server.cluster())[0]
     name = found["segments"][-1]
-    header = b"\0" * 24 + int(backup.cluster()).to_bytes(8, "little") + b"other"
+    header = b"\0" * 24 + int(backup.server.cluster()).to_bytes(8, "little") + b"other"
     (folder / "spool" / name).write_bytes(header)
-    with pytest.raises(program.RefusedError, match="Nothing was replaced"):
-        backup.ship()
+    with pytest.raises(RefusedError, match="Nothing was replaced"):
+        backup.log.ship()
     (folder / "spool" / name).unlink()
 
 
 def totals(backup: Any) -> str:
-    return str(backup.ask("select count(*), sum(net) from sales"))
+    return str(backup.server.ask("select count(*), sum(net) from sales"))
 
 
 def restored(backup: Any, server: Server, folder: Path, key: str, *where: str) -> Iterator[str]:
@@ -430,7 +424,7 @@ def restored(backup: Any, server: Server, folder: Path, key: str, *where: str) -
     server.stop(folder / "data/pgdata")
     try:
         server.start(folder / "new/pgdata")
-        wait(lambda: backup.ask("select pg_is_in_recovery()") == "f")
+        wait(lambda: backup.server.ask("select pg_is_in_recovery()") == "f")
         yield totals(backup)
     finally:
         server.stop(folder / "new/pgdata")
@@ -443,21 +437,18 @@ def test_a_restore_ends_before_the_table_was_dropped(
 ) -> None:
     before = totals(backup)
     time.sleep(1)
-    at = program.iso(program.now())
+    at = iso(now())
     time.sleep(1)
-    backup.ask("drop table sales", "select pg_switch_wal()")
-    backup.wait_for(
-        backup.cluster(), backup.ask("select pg_walfile_name(pg_current_wal_lsn())"), 1
-    ) if False else None
+    backup.server.ask("drop table sales", "select pg_switch_wal()")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(program, "HEARTBEAT", -10)  # no other commits came here
-        wait(lambda: backup.ship() >= 0 and run_plan(backup, at))
-        plan = backup.plan(at)
-        done = backup.fetch(plan, folder / "new", key[1])
+        patch.setattr(way_back, "COMMIT_AFTER", -10)  # no other commits came here
+        wait(lambda: backup.log.ship() >= 0 and run_plan(backup, at))
+        plan = backup.stored.plan(at)
+        done = backup.stored.fetch(plan, folder / "new", key[1])
     assert done["segments"] == len(plan["segments"])
     server.stop(folder / "data/pgdata")
     server.start(folder / "new/pgdata")
-    wait(lambda: backup.ask("select pg_is_in_recovery()") == "f")
+    wait(lambda: backup.server.ask("select pg_is_in_recovery()") == "f")
     assert totals(backup) == before
     # What is restored becomes the server, as a restore does it.
     shutil.rmtree(folder / "data/pgdata")
@@ -465,20 +456,20 @@ def test_a_restore_ends_before_the_table_was_dropped(
     shutil.move(folder / "new/pgdata", folder / "data/pgdata")
     shutil.rmtree(folder / "new")
     server.start(folder / "data/pgdata")
-    assert backup.base()["timeline"] == 2
+    assert backup.make()["timeline"] == 2
 
 
 def run_plan(backup: Any, at: str) -> bool:
     try:
-        return bool(backup.plan(at))
-    except program.RefusedError:
+        return bool(backup.stored.plan(at))
+    except RefusedError:
         return False
 
 
 def test_a_mark_is_restored_exactly(backup: Any, server: Server, folder: Path, key: tuple[str, str]) -> None:
     query = "select count(*) || ' ' || sum(net) from sales"
-    mark = backup.mark("postgres", "sales", query)
-    backup.ask("delete from sales where order_id < 100", "select pg_switch_wal()")
+    mark = backup.log.mark("postgres", "sales", query)
+    backup.server.ask("delete from sales where order_id < 100", "select pg_switch_wal()")
     where = ("--at", "latest", "--position", mark["position"])
     for found in restored(backup, server, folder, key[1], *where):
         assert found.replace("|", " ") == mark["answer"]
@@ -489,7 +480,7 @@ def test_a_mark_is_restored_exactly(backup: Any, server: Server, folder: Path, k
 def test_a_backup_with_a_changed_bit_is_refused(
     backup: Any, store: str, folder: Path, key: tuple[str, str], part: str
 ) -> None:
-    found = backup.reach(backup.cluster())[-1]
+    found = backup.stored.reach(backup.server.cluster())[-1]
     name = f"base/{found['name']}.tar.gz.age" if part == "base" else f"wal/{found['segments'][0]}.gz.age"
     object_key = f"{found['cluster']}/{name}"
     stored = client(store).get_object(Bucket=BUCKET, Key=object_key)
@@ -516,15 +507,15 @@ def test_another_key_cannot_read_it(backup: Any, folder: Path) -> None:
 
 
 def test_old_backups_go_and_one_before_the_days_to_keep_stays(backup: Any, store: str) -> None:
-    cluster = backup.cluster()
-    old = backup.reach(cluster)
+    cluster = backup.server.cluster()
+    old = backup.stored.reach(cluster)
     assert len(old) >= 2
     first = old[0]["first_segment"]
     backup.config["keep_days"], kept = 0, backup.config["keep_days"]
     backup.config["keep_least"] = 1
-    backup.base()
+    backup.make()
     backup.config["keep_days"], backup.config["keep_least"] = kept, 2
-    left = backup.reach(cluster)
+    left = backup.stored.reach(cluster)
     assert len(left) == 1 and left[0]["whole"]
-    names = [one["Key"].rsplit("/", 1)[1] for one in backup.listed(f"{cluster}/wal/")]
+    names = [one["Key"].rsplit("/", 1)[1] for one in backup.store.listed(f"{cluster}/wal/")]
     assert not any(name.startswith(first) for name in names)

@@ -1,0 +1,48 @@
+"""The PostgreSQL server on this host, over its socket."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from .basics import Json, RefusedError
+
+# A commit of ours, which the log has and nobody else sees.
+HEARTBEAT = "select pg_logical_emit_message(true, 'backup', '')"
+SWITCH = "select pg_switch_wal()"
+
+
+class Server:
+    """The server, as the configuration names it."""
+
+    def __init__(self, config: Json) -> None:
+        self.database: str = config["database"]
+        self.options = ["-h", config["socket"], "-U", config["user"]]
+
+    def ask(self, *statements: str, database: str = "") -> str:
+        """What the server answers to SQL; RefusedError if it does not."""
+        command = ["psql", *self.options, "-d", database or self.database, "-XqAtw", "-v", "ON_ERROR_STOP=1"]
+        for one in statements:
+            command += ["-c", one]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            env=os.environ | {"LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "5"},
+        )
+        if done.returncode:
+            raise RefusedError(f"PostgreSQL did not answer: {' '.join(done.stderr.split())}")
+        return done.stdout.strip()
+
+    def cluster(self) -> str:
+        """The system identifier of the server that runs."""
+        return self.ask("select system_identifier from pg_control_system()")
+
+    def segment(self) -> str:
+        """The segment of the log that the server writes now."""
+        return self.ask("select pg_walfile_name(pg_current_wal_insert_lsn() + 1)")
+
+    def version(self) -> str:
+        """The version of the server that runs."""
+        return self.ask("show server_version")

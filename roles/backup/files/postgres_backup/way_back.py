@@ -1,0 +1,198 @@
+"""What is stored, the way from it to a moment, and a new data folder that PostgreSQL recovers to that moment."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .basics import Json, RefusedError, iso, moment, now
+from .log import COMMIT_AFTER, key_of
+from .pipeline import Hashing, Pipeline, secret, unseal
+from .segments import following
+from .store import Store
+
+
+class WayBack:
+    """The way from the store back to a data folder."""
+
+    def __init__(self, config: Json, store: Store | None = None) -> None:
+        self.config = config
+        self.store = store or Store(config)
+
+    def bases(self, cluster: str) -> list[Json]:
+        """The whole base backups of a cluster, oldest first."""
+        keys = [one["Key"] for one in self.store.listed(f"{cluster}/base/") if one["Key"].endswith(".json")]
+        found = [json.loads(self.store.get(key)["Body"].read()) for key in keys]
+        return sorted(found, key=lambda one: str(one["ended"]))
+
+    def reach(self, cluster: str) -> list[Json]:
+        """The base backups of a cluster with `until`, the moment up to which the log behind them is whole, and its `segments`."""
+        names = {
+            one["Key"].rsplit("/", 1)[1].removesuffix(".gz.age"): one
+            for one in self.store.listed(f"{cluster}/wal/")
+        }
+        found = []
+        for one in self.bases(cluster):
+            segments, segment = [], one["first_segment"]
+            while segment in names:
+                segments.append(segment)
+                segment = following(segment)
+            whole = one["last_segment"] in segments
+            until = one["ended"]
+            if whole:
+                closed = (self.store.head(key_of(cluster, segments[-1])) or {}).get("Metadata", {})
+                # Its last commit may be this much older.
+                last = moment(closed.get("closed", one["ended"])) - datetime.timedelta(
+                    seconds=COMMIT_AFTER + 10
+                )
+                until = iso(max(moment(one["ended"]), last))
+            size = sum(names[name]["Size"] for name in segments)
+            found.append(one | {"until": until, "segments": segments, "log_bytes": size, "whole": whole})
+        return found
+
+    def list(self) -> list[Json]:
+        """Every base backup of every cluster, without the names of its segments."""
+        return [
+            {key: value for key, value in found.items() if key != "segments"}
+            for cluster in self.store.clusters()
+            for found in self.reach(cluster)
+        ]
+
+    def plan(self, at: str, cluster: str = "") -> Json:
+        """Which base backup and which segments lead to a moment; RefusedError with the reason where none do."""
+        latest = at.strip() == "latest"
+        wanted = None if latest else moment(at)
+        if wanted and wanted > now():
+            raise RefusedError(f"{at} is in the future. Nothing was changed. It is {iso(now())} now.")
+        clusters = self.store.clusters()
+        if cluster and cluster not in clusters:
+            raise RefusedError(
+                f"No backup of a cluster {cluster} is stored; there are {', '.join(clusters) or 'none'}. Nothing was changed."
+            )
+        bases = [
+            one for each in ([cluster] if cluster else clusters) for one in self.reach(each) if one["whole"]
+        ]
+        if not bases:
+            raise RefusedError("No backup is stored yet. Nothing was changed. `make backup` makes one.")
+        fitting = [
+            one for one in bases if wanted is None or moment(one["ended"]) <= wanted <= moment(one["until"])
+        ]
+        if not fitting:
+            first = min(one["ended"] for one in bases)
+            last = max(one["until"] for one in bases)
+            when = (
+                "before the first backup"
+                if wanted and iso(wanted) < first
+                else "not covered by what is stored"
+            )
+            raise RefusedError(
+                f"{at} is {when}: the stored moments go from {first} to {last}. Nothing was changed. `make backups` lists them."
+            )
+        found = sorted({one["cluster"] for one in fitting})
+        if len(found) > 1:
+            raise RefusedError(
+                f"More than one cluster has the moment {at}: {', '.join(found)}. Nothing was changed. Name one with CLUSTER=…; "
+                "`make backups` lists them."
+            )
+        base = max(fitting, key=lambda one: str(one["ended"]))
+        return base | {"at": "" if wanted is None else iso(wanted)}
+
+    def fetch(self, plan: Json, into: Path, identity: str, position: str = "") -> Json:
+        """Make a new data folder that recovers to the plan's moment, or to a position, when PostgreSQL starts on it.
+
+        `into` gets `pgdata` and `wal`; RefusedError if it is there already or if a byte of the backup was changed.
+        """
+        if into.exists():
+            raise RefusedError(
+                f"{into} is there already. Nothing was changed. Look what it holds, and remove it."
+            )
+        clock = time.monotonic()
+        data, wal = into / "pgdata", into / "wal"
+        data.mkdir(parents=True, mode=0o700)
+        wal.mkdir(mode=0o700)
+        with secret(identity) as (path, options):
+            unpack = ["tar", "-x", "-p", "--numeric-owner", "-C", str(data)]
+            pipeline = Pipeline(*unseal(path), unpack, feed=subprocess.PIPE, **options)
+            self.pour(f"{plan['cluster']}/base/{plan['name']}.tar.gz.age", pipeline, plan["sha256"])
+
+            def segment(name: str) -> None:
+                answer = self.store.get(key_of(plan["cluster"], name))
+                with tempfile.TemporaryFile(dir=wal) as sealed:  # a pipe would fill up before anybody reads
+                    sealed.write(answer["Body"].read())
+                    sealed.seek(0)
+                    one = Pipeline(*unseal(path), feed=sealed, **options)
+                    content = one.output.read()
+                try:
+                    one.close()
+                    if hashlib.sha256(content).hexdigest() != answer["Metadata"]["sha256"]:
+                        raise RefusedError("its checksum is another one")
+                except RefusedError as error:
+                    raise RefusedError(
+                        f"The segment {name} cannot be read: {error}. The running server was not touched; what was read so far "
+                        f"is in {into}."
+                    ) from None
+                (wal / name).write_bytes(content)
+
+            assert self.store.s3 is not None  # made once, before the threads share it
+            with ThreadPoolExecutor(4) as pool:
+                for _ in pool.map(segment, plan["segments"]):
+                    pass
+        self.configure_recovery(data, plan, position)
+        owner = self.config["owner"]
+        if os.geteuid() == 0:
+            subprocess.run(["chown", "-R", f"{owner}:{owner}", str(into)], check=True)
+        size = sum(one.stat().st_size for one in into.rglob("*") if one.is_file())
+        return {
+            "seconds": round(time.monotonic() - clock, 1),
+            "bytes": size,
+            "segments": len(plan["segments"]),
+        }
+
+    def pour(self, key: str, pipeline: Pipeline, sha256: str) -> None:
+        """Send an object through programs; RefusedError where its bytes are others than those that were stored."""
+        feed = pipeline.running[0].stdin
+        assert feed is not None
+        body = Hashing(self.store.get(key)["Body"])
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                while block := body.read(1 << 20):
+                    feed.write(block)
+            with contextlib.suppress(BrokenPipeError):
+                feed.close()
+            pipeline.output.read()
+            pipeline.close()
+            if body.sha256.hexdigest() != sha256:
+                raise RefusedError("its checksum is another one")
+        except RefusedError as error:
+            raise RefusedError(
+                f"The backup {key} cannot be read: {error}. The running server was not touched."
+            ) from None
+
+    def configure_recovery(self, data: Path, plan: Json, position: str) -> None:
+        """Tell PostgreSQL where its log is and where to stop; settings of an earlier recovery go."""
+        inside = self.config["inside"]
+        settings = {
+            "restore_command": f'cp "{inside}/wal/%f" "%p"',
+            "recovery_target_timeline": "current",
+            "recovery_target_action": "promote",
+        }
+        if position:
+            settings["recovery_target_lsn"] = position
+        elif plan["at"]:
+            settings["recovery_target_time"] = plan["at"].replace("T", " ").replace("Z", "+00")
+        path = data / "postgresql.auto.conf"
+        kept = [
+            line
+            for line in (path.read_text().splitlines() if path.exists() else [])
+            if not line.startswith(("restore_command", "recovery_"))
+        ]
+        path.write_text("\n".join([*kept, *(f"{key} = '{value}'" for key, value in settings.items())]) + "\n")
+        (data / "recovery.signal").touch()
