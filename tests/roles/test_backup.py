@@ -281,6 +281,29 @@ def test_a_time_that_is_none_or_has_no_backup_is_refused_with_the_reason(backup:
         assert done.returncode == 1 and words in done.stderr, done.stderr
 
 
+def test_the_latest_moment_is_that_of_the_server_that_wrote_last(
+    backup: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster of before an upgrade and the one after it; both may hold a moment that was read off a clock that was wrong."""
+    day = "2026-11-2{}T12:00:00.000000Z".format
+    found = {
+        "15": [{"cluster": "15", "name": "a", "ended": day(1), "until": day(6), "whole": True}],
+        "17": [{"cluster": "17", "name": "b", "ended": day(5), "until": day(8), "whole": True}],
+    }
+    way = way_back.WayBack(backup.config)
+    monkeypatch.setattr(way.store, "clusters", lambda: list(found))
+    monkeypatch.setattr(way, "reach", found.__getitem__)
+    for at, cluster, name in (
+        ("latest", "", "b"),
+        ("latest", "15", "a"),
+        (day(3), "", "a"),
+        (day(5), "15", "a"),
+    ):
+        assert way.plan(at, cluster)["name"] == name
+    with pytest.raises(RefusedError, match=r"More than one cluster has the moment .*: 15, 17\. .*CLUSTER="):
+        way.plan(day(6))
+
+
 def test_the_spool_refuses_another_segment_of_the_same_name_and_takes_the_same_again(
     server: Server, folder: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -204,6 +205,26 @@ def test_the_status_of_a_site_of_which_nothing_answers_comes_in_time(
         "warehouse: cannot be read",
     ):
         assert f"  - {part}" in told, told
+
+
+def test_a_restore_of_another_version_names_the_steps(clone: Path) -> None:
+    write_hosts(clone)
+    (clone / "playbooks/tasks/hosts_known.yml").write_text("[]\n")  # it asks the API
+    (clone / "roles").unlink()
+    (clone / "roles/backup/tasks").mkdir(parents=True)
+    plan = {"name": "20261128T023000Z", "version": "14.9 (Debian)", "cluster": "7001"}
+    tasks = [{"name": "Plan", "ansible.builtin.set_fact": {"backup_plan": plan}}]
+    (clone / "roles/backup/tasks/plan.yml").write_text(json.dumps(tasks))
+    here = '{"ansible_connection": "local", "ansible_become": false, "retailflow_restore_at": "2026-11-28T12:00"}'
+    done = play(clone, "-i", ".state/local/hosts.yml", "playbooks/restore.yml", "-e", here)
+    assert done.returncode == 2, done.stdout + done.stderr
+    said = " ".join((done.stdout + done.stderr).split())
+    assert (
+        "Nothing was changed. The base backup 20261128T023000Z is of PostgreSQL 14.9 (Debian), the inventory names 15,"
+        in said
+    )
+    assert '1. Set postgres: "14" under versions in inventory/group_vars/all/versions.yml.' in said
+    assert "2. make restore AT=2026-11-28T12:00 CLUSTER=7001" in said
 
 
 # Given on the command line by the Makefile, or by who upgrades.

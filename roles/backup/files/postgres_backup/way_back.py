@@ -82,8 +82,16 @@ class WayBack:
         ]
         if not bases:
             raise RefusedError("No backup is stored yet. Nothing was changed. `make backup` makes one.")
+        # The server that wrote last: the one of before an upgrade or of a new start is not meant by `latest`.
+        newest = max(bases, key=lambda one: str(one["until"]))["cluster"]
         fitting = [
-            one for one in bases if wanted is None or moment(one["ended"]) <= wanted <= moment(one["until"])
+            one
+            for one in bases
+            if (
+                one["cluster"] == newest
+                if wanted is None
+                else moment(one["ended"]) <= wanted <= moment(one["until"])
+            )
         ]
         if not fitting:
             first = min(one["ended"] for one in bases)
