@@ -90,6 +90,7 @@ class _Shop:
             "owner": USER or os.getuid(),
             "keep_days": 14,
             "keep_least": 2,
+            "tools": [],
         }
         self.config.write_text(json.dumps(settings), encoding="utf-8")
         self.environment = os.environ | {

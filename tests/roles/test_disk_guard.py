@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -146,3 +149,109 @@ def test_a_server_that_is_away_is_asked_again(server: int, config: dict[str, Any
         finally:
             running.terminate()
     assert stops(server) == {}
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of its own, of 160 MB."""
+    path = Path(tempfile.mkdtemp(prefix="small-disk-"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m,mode=0755", "tmpfs", path], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", path], check=True)
+        path.rmdir()
+
+
+def fill(path: Path) -> None:
+    """Write a file until the disk is full."""
+    with contextlib.suppress(OSError), path.open("ab", buffering=0) as file:
+        while True:
+            file.write(b"x" * (1 << 16))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_disk_that_is_full_loses_no_row(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The generator is told why, the server answers on, and even after it could not write its log every row is there."""
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    settings = {"min_wal_size": "32MB", "max_wal_size": "48MB"}
+    with postgres.server("generator", "airbyte", "auditor", settings=settings) as port:
+        folder = next(small_disk.glob("bench-*"))
+
+        def ask(*statements: str) -> Any:
+            with contextlib.closing(
+                psycopg2.connect(host="127.0.0.1", port=port, user=postgres.ADMIN, dbname="postgres")
+            ) as session:
+                session.autocommit = True
+                cursor = session.cursor()
+                for one in statements:
+                    cursor.execute(one)
+                return cursor.fetchone()[0] if cursor.description else None
+
+        ask((ROOT / "lambda/schema/sales.sql").read_text())
+        sell = """insert into sales (cust_name, product, product_category, quantity, price, customer_id, product_id,
+            purchased_at, order_date_at, city, state, country) select 'Grace', 'Tea', 'Food', 1, 9.99, 1, 1,
+            current_date, current_date, 'Pune', 'MH', 'India' from generate_series(1, 5000)"""
+        ask(
+            "insert into customers (customer_id, cust_name, city, state, country) values (1, 'Grace', 'Pune', 'MH', 'India')",
+            "insert into products (product_id, product, product_category, price) values (1, 'Tea', 'Food', 9.99)",
+        )
+        config = LIMITS | {
+            "folder": str(folder),
+            "spool": "",
+            "free_percent": 25,
+            "socket": "127.0.0.1",
+            "port": port,
+            "user": postgres.ADMIN,
+            "database": "postgres",
+            "table": "public.generator_stops",
+        }
+        watching, ended, sold = guard.Guard(config), threading.Event(), 0
+
+        def watch() -> None:
+            while not ended.wait(0.1):
+                try:
+                    watching.look()
+                except psycopg2.Error:
+                    watching.connection = None
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            with pytest.raises(
+                psycopg2.errors.DiskFull, match="The generator is stopped: the disk of .* free"
+            ):
+                while True:
+                    ask(sell)
+                    sold += 5000
+            ballast = small_disk / "ballast"
+            fill(ballast)
+            assert ask("select count(*) from sales") == sold, "the server answers on a disk that is full"
+            # Somebody else writes on, until the server cannot write its log.
+            with pytest.raises(psycopg2.OperationalError):
+                for _ in range(9):
+                    ask("select pg_logical_emit_message(true, 'other', repeat('x', 90000000))")
+                    fill(ballast)
+            ballast.unlink()
+            subprocess.run(["mount", "-o", "remount,size=320m", small_disk], check=True)
+            command = [postgres.BINARIES / "pg_ctl", "-D", "data", "-w", "-l", "log"]
+            options = {"cwd": folder, "user": postgres.USER, "stdout": subprocess.DEVNULL}
+            # A server that has ended is started again by the engine of its container.
+            if subprocess.run([*command, "status"], check=False, **options).returncode:
+                subprocess.run([*command, "restart"], check=True, **options)
+            for _ in range(100):
+                with contextlib.suppress(psycopg2.OperationalError):
+                    assert ask("select count(*) from sales") == sold
+                    break
+                ended.wait(0.1)
+            for _ in range(100):
+                with contextlib.suppress(psycopg2.errors.DiskFull):
+                    ask(sell)
+                    break
+                ended.wait(0.1)
+            assert ask("select count(*) from sales") == sold + 5000, "the generator does not go on by itself"
+        finally:
+            ended.set()
+            thread.join()
+            if watching.connection is not None:
+                watching.connection.close()
