@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -98,3 +100,47 @@ def test_the_text_depends_on_the_rules_alone() -> None:
     assert "ip saddr 10.0.0.0/16 accept" in lines
     assert f"ip saddr {GATEWAY} tcp dport 3000 accept" in lines
     assert lines.index("drop") > max(lines.index(line) for line in lines if line.endswith("accept"))
+
+
+class Container:
+    """A host of files; ``nft`` lists what it loaded last."""
+
+    name = "host"
+
+    def __init__(self) -> None:
+        self.files: dict[str, str] = {}
+        self.table = ""
+
+    def put_archive(self, folder: str, data: bytes) -> None:
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            for entry in tar:
+                found = tar.extractfile(entry)
+                assert found
+                self.files[f"{folder}/{entry.name}"] = found.read().decode()
+
+    def run_command(self, command: list[str]) -> tuple[int, str, str]:
+        assert command[:5] == ["docker", "exec", "--user", "root", self.name]
+        if command[5] == "sh":
+            texts = [self.files.get(path, "") for path in command[9:]]
+            return 0, "".join(f"{text}\0" for text in (*texts, self.table)), ""
+        if "--file" in command:
+            script = self.files[command[-1]]
+            if "nonsense" in script:
+                return 1, "", "syntax error"
+            self.table = f"listed: {script}"
+        return 0, self.table, ""
+
+
+def test_rules_are_loaded_once_and_again_where_somebody_changed_them() -> None:
+    container, path = Container(), PurePosixPath("/kept/ingress.nft")
+    host = firewall.Host(container, container.run_command)
+    assert firewall.reconcile(host, path, "rules", check=True) == (True, "")
+    assert container.files == {} and container.table == "", "a check changes nothing"
+    assert firewall.reconcile(host, path, "rules", check=False) == (True, "")
+    assert firewall.reconcile(host, path, "rules", check=False) == (False, "rules")
+    container.table = "by hand"
+    assert firewall.reconcile(host, path, "rules", check=True) == (True, "by hand")
+    assert firewall.reconcile(host, path, "rules", check=False) == (True, "by hand")
+    assert firewall.reconcile(host, path, "other", check=False) == (True, "listed: rules")
+    with pytest.raises(RuntimeError, match="host: nft failed: syntax error"):
+        firewall.reconcile(host, path, "nonsense", check=False)
