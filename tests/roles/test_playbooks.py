@@ -227,6 +227,35 @@ def test_a_restore_of_another_version_names_the_steps(clone: Path) -> None:
     assert "2. make restore AT=2026-11-28T12:00 CLUSTER=7001" in said
 
 
+def test_a_check_of_an_upgrade_of_postgresql_tells_and_changes_nothing(clone: Path) -> None:
+    write_hosts(clone)
+    for name, content in (("tasks/hosts_known.yml", "[]\n"), ("cloud.yml", "[{hosts: control}]\n")):
+        (clone / "playbooks" / name).write_text(content)  # they ask the API
+    versions = clone / "inventory/group_vars/all/versions.yml"
+    versions.write_text(versions.read_text().replace('postgres: "15"', 'postgres: "17"'))
+    (clone / "data/data/pgdata").mkdir(parents=True)
+    (clone / "data/data/pgdata/PG_VERSION").write_text("15\n")
+    clones.program(clone / "bin/docker", f'echo "$*" >> {clone}/asked; echo image:15')
+    here = json.dumps(
+        {
+            "ansible_connection": "local",
+            "ansible_become": False,
+            "retailflow_postgres_dir": f"{clone}/data",
+            "postgres_container_image": "image:17",
+        }
+    )
+    done = play(
+        clone, "-i", ".state/local/hosts.yml", "playbooks/upgrade_postgres.yml", "--check", "-e", here
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "PostgreSQL 15 is upgraded to 17: about " in " ".join(done.stdout.split())
+    assert set(re.findall(r"changed=(\d+)", done.stdout)) == {"0"}
+    assert all(line.startswith("ps ") for line in (clone / "asked").read_text().splitlines())
+    assert [str(one.relative_to(clone / "data")) for one in (clone / "data").rglob("*") if one.is_file()] == [
+        "data/pgdata/PG_VERSION"
+    ]
+
+
 # Given on the command line by the Makefile, or by who upgrades.
 GIVEN = {
     "retailflow_history",
