@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+import snowflake.connector
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -84,9 +85,7 @@ def test_any_quoted_name_works_from_the_stage_to_the_information_schema(
 
 @given(NAMES)
 def test_an_encoded_name_is_decoded(name: str) -> None:
-    assert stages.decode(stages.encode(name.replace("%", "").replace("~", ""))) == name.replace(
-        "%", ""
-    ).replace("~", "")
+    assert stages.decode(stages.encode(name)) == name
 
 
 def test_databases_with_odd_names_are_there_after_a_restart(tmp_path: Path) -> None:
@@ -100,6 +99,27 @@ def test_databases_with_odd_names_are_there_after_a_restart(tmp_path: Path) -> N
     for name in ("a/b", "it's", "50%25"):
         assert server.query(f"select ID from {identifier(name)}.PUBLIC.T") == [(1,)]
     server.stop()
+
+
+@pytest.mark.parametrize("name", ["st x", "%T", "~x", "a.b", "it's"])
+def test_a_stage_of_any_name_is_shown_as_it_is_and_is_no_other(
+    warehouse: EmulatedSnowflake, tmp_path: Path, name: str
+) -> None:
+    run = warehouse.query
+    run("create or replace schema DB.STAGES")
+    run("create table T (A varchar)")
+    stage = identifier(name)
+    assert run(f"create stage {stage}") == [(f"Stage area {name} successfully created.",)]
+    assert run(f"create stage if not exists {stage}") == [(f"{name} already exists, statement succeeded.",)]
+    assert [row[1] for row in run("show stages")] == [name]
+    (tmp_path / "a.csv").write_text("1\n")
+    run(f"put file://{tmp_path}/a.csv @{stage} auto_compress = false")
+    assert run(f"list @{stage}")[0][0] == f"{name.lower()}/a.csv"
+    assert run("list @%T") == [] == run("list @~")
+    run(f"copy into T from @{stage}")
+    assert run(f"drop stage {stage}") == [(f"{name} successfully dropped.",)]
+    with pytest.raises(snowflake.connector.errors.ProgrammingError, match="does not exist"):
+        run(f"list @{stage}")
 
 
 @pytest.mark.parametrize(

@@ -155,8 +155,43 @@ def test_show_and_the_information_schema_say_when_and_how_objects_were_made(
     assert text == written and created >= before
 
 
-def test_rows_that_break_a_key_are_not_emulated(warehouse: EmulatedSnowflake) -> None:
-    warehouse.query("create or replace database KEYED")
-    warehouse.query("create table T (A number primary key, B number unique)")
-    with pytest.raises(Error, match="not emulated: rows that break a key"):
-        warehouse.query("insert into T values (1, 1), (1, 2)")
+def test_keys_are_kept_and_not_enforced(warehouse: EmulatedSnowflake) -> None:
+    """https://docs.snowflake.com/en/sql-reference/constraints-overview"""
+    run = warehouse.query
+    before = datetime.now(UTC)
+    run("create or replace database KEYED")
+    run("create table T (A number primary key, B number unique, C number)")
+    run(
+        "create table U (A number, B number, constraint K primary key (B, A), foreign key (A) references T (A))"
+    )
+    run("create table V (A number)")
+    run("insert into V values (1), (1)")
+    run("alter table V add constraint K primary key (A)")
+    run("insert into T values (1, 1, 1), (1, 1, 2)")
+    run("insert into U values (5, 1), (5, 1)")
+    run("merge into T using V on T.A = V.A + 1 when not matched then insert (A, B) values (V.A, 1)")
+    assert run("select count(*) from T") == [(4,)]
+    for table in ("T", "V"):
+        with pytest.raises(Error, match="NULL result in a non-nullable column"):
+            run(f"insert into {table} (A) values (null)")
+    keys = run("show primary keys")
+    assert [row[3:6] for row in keys] == [("T", "A", 1), ("U", "B", 1), ("U", "A", 2), ("V", "A", 1)]
+    assert all(before <= row[0] for row in keys)
+    assert [row[3:5] for row in run("show unique keys in table T")] == [("T", "B")]
+    assert [row[:1] + row[3:4] + row[5:7] for row in run("describe table T")] == [
+        ("A", "N", "Y", "N"),
+        ("B", "Y", "N", "Y"),
+        ("C", "Y", "N", "N"),
+    ]
+
+
+def test_the_information_schema_lists_views_among_the_tables(warehouse: EmulatedSnowflake) -> None:
+    """https://docs.snowflake.com/en/sql-reference/info-schema/tables"""
+    warehouse.query("create or replace database LISTED")
+    warehouse.query("create table T (A number)")
+    warehouse.query("create view V as select * from T")
+    found = warehouse.query(
+        "select TABLE_NAME, TABLE_TYPE, ROW_COUNT from LISTED.INFORMATION_SCHEMA.TABLES "
+        "where TABLE_SCHEMA = 'PUBLIC' order by 1"
+    )
+    assert found == [("T", "BASE TABLE", 0), ("V", "VIEW", None)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import uuid
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,13 @@ from . import (
     creation,
     flattening,
     intervals,
+    keys,
     lengths,
     merges,
     metadata,
     moments,
     names,
+    objects,
     printing,
     refused,
     renames,
@@ -38,12 +41,12 @@ from . import (
     tables,
     temporary,
     variants,
+    written,
 )
 from .access import showing, visibility
 from .access.guard import is_command
 from .access.model import Key
 from .access.needed import path
-from .access.who import missing
 from .access.words import tokens
 from .errors import NotEmulatedError, sql_error, translated
 from .patches import patch
@@ -55,7 +58,6 @@ if TYPE_CHECKING:
 
 UPSTREAM_HAS_NOT = 9999  # the code of upstream's errors for what it does not know
 KEPT = 64  # results whose columns are remembered
-HOME = "PUBLIC"  # the schema that every database has, https://docs.snowflake.com/en/sql-reference/sql/create-database
 
 
 @patch(
@@ -206,6 +208,8 @@ class Cursor(FakeSnowflakeCursor):
         """Take from the answer of a SHOW what the role may not see."""
         if self._arrow_table is None:
             return
+        if what == "STAGES":
+            self._arrow_table = stages.shown(self._arrow_table)
         self._arrow_table = visibility.filtered(self._arrow_table, what, self._conn.guard, rules, self._count)
         self._rowcount = self._arrow_table.num_rows
         described = self._conn.described.get(self._sfqid or "")
@@ -290,9 +294,11 @@ class Cursor(FakeSnowflakeCursor):
         expression = temporary.renamed(expression, self._conn)
         expression = tables.read(context.answer(expression, self._conn), self._conn, params)
         moments.check_written(expression, self._conn)
+        expression = written.as_texts(expression, self._conn, params)
         self._kinds = variants.kinds(expression)
         self._lengths = lengths.given(expression, self._conn)
         self._rules = creation.typed(expression)
+        expression = keys.unenforced(expression)
         expression = rewrites.apply(flattening.in_order(expression))
         transformed: exp.Expr = quote_keywords(printing.in_json(super()._transform(expression, params)))
         if self._lengths and isinstance(transformed, exp.Create):
@@ -312,9 +318,9 @@ class Cursor(FakeSnowflakeCursor):
             self._duck_conn.recover()
             self._run(compared, params)
         if created := transformed.args.get("create_db_name"):
-            self._enter(created, make=True)
+            objects.enter(created, self._conn, make=True)
         elif (entered := transformed.args.get("set_database")) and not transformed.args.get("set_schema"):
-            self._enter(entered, make=False)
+            objects.enter(entered, self._conn, make=False)
         elif place := temporary.settled(self._conn):
             done = "dropped" if self._conn.temporary.dropped else "created"
             self._answer(
@@ -331,16 +337,22 @@ class Cursor(FakeSnowflakeCursor):
         if isinstance(transformed, (exp.Transaction, exp.Commit, exp.Rollback)):
             super()._execute(transformed, params)
             self._duck_conn.enter(isinstance(transformed, exp.Transaction))
+        elif isinstance(transformed, exp.Insert):
+            written.check_width(transformed, self._duck_conn, params)
+            super()._execute(transformed, params)
         elif isinstance(transformed, exp.Merge):
             self._merge(transformed, params)
         elif isinstance(transformed, exp.Create) and kind == "SCHEMA":
-            self._create_schema(transformed)
-        elif isinstance(transformed, exp.Drop) and kind == "STAGE":
-            self._drop_stage(transformed)
-        elif isinstance(transformed, exp.Drop) and kind == "FILE FORMAT":
-            self._drop_file_format(transformed)
+            schema = objects.create_schema(transformed, self._conn)
+            self._answer(transformed, f"Schema {schema} successfully created.")
+        elif isinstance(transformed, exp.Drop) and kind in ("STAGE", "FILE FORMAT"):
+            dropped = objects.drop(transformed, kind, self._conn)
+            self._answer(transformed, f"{dropped} successfully dropped.")
         elif isinstance(transformed, exp.Alter) and (steps := renames.steps(transformed, self._conn)):
             renames.run(self._duck_conn, steps)
+            self._answer(transformed, "Statement executed successfully.")
+        elif (found := keys.added(transformed)) is not None:
+            self._remake(keys.remake, lengths.place(transformed.this, self._conn), found)
             self._answer(transformed, "Statement executed successfully.")
         elif self._lengths or self._rules:
             self._with_lengths(transformed, params)
@@ -356,23 +368,24 @@ class Cursor(FakeSnowflakeCursor):
         before = lengths.known(transformed.this, self._conn)
         if changed := {name: None for name in self._lengths if name in before}:
             lengths.verify(self._duck_conn, where, self._lengths)
-            self._apply_lengths(where, changed)  # DuckDB changes no column with a constraint
+            self._remake(lengths.apply, where, changed)  # DuckDB changes no column with a constraint
         super()._execute(transformed, params)
         answer = self._arrow_table
         try:
             self._rules.apply(self._duck_conn, where)
             if self._lengths:
-                self._apply_lengths(where, self._lengths)
+                self._remake(lengths.apply, where, self._lengths)
         except BaseException:
             if isinstance(transformed, exp.Create):
                 self._duck_conn.execute(f"drop table {'.'.join(map(identifier, where))}")
             raise
         self._arrow_table = answer
 
-    def _apply_lengths(self, where: tuple[str, str, str], given: lengths.Lengths) -> None:
+    def _remake(self, remake: Callable[..., None], where: tuple[str, str, str], *how: Any) -> None:
+        """Make a table again, in a transaction."""
         self._duck_conn.begin()
         try:
-            lengths.apply(self._duck_conn, where, given)
+            remake(self._duck_conn, where, *how)
             self._duck_conn.commit()
         except BaseException:
             self._duck_conn.rollback()
@@ -423,49 +436,6 @@ class Cursor(FakeSnowflakeCursor):
         self._last_params, self._last_transformed = None, transformed
         result = self._arrow_table, self._rowcount, self._last_sql, None, transformed
         self._conn.results_cache[self._sfqid] = result
-
-    def _create_schema(self, transformed: exp.Expr) -> None:
-        """Make a schema, which becomes the current one."""
-        table = transformed.this
-        database, schema = table.catalog or self._conn.database, table.db
-        if transformed.args.get("replace"):  # DuckDB replaces empty ones alone
-            self._duck_conn.execute(
-                f"drop schema if exists {identifier(str(database))}.{identifier(schema)} cascade"
-            )
-        self._duck_conn.execute(transformed.sql(dialect="duckdb"))
-        self._duck_conn.use(database, schema)
-        self._conn.database, self._conn.database_set = database, True
-        self._conn._schema, self._conn.schema_set = schema, True
-        self._answer(transformed, f"Schema {schema} successfully created.")
-
-    def _enter(self, database: str, make: bool) -> None:
-        """Go to a database, and there to the schema that every database has; ``make`` makes that first."""
-        connection = self._duck_conn
-        if make and not connection.has(database, HOME):
-            connection.execute(f"create schema {identifier(database)}.{identifier(HOME)}")
-        self._conn.database, self._conn.database_set = database, True
-        self._conn.schema_set = make or (
-            connection.has(database, HOME) and self._conn.guard.sees("SCHEMA", (database, HOME))
-        )
-        self._conn._schema = HOME if self._conn.schema_set else None
-        connection.use(database, HOME if self._conn.schema_set else "main")
-
-    def _drop_file_format(self, transformed: exp.Drop) -> None:
-        sql = "delete from _fs_global._fs_information_schema._fs_file_formats"
-        sql += " where database_name = ? and schema_name = ? and name = ?"
-        for table in transformed.args.get("tables") or [transformed.this]:
-            where = [table.catalog or self._conn.database, table.db or self._conn.schema, table.name]
-            (dropped,) = self._duck_conn.execute(sql, where).fetchone() or (0,)
-            if not dropped and not transformed.args.get("exists"):
-                raise missing("FILE FORMAT", map(str, where))
-            self._answer(transformed, f"{table.name} successfully dropped.")
-
-    def _drop_stage(self, transformed: exp.Expr) -> None:
-        for table in transformed.args.get("tables") or [transformed.this]:
-            where = table.catalog or self._conn.database, table.db or self._conn.schema, table.name
-            if not stages.drop(where, self._conn) and not transformed.args.get("exists"):
-                raise missing("STAGE", map(str, where))
-            self._answer(transformed, f"{table.name} successfully dropped.")
 
     def _describe_last_sql(self) -> list[tuple[Any, ...]]:
         """Columns of the last result, which DuckDB named when it ran the statement."""

@@ -87,7 +87,7 @@ def translated(error: BaseException) -> ProgrammingError | None:
         return _compilation(979, "42601", said)
     if found := re.search(r'Values list "(.+?)" does not have a column named "(.+?)"', text):
         return _compilation(904, "42000", f"invalid identifier '{found[1]}.{found[2]}'")
-    if found := re.search(r"has (\d+) columns but (\d+) values were supplied", text):
+    if found := re.search(r"(?:has|expected) (\d+) columns but (\d+) values were supplied", text):
         said = f"Insert value list does not match column list expecting {found[1]} but got {found[2]}"
         return _compilation(2020, "21S01", said)
     if isinstance(error, duckdb.CatalogException):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
@@ -60,7 +60,7 @@ def given(statement: exp.Expr, session: Session) -> Lengths:
     if not isinstance(query, exp.Query):
         return {}
     if isinstance(statement.this, exp.Schema) and any(d.args.get("kind") for d in statement.this.expressions):
-        return _sized((_name(d.this), of_type(d.args.get("kind"))) for d in statement.this.expressions)
+        return _sized((name_of(d.this), of_type(d.args.get("kind"))) for d in statement.this.expressions)
     return _selected(query, session)
 
 
@@ -68,9 +68,9 @@ def _altered(statement: exp.Alter) -> Lengths:
     found: dict[str, int | None] = {}
     for action in statement.args.get("actions") or []:
         if isinstance(action, exp.ColumnDef):
-            found |= _sized([(_name(action.this), of_type(action.kind))])
+            found |= _sized([(name_of(action.this), of_type(action.kind))])
         elif isinstance(action, exp.AlterColumn) and (type_ := action.args.get("dtype")):
-            found[_name(action.this)] = of_type(type_)
+            found[name_of(action.this)] = of_type(type_)
     return found
 
 
@@ -89,15 +89,15 @@ def _selected(query: exp.Query, session: Session) -> Lengths:
         if selected.is_star:
             found |= columns
         elif isinstance(inner, (exp.Cast, exp.TryCast)):
-            found |= _sized([(_name(selected.args.get("alias") or selected), of_type(inner.to))])
+            found |= _sized([(name_of(selected.args.get("alias") or selected), of_type(inner.to))])
         elif isinstance(inner, exp.Column):
             found |= _sized(
-                [(_name(selected.args.get("alias") or inner.this), columns.get(_name(inner.this)))]
+                [(name_of(selected.args.get("alias") or inner.this), columns.get(name_of(inner.this)))]
             )
     return found
 
 
-def _name(node: Any) -> str:
+def name_of(node: Any) -> str:
     """A name as it is stored."""
     if isinstance(node, exp.Column):
         node = node.this
@@ -111,9 +111,9 @@ def place(table: exp.Expr, session: Session) -> tuple[str, str, str]:
     table = table.this if isinstance(table, exp.Schema) else table
     database, schema = table.args.get("catalog"), table.args.get("db")
     return (
-        _name(database) if database else str(session.database),
-        _name(schema) if schema else str(session.schema),
-        _name(table.this),
+        name_of(database) if database else str(session.database),
+        name_of(schema) if schema else str(session.schema),
+        name_of(table.this),
     )
 
 
@@ -151,8 +151,14 @@ def verify(connection: Any, where: tuple[str, str, str], lengths: Lengths) -> No
             raise sql_error(100078, "22000", f"String '{found[0]}' is too long and would be truncated")
 
 
-def apply(connection: Any, where: tuple[str, str, str], lengths: Lengths) -> None:
-    """Make a table again whose columns have these lengths, in several statements."""
+def apply(
+    connection: Any,
+    where: tuple[str, str, str],
+    lengths: Lengths,
+    constraints: Sequence[str] = (),
+    not_null: Sequence[str] = (),
+) -> None:
+    """Make a table again whose columns have these lengths, in several statements; it may get further constraints."""
     database, schema, name = where
     at = f"where database_name = {literal(database)} and schema_name = {literal(schema)} and table_name = {literal(name)}"
     columns = connection.execute(
@@ -165,10 +171,11 @@ def apply(connection: Any, where: tuple[str, str, str], lengths: Lengths) -> Non
         if kind != "NOT NULL" and not (kind == "CHECK" and of[:1] and of[0] in lengths and _OURS.search(text))
     ]
     parts = [
-        f"{identifier(column)} {type_}{f' default {default}' if default else ''}{'' if nullable else ' not null'}"
+        f"{identifier(column)} {type_}{f' default {default}' if default else ''}"
+        + ("" if nullable and column not in not_null else " not null")
         for column, type_, default, nullable, _ in columns
     ]
-    parts += kept
+    parts += [*kept, *constraints]
     for column, length in lengths.items():
         if length is not None:
             condition = check(exp.to_identifier(column, quoted=True), length)

@@ -17,6 +17,7 @@ from fakesnow import copy_into, cursor
 from fakesnow.transforms import stage
 from sqlglot import exp
 
+from . import copies
 from .connection import CONFLICT_PAUSE_SECONDS
 from .patches import patch
 from .quoting import identifier
@@ -59,6 +60,7 @@ def copy(connection: Any, database: str | None, schema: str | None, expression: 
     # Temporary tables have no place of their own.
     place = table.catalog if table.catalog and table.catalog != "temp" else str(database)
     purge = _take_options(expression)
+    copies.note_target(connection, database, schema, expression)
 
     def run() -> tuple[str, list[str]]:
         load: Any = _Load(connection, place)

@@ -33,6 +33,8 @@ create or replace macro {catalog}._sf_months_between(a, b) as
     end as decimal(38, 6));
 create or replace macro {catalog}._sf_sized(t, longest) as
     case when length(t) > longest then error('String ''' || t || ''' is too long and would be truncated') else t end;
+create or replace macro {catalog}._sf_octets(x) as case typeof(x) when 'BLOB' then octet_length(try_cast(x as blob))
+    else strlen({catalog}._sf_text(x)) end;
 create or replace macro {catalog}._sf_try_sized(t, longest) as
     case when length(t) <= longest then t end;
 """
@@ -40,7 +42,6 @@ create or replace macro {catalog}._sf_try_sized(t, longest) as
 
 def create(connection: duckdb.DuckDBPyConnection) -> None:
     """Make what the rules call."""
-    connection.execute(_MACROS.format(catalog="_fs_global"))
     for name, function in {"_sf_number_text": number_text, "_sf_time_text": time_text}.items():
         kinds: list[Any] = ["TIMESTAMP" if name == "_sf_time_text" else "VARCHAR", "VARCHAR"]
         connection.create_function(name, function, kinds, "VARCHAR")  # type: ignore[call-overload]
@@ -52,3 +53,4 @@ def create(connection: duckdb.DuckDBPyConnection) -> None:
     semistructured.create(connection, "_fs_global")
     conversions.create(connection, "_fs_global")
     domains.create(connection, "_fs_global")
+    connection.execute(_MACROS.format(catalog="_fs_global"))

@@ -12,12 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from fakesnow import arrow, copy_into, rowtype, server, transforms
+from fakesnow import arrow, rowtype, server, transforms
 from sqlglot import exp
 from sqlglot.dialects.snowflake import Snowflake
 
-_read_csv, _read_json = copy_into.ReadCSV.read_expression, copy_into.ReadJSON.read_expression
-_strip, _timestamps, _to_sf = copy_into._strip_json_extract, arrow.timestamp_to_sf_struct, arrow.to_sf
+_timestamps, _to_sf = arrow.timestamp_to_sf_struct, arrow.to_sf
 
 
 @dataclass(frozen=True)
@@ -47,41 +46,6 @@ def apply() -> None:
     """Put every patch in its place; doing so again changes nothing."""
     for one in PATCHES:
         setattr(one.module, one.name, one.replacement)
-
-
-@patch(
-    copy_into,
-    "_strip_json_extract",
-    'COPY … FROM (SELECT $1:"AT" …): a column named like a keyword needs its quotes',
-)
-def quoted_columns(select: exp.Select) -> exp.Select:
-    """The SELECT of a COPY as upstream makes it, with the quotes that it takes from ``$1:"AT"``."""
-    stripped = _strip(select)
-    for name in stripped.find_all(exp.Identifier):
-        name.set("quoted", True)
-    return stripped
-
-
-LINE_BYTES = 70_000_000  # a text of 16 MB of characters, each of four bytes
-DOCUMENT_BYTES = 2**27
-
-
-@patch(copy_into.ReadCSV, "read_expression", "COPY of a CSV file with a value of more than 2 MB")
-def read_csv(self: copy_into.ReadCSV, url: str) -> exp.Expr:
-    """Upstream's reader of a file, which takes lines as long as Snowflake does."""
-    read = _read_csv(self, url)
-    sizes = {"max_line_size": LINE_BYTES, "buffer_size": LINE_BYTES + 1}
-    read.set("expressions", [*read.expressions, *(self.make_eq(name, size) for name, size in sizes.items())])
-    return read
-
-
-@patch(copy_into.ReadJSON, "read_expression", "COPY of a JSON document of more than 16 MB")
-def read_json(self: copy_into.ReadJSON, url: str) -> exp.Expr:
-    """Upstream's reader of a file, which takes documents as long as Snowflake does."""
-    read = _read_json(self, url)
-    size = self.make_eq("maximum_object_size", DOCUMENT_BYTES)
-    read.set("expressions", [*read.expressions, size])
-    return read
 
 
 @patch(arrow, "timestamp_to_sf_struct", "SELECT NULL::TIMESTAMP_NTZ is NULL and not the year 1970")

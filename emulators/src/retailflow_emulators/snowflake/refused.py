@@ -14,6 +14,7 @@ _STATEMENTS = {
     _CREATE
     + r"(temp\w*\s+|secure\s+|aggregate\s+|external\s+)*(function|procedure)": "functions and procedures of users",
     r"(drop|alter|describe|desc)\s+(function|procedure)": "functions and procedures of users",
+    r"(describe|desc)\s+(stage|file\s+format)": "DESCRIBE of a stage or a file format",
     r"call": "procedures",
     _CREATE + "(" + "|".join(_OBJECTS.split()).replace("_", r"\s+") + ")": "this kind of object",
     r"undrop": "time travel",
@@ -55,13 +56,14 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
     "ROWS_PER_RESULTSET": ("0",),
     "DEFAULT_NULL_ORDERING": ("LAST",),
     "ERROR_ON_NONDETERMINISTIC_MERGE": ("TRUE",),
+    "JSON_INDENT": ("0",),  # JSON is written on one line
     "STRICT_JSON_OUTPUT": ("FALSE", "TRUE"),  # what is written here is always standard JSON
     "SEARCH_PATH": ("$CURRENT, $PUBLIC",),
 }
 # The others that a session has, and the beginnings of those that clients and the product set for themselves.
 _WITHOUT_EFFECT = """
     ABORT_DETACHED_QUERY ACTIVE_PYTHON_PROFILER AUTOCOMMIT AUTOCOMMIT_API_SUPPORTED AUTO_EVENT_LOGGING CSV_TIMESTAMP_FORMAT
-    ERROR_ON_NONDETERMINISTIC_UPDATE GEOGRAPHY_OUTPUT_FORMAT GEOMETRY_OUTPUT_FORMAT HYBRID_TABLE_LOCK_TIMEOUT JSON_INDENT
+    ERROR_ON_NONDETERMINISTIC_UPDATE GEOGRAPHY_OUTPUT_FORMAT GEOMETRY_OUTPUT_FORMAT HYBRID_TABLE_LOCK_TIMEOUT
     JS_TREAT_INTEGER_AS_BIGINT LOCK_TIMEOUT LOG_LEVEL METRIC_LEVEL MULTI_STATEMENT_COUNT NOORDER_SEQUENCE_AS_DEFAULT QUERY_TAG
     S3_STAGE_VPCE_DNS_NAME SIMULATED_DATA_SHARING_CONSUMER STATEMENT_QUEUED_TIMEOUT_IN_SECONDS STATEMENT_TIMEOUT_IN_SECONDS
     TRACE_LEVEL TRANSACTION_ABORT_ON_ERROR TRANSACTION_DEFAULT_ISOLATION_LEVEL UNSUPPORTED_DDL_ACTION USE_CACHED_RESULT

@@ -230,7 +230,9 @@ def other_types(node: exp.Expr) -> exp.Expr:
         return mark("TYPEOF", node.this)
     if _is(node, "OCTET_LENGTH") or isinstance(node, exp.ByteLength):
         argument = node.expressions[0] if isinstance(node, exp.Anonymous) else node.this
-        return exp.Anonymous(this="STRLEN", expressions=[argument.copy()])
+        return _global("_sf_octets", argument.copy())
+    if isinstance(node, exp.BitLength):
+        return exp.Mul(this=_global("_sf_octets", node.this.copy()), expression=exp.Literal.number(8))
     return node
 
 

@@ -15,7 +15,8 @@ from .access.guard import Gate, Guard
 from .access.model import Key
 from .access.who import Who
 from .connection import Connection
-from .cursor import HOME, Cursor
+from .cursor import Cursor
+from .objects import HOME
 
 
 class Session(FakeSnowflakeConnection):
@@ -79,12 +80,13 @@ class Session(FakeSnowflakeConnection):
                     return found
         return None
 
-    def stage(self, text: str) -> tuple[str, str, str]:
-        """Database, schema and name of a stage; that of the user is called ``~``."""
+    def stage(self, text: str) -> tuple[str, tuple[str, ...]]:
+        """Whose a stage is (``STAGE`` of its own, ``TABLE`` or ``USER``), and the database, schema and name of the owner."""
         (database, schema, name), _ = stages.parts(text, self)
         if database == stages.USERS:
-            return "", "", "~"
-        return stages.decode(database), stages.decode(schema), stages.decode(name)
+            return "USER", (self.guard.who.user,)
+        kind = "TABLE" if name.startswith("%") else "STAGE"
+        return kind, tuple(stages.decode(one) for one in (database, schema, name.removeprefix("%")))
 
     def leave(self) -> None:
         """Have no current database, because it was dropped."""

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 import fakesnow.server as server_module
+import pyarrow as pa
+from fakesnow import transforms
 from fakesnow.transforms import stage as upstream
 from sqlglot import exp
 
@@ -46,11 +48,12 @@ REGION = {"region": "us-central1", "isClientSideEncrypted": False}
 _NAME = r'(?:"(?:[^"]|"")*"|[^".\s/]+)'
 _LOCATION = re.compile(rf"@(?P<name>~|(?:{_NAME}\.){{0,2}}%?{_NAME})(?P<path>(?:/.*)?)$", re.DOTALL)
 _ONE = re.compile(rf"%?{_NAME}")
+_gcs, _create_stage = server_module.gcs_stage_info, transforms.create_stage
 
 
 def encode(name: str) -> str:
-    """A name as upstream may see it."""
-    return re.sub(r"[^A-Za-z0-9_%~]", lambda found: f"${ord(found[0]):x}$", name)
+    """A name as upstream may see it; only those of the stages of tables and users begin with a ``%`` or a ``~``."""
+    return re.sub(r"[^A-Za-z0-9_]", lambda found: f"${ord(found[0]):x}$", name)
 
 
 def decode(name: str) -> str:
@@ -60,8 +63,6 @@ def decode(name: str) -> str:
 
 def _plain(name: str) -> str:
     """A name as it is stored: upper case unless it is quoted."""
-    if name.startswith("%"):
-        return "%" + _plain(name[1:])
     return name[1:-1].replace('""', '"') if name.startswith('"') else name.upper()
 
 
@@ -73,7 +74,10 @@ def parts(text: str, session: Session) -> tuple[tuple[str, str, str], str]:
     path = found["path"].removeprefix("/")
     if found["name"] == "~":
         return (USERS, USERS, "~" + encode(session.guard.who.user)), path
-    names = [_plain(one) for one in _ONE.findall(found["name"])]
+    written = _ONE.findall(found["name"])
+    of_table = written[-1].startswith("%")
+    written[-1] = written[-1].removeprefix("%") if of_table else written[-1]
+    names = [_plain(one) for one in written]
     where = [
         session.database if session.database_set else None,
         session.schema if session.schema_set else None,
@@ -88,7 +92,7 @@ def parts(text: str, session: Session) -> tuple[tuple[str, str, str], str]:
             f"Call 'USE {missing.upper()}', or use a qualified name.",
         )
     database, schema, name = (encode(str(one)) for one in full)
-    return (database, schema, name), path
+    return (database, schema, f"%{name}" if of_table else name), path
 
 
 def location(text: str, session: Session) -> str:
@@ -190,12 +194,26 @@ def remove(text: str, session: Session) -> list[str]:
     return removed
 
 
+def shown(table: pa.Table) -> pa.Table:
+    """The answer of SHOW STAGES with the names as they are."""
+    for name in ("name", "database_name", "schema_name"):
+        decoded = pa.array([decode(one) for one in table.column(name).to_pylist()], pa.string())
+        table = table.set_column(table.column_names.index(name), name, decoded)
+    return table
+
+
+@patch(transforms, "create_stage", 'CREATE STAGE "st x" answers with the name as it is')
+def create_stage(expression: exp.Expr, *place: Any) -> exp.Expr:
+    """CREATE STAGE as upstream runs it."""
+    made = _create_stage(expression, *place)
+    if name := made.args.get("create_stage_name"):
+        made.args["create_stage_name"] = decode(name)
+    return made
+
+
 def shown_name(file: Path) -> str:
     """A file's name as LIST, GET and REMOVE show it: below the name of its stage."""
     return upstream.internal_file_name(str(file))
-
-
-_gcs = server_module.gcs_stage_info
 
 
 @patch(server_module, "gcs_stage_info", "PUT by connector 5, which misses the region of the stage")

@@ -67,7 +67,7 @@ class Place(Protocol):
 
     def look(self, key: Key) -> str | None: ...
 
-    def stage(self, text: str) -> tuple[str, str, str]: ...
+    def stage(self, text: str) -> tuple[str, tuple[str, ...]]: ...
 
 
 @dataclass
@@ -166,8 +166,8 @@ class Guard:
                 self.who.require_on_account(privilege)
             return
         if kind == LOCATION:
-            kind, names = "STAGE", self.place.stage(need.names[0])
-            if self._own_stage(names):
+            kind, names = self.place.stage(need.names[0])
+            if self._own_stage(kind, names):
                 return
         else:
             names = self.full(kind, need.names)
@@ -220,16 +220,11 @@ class Guard:
             if thing.kind == "VIEW":
                 self._check_view(other, thing, depth + 1)
 
-    def _own_stage(self, names: tuple[str, ...]) -> bool:
+    def _own_stage(self, kind: str, names: tuple[str, ...]) -> bool:
         """The stage of the user, and those of tables, which need what their tables need."""
-        if names[2].startswith("~"):
-            return True
-        if names[2].startswith("%"):
-            if (*names[:2], names[2][1:]) in self.temporary:
-                return True
-            self.who.require("TABLE", (*names[:2], names[2][1:]), "OWNERSHIP")
-            return True
-        return False
+        if kind == "TABLE" and names not in self.temporary:
+            self.who.require("TABLE", names, "OWNERSHIP")
+        return kind != "STAGE"
 
     def _check_result(self, text: str) -> None:
         """Only the user who asked may read a result again.

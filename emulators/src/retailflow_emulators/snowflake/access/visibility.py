@@ -84,7 +84,7 @@ def filtered(
             table = table.append_column(column, pa.nulls(len(things), pa.string()))
             table = _with_column(table, column, things)
     if what.endswith("KEYS"):
-        return table
+        return _since(table, things)
     return _measured(
         _since(table, things), what, [key_of(kind, names) for names in _named(table, parts)], things, count
     )
@@ -207,7 +207,18 @@ def _visible(view: str, database: str, guard: Guard, table: exp.Table) -> str | 
         replaced = [f"(case {cases} else '' end) as {column}"] if cases else []
         replaced += _known(view, guard, database, every) if view in ("TABLES", "VIEWS") else []
         star = f"* replace ({', '.join(replaced)})" if replaced else "*"
-    return f"select {star} from {place.sql(dialect='duckdb', comments=False)} where {where}"
+    source = place.sql(dialect="duckdb", comments=False)
+    if view == "TABLES":
+        source = (
+            f"(select * from {source} union all by name {_VIEWS} where database_name = {literal(database)})"
+        )
+    return f"select {star} from {source} where {where}"
+
+
+# https://docs.snowflake.com/en/sql-reference/info-schema/tables
+_VIEWS = """select database_name as TABLE_CATALOG, schema_name as TABLE_SCHEMA, view_name as TABLE_NAME, 'VIEW' as TABLE_TYPE,
+    'NO' as IS_INSERTABLE_INTO, 'YES' as IS_TYPED, 'NO' as AUTO_CLUSTERING_ON, comment as COMMENT, 'NO' as IS_TEMPORARY,
+    'NO' as IS_ICEBERG, 'NO' as IS_DYNAMIC, 'NO' as IS_IMMUTABLE, 'NO' as IS_HYBRID from duckdb_views()"""
 
 
 def _known(view: str, guard: Guard, database: str, listed: list[str]) -> list[str]:
