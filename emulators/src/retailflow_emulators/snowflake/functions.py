@@ -102,6 +102,12 @@ def apply(node: exp.Expr) -> exp.Expr:
         node.set("side", "LEFT")
         on = node.args.get("on")
         node.set("on", exp.and_(on, condition) if on else condition)
+    elif isinstance(node, exp.Window) and node.this.name.upper() == "CONDITIONAL_TRUE_EVENT":
+        # https://docs.snowflake.com/en/sql-reference/functions/conditional_true_event
+        node.this.replace(exp.CountIf(this=node.this.expressions[0].copy()))
+        node.set(
+            "spec", exp.WindowSpec(kind="ROWS", start="UNBOUNDED", start_side="PRECEDING", end="CURRENT ROW")
+        )
     elif isinstance(node, exp.Collate):
         raise NotEmulatedError("COLLATE")
     return node

@@ -282,6 +282,7 @@ def texts(node: exp.Expr) -> exp.Expr:
 PASSES: tuple[Rewrite, ...] = (
     variants.texts,
     variants.values,
+    variants.held,
     counts,
     functions.apply,
     semistructured.functions,

@@ -34,6 +34,25 @@ create or replace macro CATALOG._sf_order(v) as try_cast(case when json_type(v) 
 create or replace macro CATALOG._sf_rank(v) as case when v is not null and json_type(v) <> 'NULL'
     then row(coalesce(CATALOG._sf_order(v), 'inf'::double), v ->> '$') end;
 """
+# What a VARIANT holds, https://docs.snowflake.com/en/sql-reference/functions/is_double-real and is_decimal.
+_HELD = {
+    "INTEGER": "'UBIGINT', 'BIGINT'",
+    "DECIMAL": "'UBIGINT', 'BIGINT', 'DOUBLE'",
+    "NUMBER": "'UBIGINT', 'BIGINT', 'DOUBLE'",
+    "DOUBLE": "'UBIGINT', 'BIGINT', 'DOUBLE'",
+    "REAL": "'UBIGINT', 'BIGINT', 'DOUBLE'",
+    "VARCHAR": "'VARCHAR'",
+    "CHAR": "'VARCHAR'",
+    "BOOLEAN": "'BOOLEAN'",
+    "ARRAY": "'ARRAY'",
+    "OBJECT": "'OBJECT'",
+}
+_MACROS += "".join(
+    f"create or replace macro CATALOG._sf_is_{name.lower()}(v) as json_type(cast(v as json)) in ({types});\n"
+    f"create or replace macro CATALOG._sf_as_{name.lower()}(v) as "
+    f"case when json_type(cast(v as json)) in ({types}) then cast(v as json) end;\n"
+    for name, types in _HELD.items()
+)
 _READ_TEXT = (
     exp.Length, exp.Lower, exp.Upper, exp.Initcap, exp.Trim, exp.Substring, exp.Left, exp.Right, exp.Replace, exp.Like, exp.ILike,
     exp.RegexpLike, exp.RegexpReplace, exp.RegexpExtract, exp.RegexpCount, exp.RegexpInstr, exp.SplitPart, exp.Split,
@@ -136,6 +155,30 @@ def values(node: exp.Expr) -> exp.Expr:
     return node
 
 
+def held(node: exp.Expr) -> exp.Expr:
+    """AS_… and IS_… of a VARIANT, https://docs.snowflake.com/en/sql-reference/functions/as"""
+    if isinstance(node, exp.IsArray):
+        return _global("_sf_is_array", node.this)
+    if not isinstance(node, exp.Anonymous) or not node.expressions:
+        return node
+    does, _, type_ = str(node.this).upper().partition("_")
+    if (
+        does not in ("AS", "IS")
+        or type_ not in _HELD
+        or (len(node.expressions) > 1 and type_ not in ("DECIMAL", "NUMBER"))
+    ):
+        return node
+    found = _global(f"_sf_{does.lower()}_{type_.lower()}", node.expressions[0])
+    if does == "IS" or type_ in ("ARRAY", "OBJECT"):
+        return found
+    if type_ in ("VARCHAR", "CHAR"):
+        return exp.JSONExtractScalar(this=found, expression=exp.JSONPath(expressions=[exp.JSONPathRoot()]))
+    digits = [one.name for one in node.expressions[1:]] + ["38", "0"][len(node.expressions) - 1 :]
+    number = f"DECIMAL({digits[0]}, {digits[1]})"
+    types = {"BOOLEAN": "BOOLEAN", "INTEGER": "DECIMAL(38, 0)", "DECIMAL": number, "NUMBER": number}
+    return exp.Cast(this=found, to=exp.DataType.build(types.get(type_, "DOUBLE")))
+
+
 def compared(statement: exp.Expr) -> exp.Expr | None:
     """A translated statement in which what is compared with a text is looked at: it may be a column of VARIANT.
 
@@ -191,5 +234,6 @@ def _kind(node: exp.Expr) -> str | None:
             "OBJECT_PICK": "OBJECT",
             "TO_OBJECT": "OBJECT",
             "AS_ARRAY": "ARRAY",
+            "AS_OBJECT": "OBJECT",
         }.get(name)
     return "ARRAY" if isinstance(node, _ARRAYS) else "OBJECT" if isinstance(node, _OBJECTS) else None
