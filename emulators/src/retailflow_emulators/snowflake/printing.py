@@ -27,7 +27,8 @@ _TEXTS = {
     "TIMESTAMP_NS": f"strftime(try_cast(x as timestamp), '{_MOMENT}')",
     "TIMESTAMP WITH TIME ZONE": f"strftime(try_cast(x as timestamptz), '{_ZONED}')",
     "TIME": "left(cast(x as varchar), 8)",
-    "DOUBLE": r"regexp_replace(cast(x as varchar), '\.0$', '')",
+    # https://docs.snowflake.com/en/sql-reference/data-types-numeric#special-values
+    "DOUBLE": r"case when isnan(try_cast(x as double)) then 'NaN' else regexp_replace(cast(x as varchar), '\.0$', '') end",
     "JSON": "(try_cast(x as json) ->> '$')",
     "BLOB": "hex(try_cast(x as blob))",
 }
