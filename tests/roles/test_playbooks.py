@@ -256,6 +256,52 @@ def test_a_check_of_an_upgrade_of_postgresql_tells_and_changes_nothing(clone: Pa
     ]
 
 
+def test_a_restore_of_an_earlier_version_keeps_the_newer_data(clone: Path) -> None:
+    """With the role postgres itself; the rest of the site, and the engine, are stand-ins."""
+    write_hosts(clone)
+    (clone / "playbooks/tasks/hosts_known.yml").write_text("[]\n")
+    for name in ("cloud", "stop_writers", "configure", "wire", "refresh"):
+        (clone / f"playbooks/{name}.yml").write_text("[{hosts: control}]\n")
+    (clone / "roles").unlink()
+    (clone / "roles").mkdir()
+    (clone / "roles/postgres").symlink_to(ROOT / "roles/postgres")
+    plan = {"name": "b", "version": "15.18", "cluster": "7001", "bytes": 5, "segments": 2, "at": "2026-11-28"}
+    rows = [[{"present": 5, "last_order_id": 9}]]
+    fetch = (
+        'mkdir -p "{{ backup_target_dir }}/pgdata" && echo 15 > "{{ backup_target_dir }}/pgdata/PG_VERSION"'
+    )
+    for path, task in {
+        "backup/tasks/plan": {"set_fact": {"backup_plan": plan}},
+        "backup/tasks/fetch": {"shell": fetch},
+        "backup/tasks/now": {"debug": {}},
+        "backup/tasks/main": {"shell": "echo >> {{ retailflow_postgres_dir }}/programs"},
+        "snowflake/tasks/query": {"set_fact": {"snowflake_rows": rows}},
+        "container-service/tasks/main": {
+            "shell": "echo {{ container_service_image }} > {{ postgres_data_dir }}/image"
+        },
+        "container-service/tasks/stop": {"debug": {}},
+    }.items():
+        (clone / f"roles/{path}.yml").parent.mkdir(parents=True, exist_ok=True)
+        (clone / f"roles/{path}.yml").write_text(json.dumps([task]))
+    (clone / "data/data/pgdata").mkdir(parents=True)
+    (clone / "data/data/pgdata/PG_VERSION").write_text("17\n")
+    clones.program(clone / "bin/docker", "echo image:17")
+    clones.program(clone / "bin/psql", "echo true")
+    here = {
+        "ansible_connection": "local",
+        "ansible_become": False,
+        "retailflow_postgres_dir": f"{clone}/data",
+        "postgres_container_image": "image:15",
+        "retailflow_restore_at": "2026-11-28T12:00",
+    }
+    done = play(clone, "-i", ".state/local/hosts.yml", "playbooks/restore.yml", "-e", json.dumps(here))
+    assert done.returncode == 0, done.stdout + done.stderr
+    versions = {path.parts[-3]: path.read_text() for path in (clone / "data").rglob("PG_VERSION")}
+    assert versions == {"data": "15\n", "old-17": "17\n"}
+    assert (clone / "data/image").read_text() == "image:15\n" and (clone / "data/programs").exists()
+    assert f"Old data are in {clone}/data/old-17." in " ".join(done.stdout.split())
+
+
 # Given on the command line by the Makefile, or by who upgrades.
 GIVEN = {
     "retailflow_history",
