@@ -98,6 +98,36 @@ def test_a_run_that_fails_ends_with_the_reason(clone: Path) -> None:
     assert "expected" not in done.stderr.split("FAILED on")[1]
 
 
+@pytest.mark.parametrize(
+    ("limit", "stops"),
+    [("all", True), ("control,postgres", True), ("control,airbyte,metabase", False)],
+)
+def test_nothing_is_wired_after_a_host_that_could_not_be_configured(
+    clone: Path, limit: str, stops: bool
+) -> None:
+    (stop,) = (
+        one
+        for one in yaml.safe_load((clone / "playbooks/configure.yml").read_text())
+        if one["name"].endswith("Stop where a host failed")
+    )
+    fail = {"ansible.builtin.fail": {"msg": "its own reason"}, "when": "inventory_hostname == 'one'"}
+    after = {"ansible.builtin.debug": {"msg": "it went on"}}
+    plays = [
+        {"hosts": "hosts", "strategy": "free", "gather_facts": False, "tasks": [fail]},
+        stop,
+        *({"hosts": hosts, "gather_facts": False, "tasks": [after]} for hosts in ("control", "hosts")),
+    ]
+    (clone / "stop.yml").write_text(yaml.safe_dump(plays, sort_keys=False))
+    groups = {"postgres": "one", "airbyte": "two", "metabase": "three"}
+    hosts = {group: {"hosts": {host: {"ansible_connection": "local"}}} for group, host in groups.items()}
+    (clone / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": {"hosts": {"children": hosts}}}}))
+    here = ("-e", "retailflow_target=local")  # what group_vars read
+    done = play(clone, "-i", "hosts.yml", *here, "--limit", limit, "stop.yml")
+    assert (done.returncode != 0) == stops == ("it went on" not in done.stdout), done.stdout
+    if stops and limit == "all":
+        assert "one: not configured, as said above. Nothing was wired" in done.stderr.split("FAILED on")[-1]
+
+
 def test_a_run_that_succeeds_prints_no_failure(clone: Path) -> None:
     (clone / "ok.yml").write_text(
         "- hosts: localhost\n  tasks:\n    - block: [{ansible.builtin.fail: {msg: x}}]\n"
