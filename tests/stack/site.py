@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -19,7 +20,12 @@ import snowflake.connector
 from .conftest import AWS, PORTS, ROOT, wait_for
 
 RULE = "retailflow-generator-schedule"
+FUNCTION = "retailflow-generator"
 NEVER = "rate(365 days)"
+# A failed event is tried again after one minute, and after two more ("How Lambda handles errors and retries with asynchronous
+# invocation" in the developer guide).
+LONGEST_RETRY_SECONDS = 120
+QUIET_SECONDS = 480  # for an event's three tries, and until it is certain that no other one follows
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 STATUS_SECONDS = 30  # within which `make status` names a fault
 CYCLE_SECONDS = 300
@@ -277,6 +283,21 @@ def schedule(rule: dict[str, Any]) -> None:
     boto3.client("events", **AWS).put_rule(**kept)
 
 
+def may_be_tried_again() -> bool:
+    """Whether an event may wait for its next try: an invocation failed so lately that the try is still to come."""
+    now = datetime.now(UTC)
+    found = boto3.client("cloudwatch", **AWS).get_metric_statistics(
+        Namespace="AWS/Lambda",
+        MetricName="Errors",
+        Dimensions=[{"Name": "FunctionName", "Value": FUNCTION}],
+        StartTime=now - timedelta(seconds=LONGEST_RETRY_SECONDS + 60),
+        EndTime=now + timedelta(seconds=60),
+        Period=60,
+        Statistics=["Sum"],
+    )
+    return any(point["Sum"] for point in found["Datapoints"])
+
+
 def pause_generator(sql: Callable[[str], str]) -> None:
     """Pause the generator's schedule and wait until no batch is under way, so that rows stay as they are."""
     events = boto3.client("events", **AWS)
@@ -286,10 +307,10 @@ def pause_generator(sql: Callable[[str], str]) -> None:
     def nothing_under_way() -> bool:
         nonlocal looks
         busy = sql("select 1 from pg_stat_activity where usename = 'generator' limit 1")
-        looks = 0 if busy else looks + 1
+        looks = 0 if busy or may_be_tried_again() else looks + 1
         return looks == 3  # an invocation needs a second until there is something to see
 
-    wait_for(nothing_under_way, 120, "the generator's last batch has ended")
+    wait_for(nothing_under_way, QUIET_SECONDS, "the generator's last batch has ended")
 
 
 def dockerd() -> int:
