@@ -305,7 +305,7 @@ class PostgresServer(Postgres):
         self.start()
 
     @contextlib.contextmanager
-    def standby(self) -> Iterator[Postgres]:
+    def standby(self) -> Iterator[PostgresServer]:
         """A copy of this server that follows it, until the block ends."""
         with tempfile.TemporaryDirectory() as folder:
             if "user" in self._user:
@@ -346,7 +346,13 @@ class PostgresServer(Postgres):
         )
         return text, secret.decode()
 
-    def start(self) -> None:
+    def restart_as_primary(self, **settings: str) -> None:
+        """Restart what may be a standby as a server of its own, with these settings."""
+        self.stop()
+        (self._folder / "data/standby.signal").unlink(missing_ok=True)
+        self.start(**settings)
+
+    def start(self, **more: str) -> None:
         settings = {
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": str(self._folder),
@@ -355,6 +361,7 @@ class PostgresServer(Postgres):
             "max_prepared_transactions": "10",
             "fsync": "off",
             "ssl": "on",
+            **more,
         }
         arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         command = [self._programs / "postgres", "-D", self._folder / "data", "-p", str(self.port), *arguments]

@@ -72,7 +72,7 @@ class Pipe:
 
     def sync(self, stop_after: int | None = None) -> None:
         """One sync; refreshed where that is asked for. `stop_after`: how many states are loaded before it dies."""
-        for _ in range(3):
+        for _ in range(5):  # each may find other streams
             streams = self.discover()
             for key in streams.keys() - self.states.keys():
                 self.generations[key] = self.generations.get(key, 0) + 1
@@ -110,7 +110,7 @@ class Pipe:
         try:
             PostgresSource().read(self.config, configured, saved)
         except RefreshRequiredError as error:
-            self._capture.readouterr()
+            self.drain()
             for stream in error.streams:
                 self.states.pop((str(stream.namespace), stream.name), None)
             return None
@@ -151,6 +151,10 @@ class Pipe:
             return b""
         prefix = orjson.dumps(self._prefix)[1:-1]
         return line.replace(b'"namespace":"', b'"namespace":"' + prefix, 1)
+
+    def drain(self) -> None:
+        """Drop what a sync that failed has sent."""
+        self._capture.readouterr()
 
     def _messages(self, type_: str) -> list[dict[str, Any]]:
         lines = map(json.loads, self._capture.readouterr().out.splitlines())

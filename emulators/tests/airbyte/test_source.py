@@ -6,6 +6,7 @@ import contextlib
 import threading
 from typing import Any
 
+import psycopg2
 import pytest
 
 from retailflow_emulators.airbyte.protocol import ConnectorError
@@ -73,7 +74,9 @@ def test_a_prepared_transaction_that_writes_is_named(pipe: Pipe, monkeypatch: py
     pipe.assert_equal()
 
 
-def test_a_standby_is_refused_with_advice_that_can_be_followed(postgres_server: PostgresServer) -> None:
+def test_a_standby_is_refused_with_advice_that_can_be_followed(
+    postgres_server: PostgresServer, warehouse: Snowflake, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     with postgres_server.standby() as standby:
         replication = {"method": "CDC", "publication": "everything", "replication_slot": "slot"}
         config = {**standby.configuration, "replication_method": replication}
@@ -85,6 +88,24 @@ def test_a_standby_is_refused_with_advice_that_can_be_followed(postgres_server: 
         standard: dict[str, Any] = {**standby.configuration, "replication_method": {"method": "Standard"}}
         with pytest.raises(ConnectorError, match="finds no table to replicate"):
             PostgresSource().check(standard)
+        standby.restart_as_primary(wal_level="replica")
+        with pytest.raises(
+            ConnectorError, match="wal_level = logical, but it is replica: alter system"
+        ) as refused:
+            PostgresSource().check(config)
+        assert refused.value.failure_type == "config_error"
+        # As little as CDC needs: it reads the log by statements, so no process that sends it is needed.
+        standby.restart_as_primary(max_wal_senders="0", max_replication_slots="1")
+        standby.execute("create database least")
+        standby.database = "least"
+        standby.execute("create table t (id int primary key); insert into t values (1)")
+        pipe = Pipe(standby, warehouse, capfdbinary, "LEAST_")
+        with pytest.raises(psycopg2.Error, match="all replication slots are in use"):
+            standby.execute("select pg_create_logical_replication_slot('second', 'pgoutput')")
+        pipe.sync()
+        standby.execute("delete from t; insert into t values (2)")
+        pipe.sync()
+        pipe.assert_equal()
 
 
 @pytest.mark.parametrize("by", ["snapshot", "log"])
@@ -116,6 +137,38 @@ def test_bytes_that_are_no_text_are_named_with_their_column(
     if by == "snapshot":
         pipe.sync()
         pipe.assert_equal()
+
+
+@pytest.mark.parametrize("word", ["Größe é", "Привет", "日本語"], ids=["LATIN1", "WIN1251", "EUC_JP"])
+def test_a_database_of_another_encoding_is_replicated(
+    postgres_server: Postgres,
+    warehouse: Snowflake,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    word: str,
+    request: pytest.FixtureRequest,
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "UTF8")  # of the test's own statements
+    encoding = request.node.callspec.id
+    postgres = Postgres(postgres_server.port)
+    postgres.database = f"in_{encoding.lower()}"
+    postgres_server.execute(f"create database {postgres.database} encoding '{encoding}' template template0")
+    pipe = Pipe(postgres, warehouse, capfdbinary, f"{postgres.database}_")
+    postgres.execute(
+        f"""create type "e {word}" as enum ('{word}', 'x');
+        create table "{word}" (k text primary key, "{word} c" text, c char(20), e "e {word}"[], large text);
+        alter table "{word}" alter large set storage external;
+        insert into "{word}" values ('{word}', '{word}', '{word}', '{{{word}}}', repeat('{word}', 3000)),
+        ('b', null, '', '{{x}}', null)"""
+    )
+    pipe.sync()
+    pipe.assert_equal()
+    postgres.execute(
+        f"""update "{word}" set "{word} c" = 'u{word}'; update "{word}" set k = k || '{word}' where k = 'b';
+        insert into "{word}" values ('c{word}')"""
+    )
+    pipe.sync()
+    pipe.assert_equal()
 
 
 def test_a_text_above_snowflakes_limit_is_null_with_a_note(pipe: Pipe) -> None:

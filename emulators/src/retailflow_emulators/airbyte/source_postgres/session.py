@@ -38,10 +38,28 @@ SETTINGS: Mapping[str, str] = {
 _TRANSIENT = ("08", "25P03", "40", "53", "55006", "55P03", "57", "58")
 
 
+# What the read found at its beginning is not there any more: objects, tables, columns.
+_CHANGED = ("42704", "42P01", "42703")
+# What PostgreSQL and its client say about a login that another try does not repair; such errors have no SQLSTATE.
+_REFUSED = (
+    "authentication",
+    "does not exist",
+    "no pg_hba.conf",
+    "is not permitted to log in",
+    "permission denied for database",
+    "is not currently accepting connections",
+    "does not support SSL",
+    "certificate verify failed",
+    "does not match host name",
+)
+
+
 def failure(error: psycopg2.Error, what: str) -> ConnectorError:
     """The error of a statement in the words of the protocol; `what` says what was being done."""
     text = str(error).strip() or type(error).__name__
-    transient = error.pgcode is None or error.pgcode.startswith(_TRANSIENT)
+    if error.pgcode in _CHANGED:
+        text += ". It was there when the read began: another attempt reads what is there now"
+    transient = error.pgcode is None or error.pgcode.startswith((*_TRANSIENT, *_CHANGED))
     return ConnectorError(f"{what}: {text}", "transient_error" if transient else "config_error")
 
 
@@ -79,7 +97,7 @@ def connect(config: JsonObject, settings: bool = True) -> Iterator[psycopg2.exte
             )
         except psycopg2.OperationalError as error:
             text = str(error).strip()
-            refused = any(word in text for word in ("authentication", "does not exist", "no pg_hba.conf"))
+            refused = any(words in text for words in _REFUSED)
             raise ConnectorError(
                 f"cannot open {config['database']} at {config['host']}:{config['port']} "
                 f"as {config['username']}: {text}",

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import psycopg2
+import psycopg2.errors
 import psycopg2.extensions
 from psycopg2 import sql
 
@@ -181,7 +182,12 @@ class CdcReader:
         )
         with self._connection, self._connection.cursor() as cursor:
             take_bytes(cursor)
-            cursor.copy_expert(statement, CopiedValues(changes.take))
+            try:
+                cursor.copy_expert(statement, CopiedValues(changes.take))
+            except psycopg2.errors.UndefinedObject:
+                self._replication.publication_of(self._control)  # these two say what to do
+                self._replication.valid_slot(self._control)
+                raise
         changes.end()
 
     def position(self, stream: Stream) -> CdcPosition:

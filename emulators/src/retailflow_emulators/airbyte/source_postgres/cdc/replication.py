@@ -201,7 +201,11 @@ class Replication:
             )
         (level,) = ask("show wal_level")[0]
         if level != "logical":
-            raise ConnectorError(f"CDC needs wal_level = logical, but it is {level}", "config_error")
+            raise ConnectorError(
+                f"CDC needs wal_level = logical, but it is {level}: alter system set wal_level = 'logical', restart "
+                "PostgreSQL, and make the replication slot where it is not there",
+                "config_error",
+            )
         if not ask("select rolsuper or rolreplication from pg_roles where rolname = current_user")[0][0]:
             raise ConnectorError(
                 f"{self.user} may not read the log: alter role {spelled(self.user)} replication",
