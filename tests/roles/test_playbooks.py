@@ -290,7 +290,7 @@ def test_a_restore_of_an_earlier_version_keeps_the_newer_data(clone: Path) -> No
     """With the role postgres itself; the rest of the site, and the engine, are stand-ins."""
     write_hosts(clone)
     (clone / "playbooks/tasks/hosts_known.yml").write_text("[]\n")
-    for name in ("cloud", "stop_writers", "configure", "wire", "refresh"):
+    for name in ("stop_writers", "configure", "wire", "refresh"):
         (clone / f"playbooks/{name}.yml").write_text("[{hosts: control}]\n")
     (clone / "roles").unlink()
     (clone / "roles").mkdir()
@@ -310,6 +310,7 @@ def test_a_restore_of_an_earlier_version_keeps_the_newer_data(clone: Path) -> No
             "shell": "echo {{ container_service_image }} > {{ postgres_data_dir }}/image"
         },
         "container-service/tasks/stop": {"debug": {}},
+        "local-cloud/tasks/main": {"shell": "echo >> {{ retailflow_postgres_dir }}/images"},
     }.items():
         (clone / f"roles/{path}.yml").parent.mkdir(parents=True, exist_ok=True)
         (clone / f"roles/{path}.yml").write_text(json.dumps([task]))
@@ -329,6 +330,7 @@ def test_a_restore_of_an_earlier_version_keeps_the_newer_data(clone: Path) -> No
     versions = {path.parts[-3]: path.read_text() for path in (clone / "data").rglob("PG_VERSION")}
     assert versions == {"data": "15\n", "old-17": "17\n"}
     assert (clone / "data/image").read_text() == "image:15\n" and (clone / "data/programs").exists()
+    assert (clone / "data/images").exists()
     assert f"Old data are in {clone}/data/old-17." in " ".join(done.stdout.split())
 
 
