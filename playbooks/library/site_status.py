@@ -192,6 +192,8 @@ def of_host(name: str, host: dict[str, Any], cloud: dict[str, Service]) -> Probl
     service = cloud.get(name)
     if service and not service.well:
         return Problem(f"host {name}", f"does not run ({service.words})", service.since, MAKE_UP)
+    if cloud and not service:
+        return Problem(f"host {name}", "is missing: this machine has no such container", "", MAKE_UP)
     words = plain(host.get("problem") or "no answer").rpartition("over ssh: ")[2].strip()
     return Problem(f"host {name}", f"cannot be logged in to: {words}", "", MAKE_UP)
 

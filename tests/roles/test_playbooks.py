@@ -231,7 +231,11 @@ def test_the_status_of_a_site_of_which_nothing_answers_comes_in_time(
         if docker == "hung"
         else "emulator retailflow-aws: does not run",
         "AWS API (emulated): does not answer",
-        *(f"host retailflow-{role.replace('_', '-')}: cannot be logged in to" for role in HOST_ROLES),
+        *(
+            f"host retailflow-{role.replace('_', '-')}: "
+            + ("cannot be logged in to" if docker == "hung" else "is missing")
+            for role in HOST_ROLES
+        ),
         "warehouse: cannot be read",
     ):
         assert f"  - {part}" in told, told

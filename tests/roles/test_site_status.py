@@ -190,6 +190,9 @@ def test_a_host_that_is_down_is_one_problem_with_all_that_it_holds() -> None:
         "NOT WELL: host shop-postgres: does not run (Exited (137) 5 minutes ago), since 2026-11-28T11:55:00Z; run make up"
     )
     assert "PostgreSQL         DOWN   its host is down" in text(status)
+    cloud["services"].pop()
+    (problem,) = judged(hosts=hosts, source=nothing, cloud=cloud)["problems"]
+    assert problem["what"] == "is missing: this machine has no such container"
 
 
 def test_a_pause_is_one_problem_with_the_way_back() -> None:
