@@ -30,6 +30,7 @@ from postgres_backup.base import Base
 from postgres_backup.basics import RefusedError, iso, now, read, write
 from postgres_backup.log import Log
 from postgres_backup.segments import following
+from postgres_backup.store import Store
 
 from retailflow_emulators.ports import free_port
 from server_support import ROOT, emulated_aws
@@ -254,19 +255,77 @@ def test_a_new_server_beside_the_backups_of_a_lost_one_has_to_be_meant(
     backup: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class New(Base):
-        """A base backup of a server that initdb has just made."""
+        """A base backup of a server that initdb has just made, of which no log has arrived."""
 
-        def make(self) -> dict[str, str]:
-            return {"cluster": self.server.cluster()}
+        def copy(self, cluster: str) -> dict[str, str]:
+            found = lost | {"cluster": cluster}
+            self.store.put(f"{cluster}/base/{lost['name']}.json", json.dumps(found).encode())
+            return {"cluster": cluster, "name": lost["name"]}
 
     lost = backup.stored.reach(backup.server.cluster())[-1]
-    new = New(backup.config)
+    stored = [one["Key"] for one in backup.store.listed("")]
+    new = New(backup.config | {"keep_days": 0})
     monkeypatch.setattr(new.server, "cluster", lambda: "7000000000000000001")
-    for _ in range(2):
+    for make in (new.make_first, new.make):  # `make up`, and what the timer starts
         with pytest.raises(RefusedError, match=f"{lost['cluster']}, up to {lost['until']}.*make restore"):
-            new.make_first()
-    assert new.make_first(new_server=True) == {"cluster": "7000000000000000001"}
+            make()
+        assert [one["Key"] for one in backup.store.listed("")] == stored
+    note = f"7000000000000000001/base/{lost['name']}.json"
+    assert new.make_first(new_server=True)["cluster"] == "7000000000000000001"
+    assert {one["Key"] for one in backup.store.listed("")} == {*stored, note}, "its own backup is not whole"
+    backup.store.remove([note])
     assert run(folder, "first").stdout == "null\n", "the server that is stored may go on"
+
+
+def test_what_earlier_servers_have_stored_goes_by_the_same_days(
+    backup: Any, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Days since each object was stored; what somebody else put into the bucket stays."""
+    days = {
+        "6901/base/a.json": 30,
+        "6901/base/a.tar.gz.age": 30,
+        "6901/wal/000000010000000000000001.gz.age": 15,
+        "6902/wal/00000002.history.gz.age": 15,
+        "6903/base/a.json": 30,
+        "6903/base/a.tar.gz.age": 30,
+        "6903/wal/000000010000000000000001.gz.age": 30,
+        "6903/base/b.tar.gz.age": 29,  # it was cut off
+        "6903/base/c.json": 20,
+        "6903/base/c.tar.gz.age": 20,
+        "6903/wal/000000010000000000000002.gz.age": 20,
+        "6903/base/d.json": 15,
+        "6903/wal/000000010000000000000003.gz.age": 13,
+        "notes/readme": 30,
+    }
+    segments = {"a": 1, "c": 2, "d": 3}
+    for key, age in days.items():
+        ended = iso(now() - datetime.timedelta(days=age))
+        name = Path(key).stem
+        note = {"name": name, "ended": ended, "first_segment": f"00000001{segments.get(name, 0):016X}"}
+        client(store).put_object(Bucket=BUCKET, Key=key, Body=json.dumps(note).encode())
+
+    def listed(prefix: str) -> Iterator[dict[str, Any]]:
+        for one in Store.listed(backup.store, prefix):
+            age = datetime.timedelta(days=days.get(one["Key"], 0))
+            yield one | {"LastModified": one["LastModified"] - age}
+
+    monkeypatch.setattr(backup.store, "listed", listed)
+    own = [one["Key"] for one in backup.store.listed(backup.server.cluster())]
+    oldest = now() - datetime.timedelta(days=14)
+    backup.prune_others("6904", oldest)
+    assert set(days) <= {one["Key"] for one in listed("")}, "a server without a whole backup removes nothing"
+    backup.prune_others(backup.server.cluster(), oldest)
+    left = {one["Key"] for one in listed("")}
+    assert left == {
+        *own,
+        "6903/base/c.json",
+        "6903/base/c.tar.gz.age",
+        "6903/base/d.json",
+        "6903/wal/000000010000000000000002.gz.age",
+        "6903/wal/000000010000000000000003.gz.age",
+        "notes/readme",
+    }
+    backup.store.remove(sorted(left - set(own)))
 
 
 def test_a_time_that_is_none_or_has_no_backup_is_refused_with_the_reason(backup: Any, folder: Path) -> None:
@@ -468,10 +527,18 @@ def test_a_restore_ends_before_the_table_was_dropped(
         wait(lambda: backup.log.ship() >= 0 and run_plan(backup, at))
         plan = backup.stored.plan(at)
         done = backup.stored.fetch(plan, folder / "new", key[1])
-    assert done["segments"] == len(plan["segments"])
+        assert done["segments"] == len(plan["segments"])
+        # What an earlier call has left: one that was cut off while it read, and one that nothing used.
+        (folder / "new.part/pgdata/base").mkdir(parents=True)
+        (folder / "new/pgdata/left").touch()
+        assert backup.stored.fetch(plan, folder / "new", key[1])["segments"] == done["segments"]
+    assert not (folder / "new/pgdata/left").exists() and not (folder / "new.part").exists()
     server.stop(folder / "data/pgdata")
     server.start(folder / "new/pgdata")
     wait(lambda: backup.server.ask("select pg_is_in_recovery()") == "f")
+    assert totals(backup) == before
+    again = run(folder, "fetch", "--at", "latest", "--into", str(folder / "new"), stdin=key[1])
+    assert again.returncode == 1 and "it may hold data that are nowhere else. Nothing was" in again.stderr
     assert totals(backup) == before
     # What is restored becomes the server, as a restore does it.
     shutil.rmtree(folder / "data/pgdata")
@@ -514,7 +581,7 @@ def test_a_backup_with_a_changed_bit_is_refused(
     client(store).put_object(Body=bytes(changed), **put)
     done = run(folder, "fetch", "--at", "latest", "--into", str(folder / "new"), stdin=key[1])
     client(store).put_object(Body=body, **put)
-    shutil.rmtree(folder / "new")
+    assert not list(folder.glob("new*"))
     assert done.returncode == 1
     assert "cannot be read" in done.stderr and "The running server was not touched" in done.stderr, (
         done.stderr
@@ -525,7 +592,6 @@ def test_another_key_cannot_read_it(backup: Any, folder: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "other")], check=True)
     other = (folder / "other").read_text()
     done = run(folder, "fetch", "--at", "latest", "--into", str(folder / "new"), stdin=other)
-    shutil.rmtree(folder / "new")
     assert done.returncode == 1 and "cannot be read" in done.stderr
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import time
+from collections.abc import Iterable
 
 from boto3.s3.transfer import TransferConfig
 
@@ -25,16 +26,15 @@ class Base:
         self.stored = WayBack(config, self.store)
 
     def make_first(self, new_server: bool = False) -> Json | None:
-        """Store the first copy of this cluster; None where one is stored.
-
-        RefusedError where backups of another one are there: its data may have been lost with the disk of this host. That a
-        `new_server` begins beside them has to be said.
-        """
-        cluster = self.server.cluster()
-        if self.stored.bases(cluster):
+        """Store the first copy of this cluster; None where one is stored."""
+        if self.stored.bases(self.server.cluster()):
             return None
+        return self.make(new_server)
+
+    def refuse_new_server(self, cluster: str) -> None:
+        """RefusedError where backups of another server are stored: its data may have been lost with the disk of this host."""
         others = [one for other in self.store.clusters() for one in self.stored.reach(other) if one["whole"]]
-        if others and not new_server:
+        if others:
             last = max(others, key=lambda one: str(one["until"]))
             raise RefusedError(
                 f"PostgreSQL is a new server here ({cluster}), and the backups are those of another one ({last['cluster']}, "
@@ -42,11 +42,27 @@ class Base:
                 "`make restore AT=latest` brings that one back; "
                 "`make up NEW=postgres` goes on with the new one."
             )
-        return self.make()
 
-    def make(self) -> Json:
-        """Store a copy of the whole cluster."""
+    def make(self, new_server: bool = False) -> Json:
+        """Store a copy of the whole cluster, then remove what is older than the days to keep.
+
+        That a `new_server` begins beside the backups of another one has to be said. So a server of which a copy is stored was
+        accepted, and only such a one removes what others have left.
+        """
         cluster = self.server.cluster()
+        if not new_server and not self.stored.bases(cluster):
+            self.refuse_new_server(cluster)
+        found = self.copy(cluster)
+        write(self.log.spool.base, found)
+        (mark,) = self.store.listed(f"{cluster}/base/{found['name']}.json")
+        # By the clock of the store, which a wrong clock of this host does not move.
+        oldest = mark["LastModified"] - datetime.timedelta(days=self.config["keep_days"])
+        self.prune(cluster, oldest)
+        self.prune_others(cluster, oldest)
+        return found
+
+    def copy(self, cluster: str) -> Json:
+        """Store a copy of the whole cluster and what its log needs; return what is noted of it."""
         started, clock = now(), time.monotonic()
         name = started.strftime("%Y%m%dT%H%M%SZ")
         # The backup begins at a checkpoint that comes after this, and ends in a segment that is finished when it has ended.
@@ -80,24 +96,48 @@ class Base:
             "version": self.server.version(),
         }
         self.store.put(f"{cluster}/base/{name}.json", json.dumps(found).encode())
-        write(self.log.spool.base, found)
-        self.prune(cluster)
         return found
 
-    def prune(self, cluster: str) -> None:
+    def prune(self, cluster: str, oldest: datetime.datetime) -> None:
         """Remove base backups that no moment within the days to keep needs, and the log before the oldest that stays."""
         bases = self.stored.bases(cluster)
-        oldest = now() - datetime.timedelta(days=self.config["keep_days"])
         kept = [one for one in bases if moment(one["ended"]) >= oldest]
         before = [one for one in bases if moment(one["ended"]) < oldest]
         # The newest before the days serves their beginning.
         least = max(1, self.config["keep_least"] - len(kept))
         kept = before[-least:] + kept
-        for one in before[:-least]:
-            for end in (".json", ".tar.gz.age"):
-                self.store.remove(f"{cluster}/base/{one['name']}{end}")
+        if not kept:
+            return
+        names = {one["name"] for one in kept}
+        # A copy that was cut off has no note.
+        self.remove(
+            one["Key"]
+            for one in self.store.listed(f"{cluster}/base/")
+            if one["LastModified"] < oldest and name_of(one["Key"]) not in names
+        )
         first = min(one["first_segment"][8:] for one in kept)
-        for one in self.store.listed(f"{cluster}/wal/"):
-            name = one["Key"].rsplit("/", 1)[1].split(".")[0]
-            if SEGMENT.fullmatch(name) and name[8:] < first:
-                self.store.remove(one["Key"])
+        log = ((one["Key"], name_of(one["Key"])) for one in self.store.listed(f"{cluster}/wal/"))
+        self.remove(key for key, name in log if SEGMENT.fullmatch(name) and name[8:] < first)
+
+    def prune_others(self, cluster: str, oldest: datetime.datetime) -> None:
+        """Remove what earlier servers have left by the same days: all of one that stored nothing within them."""
+        if not any(one["whole"] for one in self.stored.reach(cluster)):
+            return
+        for other in self.store.clusters():
+            objects = [one for part in ("base", "wal") for one in self.store.listed(f"{other}/{part}/")]
+            if other == cluster or not other.isdecimal() or not objects:
+                continue
+            # Nothing is stored before the moment that it holds.
+            if max(one["LastModified"] for one in objects) >= oldest:
+                self.prune(other, oldest)
+            else:
+                self.remove(one["Key"] for one in objects)
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Delete objects, the notes first: without its note a copy is none."""
+        self.store.remove(sorted(keys, key=lambda key: not key.endswith(".json")))
+
+
+def name_of(key: str) -> str:
+    """The name of a copy or a segment, without the folder and what its object ends in."""
+    return key.rsplit("/", 1)[1].split(".")[0]

@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from .basics import Json
 
 SESSION = 1800  # seconds after which new credentials are asked for
+DELETED_AT_ONCE = 1000  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
 REFUSALS = (BotoCoreError, ClientError)  # what the store raises
 
 
@@ -87,6 +88,10 @@ class Store:
         """Store an object."""
         self.s3.put_object(Bucket=self.bucket, Key=key, Body=body, Metadata=metadata)
 
-    def remove(self, key: str) -> None:
-        """Delete an object; the bucket keeps it for some days."""
-        self.s3.delete_object(Bucket=self.bucket, Key=key)
+    def remove(self, keys: list[str]) -> None:
+        """Delete objects in their order; the bucket keeps them for some days."""
+        for start in range(0, len(keys), DELETED_AT_ONCE):
+            objects = [{"Key": key} for key in keys[start : start + DELETED_AT_ONCE]]
+            answer = self.s3.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
+            for one in answer.get("Errors", []):  # the call itself succeeds
+                raise ClientError({"Error": one}, "DeleteObjects")

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import fcntl
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .basics import Json, RefusedError, iso, moment, now
+from .basics import Json, RefusedError, iso, moment, now, read, write
 from .log import COMMIT_AFTER, key_of
 from .pipeline import Hashing, Pipeline, secret, unseal
 from .segments import following
+from .spool import Spool
 from .store import Store
+
+FETCHED = "fetched.json"  # beside the log, which goes when the server runs on the data
 
 
 class WayBack:
@@ -116,17 +121,56 @@ class WayBack:
     def fetch(self, plan: Json, into: Path, identity: str, position: str = "") -> Json:
         """Make a new data folder that recovers to the plan's moment, or to a position, when PostgreSQL starts on it.
 
-        `into` gets `pgdata` and `wal`; RefusedError if it is there already or if a byte of the backup was changed.
+        `into` gets `pgdata` and `wal`, and has its name only when it is whole; what an earlier call has left goes first.
+        RefusedError if it may hold data that are nowhere else, or if a byte of the backup was changed.
         """
-        if into.exists():
-            raise RefusedError(
-                f"{into} is there already. Nothing was changed. Look what it holds, and remove it."
-            )
         clock = time.monotonic()
-        data, wal = into / "pgdata", into / "wal"
+        part = into.with_name(f"{into.name}.part")
+        # Where the connection to this host was cut off, the earlier call still runs. Its programs hold the lock, too.
+        with (Spool(self.config).notes / "fetch.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if part.exists():
+                shutil.rmtree(part)
+            if into.exists():
+                self.refuse_used(into)
+                into.rename(part)
+                shutil.rmtree(part)
+            try:
+                self.read_into(part, plan, identity, position, lock.fileno())
+                part.rename(into)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+        size = sum(one.stat().st_size for one in into.rglob("*") if one.is_file())
+        return {
+            "seconds": round(time.monotonic() - clock, 1),
+            "bytes": size,
+            "segments": len(plan["segments"]),
+        }
+
+    def refuse_used(self, into: Path) -> None:
+        """RefusedError unless no server has started on a folder that was fetched, and the store still has all that it holds.
+
+        PostgreSQL writes postmaster.opts when it starts (CreateOptsFile, src/backend/postmaster/postmaster.c), and pg_basebackup
+        leaves that file out (excludeFiles, src/backend/backup/basebackup.c).
+        """
+        noted = read(into / "wal" / FETCHED)
+        stored = noted and any(
+            one["name"] == noted["name"] and one["whole"] and noted["last"] in one["segments"]
+            for one in self.reach(noted["cluster"])
+        )
+        if not stored or (into / "pgdata/postmaster.opts").exists():
+            raise RefusedError(
+                f"{into} is there already, and it may hold data that are nowhere else. Nothing was changed. "
+                "Look what it holds, and remove it."
+            )
+
+    def read_into(self, part: Path, plan: Json, identity: str, position: str, lock: int) -> None:
+        """Read the backup and the log into a new folder; programs hold the lock while they run."""
+        data, wal = part / "pgdata", part / "wal"
         data.mkdir(parents=True, mode=0o700)
         wal.mkdir(mode=0o700)
         with secret(identity) as (path, options):
+            options["pass_fds"] += (lock,)
             unpack = ["tar", "-x", "-p", "--numeric-owner", "-C", str(data)]
             pipeline = Pipeline(*unseal(path), unpack, feed=subprocess.PIPE, **options)
             self.pour(f"{plan['cluster']}/base/{plan['name']}.tar.gz.age", pipeline, plan["sha256"])
@@ -144,8 +188,7 @@ class WayBack:
                         raise RefusedError("its checksum is another one")
                 except RefusedError as error:
                     raise RefusedError(
-                        f"The segment {name} cannot be read: {error}. The running server was not touched; what was read so far "
-                        f"is in {into}."
+                        f"The segment {name} cannot be read: {error}. The running server was not touched."
                     ) from None
                 (wal / name).write_bytes(content)
 
@@ -153,16 +196,11 @@ class WayBack:
             with ThreadPoolExecutor(4) as pool:
                 for _ in pool.map(segment, plan["segments"]):
                     pass
+        write(wal / FETCHED, {"cluster": plan["cluster"], "name": plan["name"], "last": plan["segments"][-1]})
         self.configure_recovery(data, plan, position)
         owner = self.config["owner"]
         if os.geteuid() == 0:
-            subprocess.run(["chown", "-R", f"{owner}:{owner}", str(into)], check=True)
-        size = sum(one.stat().st_size for one in into.rglob("*") if one.is_file())
-        return {
-            "seconds": round(time.monotonic() - clock, 1),
-            "bytes": size,
-            "segments": len(plan["segments"]),
-        }
+            subprocess.run(["chown", "-R", f"{owner}:{owner}", str(part)], check=True)
 
     def pour(self, key: str, pipeline: Pipeline, sha256: str) -> None:
         """Send an object through programs; RefusedError where its bytes are others than those that were stored."""
