@@ -7,6 +7,11 @@ import sys
 from pathlib import Path
 
 import ansible.module_utils
+from hypothesis import HealthCheck, settings
+
+# A machine that is busy with other tests makes no input wrong.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 _ROOT = Path(__file__).parent
 # Plays of tests on this machine write below the home directory otherwise.

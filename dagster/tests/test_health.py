@@ -97,6 +97,12 @@ def test_a_check_loads_no_http_client_and_says_what_is_wrong() -> None:
     assert done.stdout == "set()\n"
 
 
+def take_signals() -> None:
+    """Signals end the program, whatever this process does with its own."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
 @pytest.mark.parametrize(("seconds", "ended"), [(10, False), (300, True)])
 def test_a_daemon_whose_tables_are_gone_is_ended_unless_it_just_started(
     monkeypatch: pytest.MonkeyPatch, seconds: float, ended: bool
@@ -106,7 +112,7 @@ def test_a_daemon_whose_tables_are_gone_is_ended_unless_it_just_started(
     monkeypatch.setattr(psycopg2, "connect", lambda **_: link)
     for name in ("HOST", "DATABASE", "USER", "PASSWORD"):
         monkeypatch.setenv(f"DAGSTER_PG_{name}", "any")
-    with subprocess.Popen(["sleep", "60"]) as main:
+    with subprocess.Popen(["sleep", "60"], preexec_fn=take_signals) as main:
         monkeypatch.setattr(health, "MAIN", main.pid)
         assert 0 <= health.age(main.pid) < 30
         monkeypatch.setattr(health, "age", lambda process: seconds if process == main.pid else 0)

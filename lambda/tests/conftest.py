@@ -14,8 +14,13 @@ from typing import Any
 
 import psycopg2
 import pytest
+from hypothesis import HealthCheck, settings
 
 from retailflow_emulators.ports import free_port
+
+# A machine that is busy with other tests makes no input wrong.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 SCHEMA = Path(__file__).parents[1] / "schema/sales.sql"
 BINARIES = Path("/usr/lib/postgresql/15/bin")
