@@ -76,7 +76,7 @@ class _Shop:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
         self.identity = key.read_text(encoding="utf-8")
         self.config = folder / "backup.json"
-        settings = {
+        settings: dict[str, Any] = {
             "bucket": BUCKET,
             "region": "us-east-1",
             "endpoint_url": url,
