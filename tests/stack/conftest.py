@@ -27,6 +27,13 @@ AWS = {
     "aws_access_key_id": FACTS["retailflow_aws_keys"]["operator"],
     "aws_secret_access_key": SECRET.read_text().strip() if SECRET.exists() else "none",
 }
+# For what only a test has to look at.
+ADMINISTRATOR = AWS | {
+    "aws_access_key_id": FACTS["retailflow_aws_keys"]["administrator"],
+    "aws_secret_access_key": key.read_text().strip()
+    if (key := SECRET.with_name("aws_administrator")).exists()
+    else "none",
+}
 Host = Any  # testinfra has no types
 Playbook = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -17,7 +17,7 @@ from typing import Any
 import boto3
 import snowflake.connector
 
-from .conftest import AWS, PORTS, ROOT, wait_for
+from .conftest import ADMINISTRATOR, AWS, PORTS, ROOT, wait_for
 
 RULE = "retailflow-generator-schedule"
 FUNCTION = "retailflow-generator"
@@ -286,7 +286,7 @@ def schedule(rule: dict[str, Any]) -> None:
 def may_be_tried_again() -> bool:
     """Whether an event may wait for its next try: an invocation failed so lately that the try is still to come."""
     now = datetime.now(UTC)
-    found = boto3.client("cloudwatch", **AWS).get_metric_statistics(
+    found = boto3.client("cloudwatch", **ADMINISTRATOR).get_metric_statistics(
         Namespace="AWS/Lambda",
         MetricName="Errors",
         Dimensions=[{"Name": "FunctionName", "Value": FUNCTION}],
