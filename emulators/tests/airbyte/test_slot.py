@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from retailflow_emulators.airbyte.source_postgres.cdc import beginning
+
 from .shop import Shop
 
 
@@ -186,3 +188,19 @@ def test_the_slot_moves_on_while_only_other_tables_are_written(shop: Shop) -> No
     shop.client.call("PATCH", f"/sources/{shop.source}", {"configuration": shop.config})
     shop.sync()
     assert max(busy_rounds()) < 2 * round_bytes
+
+
+@pytest.mark.parametrize(
+    ("end", "position", "known"),
+    [
+        (0xCAFE000, 0xCAFE018, True),  # behind the header of a page that is not there yet
+        (0xD000000, 0xD000028, True),  # of the first page of a segment
+        (0xCAFE000, 0xCAFE030, False),
+        (0xCAFE010, 0xCAFE018, False),
+        (0xCAFE010, 0xCAFE010, True),
+    ],
+)
+def test_a_log_that_ends_with_a_page_is_not_that_of_another_server(
+    end: int, position: int, known: bool
+) -> None:
+    assert (position <= beginning.reachable(end)) == known

@@ -15,6 +15,16 @@ from ..catalog import SourceTable
 from .position import CdcPosition, stream_id
 from .replication import Replication, Slot, lsn_text
 
+# The log is written in pages, each with a header, of which the longest is that of a segment's first page
+# (src/include/access/xlog_internal.h). Where the log ends with a page, the next record begins behind a header that is
+# not there yet.
+PAGE_BYTES, HEADER_BYTES = 8192, 40
+
+
+def reachable(end: int) -> int:
+    """The last place that a log which ends here may have given as that of its next record."""
+    return end if end % PAGE_BYTES else end + HEADER_BYTES
+
 
 class Beginning:
     """Finds or makes the positions of streams, and moves the slot to where the first of them stands."""
@@ -90,7 +100,7 @@ class Beginning:
         """A restored or exchanged server may have lost what RAW still has: going on is for a person to decide."""
         for _, stream, position in found:
             before = position.system, position.timeline or timeline
-            if before != (system, timeline) or position.lsn > now:
+            if before != (system, timeline) or position.lsn > reachable(now):
                 raise ConnectorError(
                     f"{stream_id(stream)} was last read from PostgreSQL system {before[0]}, timeline {before[1]}, "
                     f"up to {lsn_text(position.lsn)} of its log; this server is system {system}, timeline "
