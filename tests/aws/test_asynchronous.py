@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import io
 import json
-import os
-import subprocess
 import sys
 import time
 import zipfile
@@ -19,7 +17,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-import warm_python
+import small_play
 from retailflow_emulators.ports import free_port
 from server_support import process
 
@@ -277,36 +275,13 @@ def test_the_role_reports_an_error_of_the_function_in_one_sentence(url: str, tmp
         invoke(failing),
         write("answer", "lambda_generator_invocation"),
     ]
-    playbook = tmp_path / "play.yml"
     api = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "eu-central-1"}
     api |= {
         "AWS_DEFAULT_REGION": "eu-central-1",
         "AWS_ENDPOINT_URL": url,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    play = {"hosts": "localhost", "gather_facts": False, "environment": api, "tasks": tasks}
-    playbook.write_text(json.dumps([play]))
-    run = subprocess.run(
-        [
-            Path(sys.executable).parent / "ansible-playbook",
-            *warm_python.options(),
-            "-i",
-            "localhost,",
-            "-c",
-            "local",
-            playbook,
-        ],
-        env={
-            "PATH": os.environ["PATH"],
-            "HOME": str(tmp_path),
-            "LC_ALL": "C.UTF-8",
-            "ANSIBLE_ROLES_PATH": str(MOTO.parents[1] / "roles"),
-        },
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
+    small_play.run(tmp_path, tasks, play={"environment": api})
     refused = json.loads((tmp_path / "refused").read_text())
     assert refused["msg"].startswith("The function invoked ended with DatabaseUnavailableError: no.")
     assert "no row was written" in refused["msg"] and "Stack Trace" not in json.dumps(refused)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +17,7 @@ from ansible.module_utils.airbyte_bash_installer.errors import AirbyteError
 
 import airbyte_refresh as module
 import airbyte_support
-import warm_python
+import small_play
 
 ROLES = Path(__file__).parents[2] / "roles"
 STREAMS = [("public", "customers"), ("public", "sales"), ("old", "sales"), ("", "notes")]
@@ -243,30 +240,8 @@ def test_the_entry_point_publishes_the_result_or_refuses_the_name(airbyte: Airby
         include(["customers"]),
         write("one", "airbyte_bash_installer_refreshed"),
     ]
-    playbook = tmp_path / "play.yml"
-    playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
-    run = subprocess.run(
-        [
-            Path(sys.executable).parent / "ansible-playbook",
-            *warm_python.options(),
-            "-i",
-            "localhost,",
-            "-c",
-            "local",
-            playbook,
-        ],
-        env={
-            "PATH": os.environ["PATH"],
-            "HOME": str(tmp_path),
-            "LC_ALL": "C.UTF-8",
-            "ANSIBLE_ROLES_PATH": str(ROLES),
-            "http_proxy": "http://127.0.0.1:9",  # Airbyte is on the host itself: never asked for
-        },
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
+    # Airbyte is on the host itself: never asked for by a proxy.
+    small_play.run(tmp_path, tasks, {"http_proxy": "http://127.0.0.1:9"})
     found = {name: json.loads((tmp_path / name).read_text()) for name in ("refused", "all", "one")}
     assert "no stream named 'customer'. Nothing was refreshed." in found["refused"]
     assert found["all"]["status"] == "succeeded" and len(found["all"]["streams"]) == len(STREAMS)

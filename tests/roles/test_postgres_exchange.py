@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 
 import pytest
 
-import warm_python
+import small_play
 from server_support import ROOT
 
 DOCKER = """#!/bin/sh
@@ -79,6 +77,7 @@ class Case:
         """Each entry point after the other; what went wrong and the plan are written down."""
         given = {
             "postgres_data_dir": str(self.path),
+            "postgres_user_id": os.getuid(),
             "postgres_version": self.wanted,
             "postgres_container_image": f"image:{self.wanted}",
             "postgres_recovery_wait": 1,
@@ -189,29 +188,9 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
     for number, one in enumerate(CASES.values()):
         one.make(folder / f"case-{number}")
         tasks += one.tasks()
-    playbook = folder / "play.yml"
-    playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
-    run = subprocess.run(
-        [
-            Path(sys.executable).parent / "ansible-playbook",
-            *warm_python.options(),
-            "-i",
-            "localhost,",
-            "-c",
-            "local",
-            playbook,
-        ],
-        env={
-            "PATH": f"{folder}/bin:{os.environ['PATH']}",
-            "HOME": str(folder),
-            "LC_ALL": "C.UTF-8",
-            "ANSIBLE_ROLES_PATH": f"{folder}/roles:{ROOT}/roles",
-        },
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
+    roles = f"{folder}/roles:{ROOT}/roles"
+    path = f"{folder}/bin:{os.environ['PATH']}"
+    small_play.run(folder, tasks, {"PATH": path, "ANSIBLE_ROLES_PATH": roles})
     for one in CASES.values():
         found = json.loads((one.path / "result.json").read_text())
         one.message, one.plan = found["message"], found["plan"]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import psycopg2
 import pytest
 from psycopg2 import sql
 
-import warm_python
+import small_play
 from bench import postgres
 
 ROLE = Path(__file__).parents[2] / "roles/postgres"
@@ -33,48 +31,18 @@ def lines_of(folder: Path, port: int, logins: list[tuple[str, str]]) -> list[str
     """The lines as Ansible renders the role's variable, for these logins and passwords."""
     values = [{"user": user, "password": password} for user, password in logins]
     (folder / "values.json").write_text(json.dumps(values))
-    play = {
-        "hosts": "localhost",
-        "gather_facts": False,
-        "vars_files": [str(ROLE / "vars/main.yml")],
-        "vars": {
-            "postgres_port": port,
-            "postgres_admin_user": "{{ item.user }}",
-            "postgres_admin_password": "{{ item.password }}",
+    write = {
+        "copy": {
+            "content": "{{ __postgres_pgpass_line }}",
+            "dest": f"{folder}/{{{{ index }}}}",
+            "mode": "0600",
         },
-        "tasks": [
-            {
-                "copy": {
-                    "content": "{{ __postgres_pgpass_line }}",
-                    "dest": f"{folder}/{{{{ index }}}}",
-                    "mode": "0600",
-                },
-                "loop": "{{ lookup('file', '" + str(folder / "values.json") + "') | from_json }}",
-                "loop_control": {"index_var": "index"},
-            }
-        ],
+        "loop": "{{ lookup('file', '" + str(folder / "values.json") + "') | from_json }}",
+        "loop_control": {"index_var": "index"},
     }
-    (folder / "play.yml").write_text(json.dumps([play]))
-    run = subprocess.run(
-        [
-            Path(sys.executable).parent / "ansible-playbook",
-            *warm_python.options(),
-            "-i",
-            "localhost,",
-            "-c",
-            "local",
-            folder / "play.yml",
-        ],
-        env={
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "LC_ALL": "C.UTF-8",
-        },
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
+    login = {"postgres_admin_user": "{{ item.user }}", "postgres_admin_password": "{{ item.password }}"}
+    role = {"vars_files": [str(ROLE / "vars/main.yml")], "vars": login | {"postgres_port": port}}
+    small_play.run(folder, [write], play=role)
     return [(folder / str(number)).read_text() for number in range(len(logins))]
 
 

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 
-import warm_python
+import small_play
 from bench import postgres
 
 ROOT = Path(__file__).parents[2]
@@ -49,31 +48,8 @@ class Server:
             include = {"include_role": {"name": "postgres", "tasks_from": "query"}}
             write = {"copy": {"content": wanted, "dest": str(result), "mode": "0600"}}
             tasks.append({"block": [include | {"vars": given | question | query}, write], "rescue": [write]})
-        playbook = self.folder / "ask.yml"
         # In the play: `ansible-playbook` of the virtual environment passes no PG* of the caller on.
-        play = {"hosts": "localhost", "gather_facts": False, "environment": {"PGPORT": str(self.port)}}
-        playbook.write_text(json.dumps([play | {"tasks": tasks}]))
-        run = subprocess.run(
-            [
-                Path(sys.executable).parent / "ansible-playbook",
-                *warm_python.options(),
-                "-i",
-                "localhost,",
-                "-c",
-                "local",
-                playbook,
-            ],
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(self.folder),
-                "LC_ALL": "C.UTF-8",
-                "ANSIBLE_ROLES_PATH": str(ROOT / "roles"),
-            },
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
-        assert run.returncode == 0, run.stdout + run.stderr
+        small_play.run(self.folder, tasks, play={"environment": {"PGPORT": str(self.port)}})
         found = [json.loads(result.read_text()) for result in results]
         for one in found:
             hours, minutes, seconds = one.pop("delta").split(":")
