@@ -30,7 +30,7 @@ options:
   logs:
     description: The folder of the logs, and of the times that the next run learns from.
     type: path
-    default: .state/logs
+    required: true
     env: [{name: RETAILFLOW_LOGS}]
     ini: [{section: callback_progress, key: logs}]
 requirements: [set it as stdout_callback]
