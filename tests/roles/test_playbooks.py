@@ -267,6 +267,7 @@ def test_a_check_of_an_upgrade_of_postgresql_tells_and_changes_nothing(clone: Pa
     write_hosts(clone)
     for name, content in (("tasks/hosts_known.yml", "[]\n"), ("cloud.yml", "[{hosts: control}]\n")):
         (clone / "playbooks" / name).write_text(content)  # they ask the API
+    (clone / "playbooks/tasks/certificates.yml").write_text("[]\n")  # this site has none, and would get one
     (clone / "data/data/pgdata").mkdir(parents=True)
     (clone / "data/data/pgdata/PG_VERSION").write_text("15\n")
     clones.program(clone / "bin/docker", f'echo "$*" >> {clone}/asked; echo image:15')
@@ -298,7 +299,8 @@ def test_a_restore_of_an_earlier_version_keeps_the_newer_data(clone: Path) -> No
         (clone / f"playbooks/{name}.yml").write_text("[{hosts: control}]\n")
     (clone / "roles").unlink()
     (clone / "roles").mkdir()
-    (clone / "roles/postgres").symlink_to(ROOT / "roles/postgres")
+    for role in ("postgres", "certificates"):
+        (clone / "roles" / role).symlink_to(ROOT / "roles" / role)
     plan = {"name": "b", "version": "15.18", "cluster": "7001", "bytes": 5, "segments": 2, "at": "2026-11-28"}
     rows = [[{"present": 5, "last_order_id": 9}]]
     fetch = (
@@ -326,6 +328,7 @@ def test_a_restore_of_an_earlier_version_keeps_the_newer_data(clone: Path) -> No
         "ansible_connection": "local",
         "ansible_become": False,
         "retailflow_postgres_dir": f"{clone}/data",
+        "retailflow_db_user_id": os.geteuid(),
         "postgres_version": "15",
         "postgres_container_image": "image:15",
         "retailflow_restore_at": "2026-11-28T12:00",
