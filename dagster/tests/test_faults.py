@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -66,6 +67,25 @@ def test_the_code_server_starts_with_that_watch_and_after_its_orphans_are_failed
         timeout=120,
     )
     assert done.returncode == 0 and "--module-name" in done.stdout, done.stderr
+
+
+def test_what_the_image_parsed_is_brought_to_where_dbt_may_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dbt/target").mkdir(parents=True)
+    manifest = tmp_path / "dbt/target/manifest.json"
+    manifest.write_text("of the image")
+    monkeypatch.setenv("DBT_PROJECT_DIR", str(tmp_path / "dbt"))
+    monkeypatch.setenv("DBT_TARGET_PATH", str(tmp_path / "memory/target"))
+    entrypoint.copy_target()
+    assert (tmp_path / "memory/target/manifest.json").read_text() == "of the image"
+    manifest.write_text("of a later start")
+    entrypoint.copy_target()
+    assert (tmp_path / "memory/target/manifest.json").read_text() == "of the image", (
+        "what dbt wrote since stays"
+    )
+    monkeypatch.setenv("DBT_TARGET_PATH", str(tmp_path / "dbt/target"))
+    entrypoint.copy_target()
 
 
 @pytest.fixture

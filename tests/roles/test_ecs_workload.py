@@ -97,6 +97,30 @@ def test_a_service_is_made_once_with_the_whole_contract(clients: dict[str, Any])
     assert group["retentionInDays"] == 14
 
 
+def test_a_task_is_bounded_as_a_container_of_docker_is() -> None:
+    bounds = {"capabilities": ["CHOWN"], "tmpfs": {"/tmp": "64m", "/run": "1g"}, "init": True}
+    one = task_definition.container("db", DATABASE | bounds, {}, {"group": "g", "region": "r"})
+    assert one["linuxParameters"] == {
+        "capabilities": {"drop": ["ALL"], "add": ["CHOWN"]},
+        "initProcessEnabled": True,
+        "tmpfs": [{"containerPath": "/run", "size": 1024}, {"containerPath": "/tmp", "size": 64}],
+        "sharedMemorySize": 256,
+    }
+    assert one["dockerSecurityOptions"] == ["no-new-privileges"]
+    assert one["readonlyRootFilesystem"] is True
+    open_root = task_definition.container(
+        "db", DATABASE | {"read_only": False}, {}, {"group": "g", "region": "r"}
+    )
+    assert open_root["readonlyRootFilesystem"] is False
+    assert open_root["linuxParameters"]["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize("name", ["CAP_CHOWN", "PERFMON", "ALL"])
+def test_a_capability_that_ecs_does_not_have_is_refused_by_name(name: str) -> None:
+    with pytest.raises(WorkloadError, match=f"ECS has no capability {name}"):
+        task_definition.linux_parameters({"capabilities": ["CHOWN", name]})
+
+
 def test_one_volume_is_never_used_by_two_tasks(clients: dict[str, Any]) -> None:
     # moto keeps no deployment configuration, so what is sent is looked at.
     sent: list[dict[str, Any]] = []

@@ -3,7 +3,8 @@
     python -m retailflow_dagster.entrypoint dagster-daemon run
 
 Hosts start in any order, and a Dagster process that dies because PostgreSQL is not there yet costs seconds of
-processor time at every restart. Before a code server starts,
+processor time at every restart. Nothing may write into the image, so what dbt parsed when it was built is copied
+to where dbt may write (`DBT_TARGET_PATH`). Before a code server starts,
 
 - runs that its predecessor left unfinished are marked as failed: their processes ended with it, and the
   queue would otherwise wait for them;
@@ -12,9 +13,11 @@ processor time at every restart. Before a code server starts,
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psycopg2
 
@@ -78,6 +81,14 @@ def fail_orphans() -> int:
     return len(orphans)
 
 
+def copy_target() -> None:
+    """Copies what dbt parsed at the image's build to dbt's target folder, unless it is there."""
+    built = Path(os.environ.get("DBT_PROJECT_DIR", ".")) / "target"
+    target = Path(os.environ.get("DBT_TARGET_PATH", built))
+    if built.is_dir() and not target.exists():
+        shutil.copytree(built, target)
+
+
 def parse_project() -> None:
     """Refreshes dbt's parse cache; the image's manifest serves where that fails."""
     parse = subprocess.run(["dbt", "--quiet", "parse"], cwd=os.environ["DBT_PROJECT_DIR"], timeout=300)
@@ -87,6 +98,7 @@ def parse_project() -> None:
 
 def main(command: list[str]) -> None:
     """Replaces this process by the command."""
+    copy_target()
     if os.environ.get("DAGSTER_PG_HOST"):
         wait_for_database()
         if command[1:3] == ["-m", "retailflow_dagster.code_server"]:

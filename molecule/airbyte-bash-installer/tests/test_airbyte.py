@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 QUERY = Path(__file__).parents[2] / "shared/files/query.py"
+BOUNDED = Path(__file__).parents[2] / "shared/files/bounded.py"
 # On the host, as one process however often it asks: to start one costs more than a question.
 ASK = """
 import sys, time, requests
@@ -146,6 +147,10 @@ def test_the_page_says_what_it_is_and_secrets_are_nowhere(host: Any, airbyte: Ai
 
 
 _GET = "import requests; print(requests.get('http://localhost:8000/').text)"
+
+
+def test_the_server_is_no_root_has_no_capability_and_is_bounded(host: Any) -> None:
+    assert host.check_output("printf %%s %s | python3 - airbyte 10001 /data", BOUNDED.read_text()) == ""
 
 
 def test_nothing_answers_without_a_token(host: Any) -> None:

@@ -27,6 +27,40 @@ def test_the_service_is_healthy_and_has_its_environment(host: Any) -> None:
     assert host.check_output("docker exec probe sh -c 'echo $GREETING $TOKEN'") == "hello never-printed"
 
 
+def test_the_service_has_no_capability_and_gains_none(host: Any) -> None:
+    status = dict(
+        line.split(":\t", 1)
+        for line in host.check_output("docker exec probe cat /proc/self/status").splitlines()
+        if ":\t" in line
+    )
+    assert {int(status[name], 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {0}
+    assert status["NoNewPrivs"] == "1"
+    assert host.check_output("docker exec probe id -u") == "65534"
+
+
+def test_the_service_writes_to_its_volumes_and_its_memory_alone(host: Any) -> None:
+    for path in ("/mark", "/var/tmp/mark", "/run/mark"):
+        refused = host.run(f"docker exec --user root probe touch {path}")
+        assert "Read-only file system" in refused.stderr, path
+    assert host.run("docker exec probe touch /tmp/mark").rc == 0
+    filled = host.run("docker exec probe dd if=/dev/zero of=/tmp/full bs=1M count=5 status=none")
+    assert "No space left on device" in filled.stderr
+    host.check_output("docker exec probe rm /tmp/full")
+
+
+def test_the_service_is_bounded(host: Any) -> None:
+    assert inspect(host, ".HostConfig.Memory") == 64 << 20
+    forks = "for i in $(seq 30); do sleep 3 & done; wait"
+    assert "fork" in host.run(f"docker exec probe bash -c '{forks}'").stderr
+    assert host.run("docker exec probe true").rc == 0, "and lives"
+
+
+def test_the_init_process_reaps_what_others_leave(host: Any) -> None:
+    host.check_output("docker exec probe sh -c '(sleep 0.1 &) ; exit 0'")
+    defunct = "sleep 0.5; grep -l 'State:.Z' /proc/[0-9]*/status"
+    assert host.run(f'docker exec probe sh -c "{defunct}"').stdout == ""
+
+
 def test_the_log_is_rotated(host: Any) -> None:
     assert inspect(host, ".HostConfig.LogConfig.Config") == {"max-size": "10m", "max-file": "3"}
 

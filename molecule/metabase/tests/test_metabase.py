@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+BOUNDED = Path(__file__).parents[2] / "shared/files/bounded.py"
 URL = "http://localhost:3000"
 ADMIN = {"username": "admin@molecule.example", "password": "admin-secret-1"}
 
@@ -58,6 +60,10 @@ def test_set_up_is_done_and_closed(host: Any) -> None:
         "prefs": {"site_name": "Mine"},
     }
     assert call(host, "POST", "/api/setup", body)[0] == 403
+
+
+def test_the_server_is_no_root_has_no_capability_and_is_bounded(host: Any) -> None:
+    assert host.check_output("printf %%s %s | python3 - metabase 10001 /data", BOUNDED.read_text()) == ""
 
 
 def test_only_the_administrator_logs_in(host: Any) -> None:

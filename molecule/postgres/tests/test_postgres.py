@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+BOUNDED = Path(__file__).parents[2] / "shared/files/bounded.py"
 PASSWORDS = {
     "retailflow_admin": "admin-secret",
     "generator": "generator-secret",
@@ -96,6 +98,11 @@ def test_only_root_reaches_the_socket(host: Any) -> None:
     as_root = f"psql -w -h {socket_dir} -U retailflow_admin -d retailflow_db -c 'select 1'"
     assert host.run(as_root).rc == 0
     assert host.run(f"setpriv --reuid=nobody --clear-groups {as_root}").rc != 0
+
+
+def test_the_server_is_no_root_has_no_capability_and_is_bounded(host: Any) -> None:
+    command = "printf %%s %s | python3 - postgres 999 /var/lib/postgresql/data /var/run/postgresql"
+    assert host.check_output(command, BOUNDED.read_text()) == ""
 
 
 @pytest.mark.parametrize("signal", ["KILL", "INT"])

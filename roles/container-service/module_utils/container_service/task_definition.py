@@ -9,6 +9,49 @@ from typing import Any
 
 from .errors import WorkloadError
 
+# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_KernelCapabilities.html
+CAPABILITIES = frozenset(
+    [
+        "AUDIT_CONTROL",
+        "AUDIT_WRITE",
+        "BLOCK_SUSPEND",
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "DAC_READ_SEARCH",
+        "FOWNER",
+        "FSETID",
+        "IPC_LOCK",
+        "IPC_OWNER",
+        "KILL",
+        "LEASE",
+        "LINUX_IMMUTABLE",
+        "MAC_ADMIN",
+        "MAC_OVERRIDE",
+        "MKNOD",
+        "NET_ADMIN",
+        "NET_BIND_SERVICE",
+        "NET_BROADCAST",
+        "NET_RAW",
+        "SETFCAP",
+        "SETGID",
+        "SETPCAP",
+        "SETUID",
+        "SYS_ADMIN",
+        "SYS_BOOT",
+        "SYS_CHROOT",
+        "SYS_MODULE",
+        "SYS_NICE",
+        "SYS_PACCT",
+        "SYS_PTRACE",
+        "SYS_RAWIO",
+        "SYS_RESOURCE",
+        "SYS_TIME",
+        "SYS_TTY_CONFIG",
+        "SYSLOG",
+        "WAKE_ALARM",
+    ]
+)
+
 
 def seconds(value: Any, low: int, high: int, default: int) -> int:
     """Return a duration such as 5s, 1m or 30 as whole seconds within what ECS takes."""
@@ -56,6 +99,27 @@ def port_mapping(published: str) -> dict[str, Any]:
     return {"hostPort": int(host or container), "containerPort": int(container), "protocol": "tcp"}
 
 
+def linux_parameters(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return what the container may do of the kernel. There is no field for the number of processes: the agent's setting
+    ECS_TASK_PIDS_LIMIT (role ecs-agent) bounds each task of the host.
+    """
+    kept = list(spec.get("capabilities") or [])
+    if unknown := sorted(set(kept) - CAPABILITIES):
+        raise WorkloadError(f"ECS has no capability {', '.join(unknown)}; it takes such as CHOWN")
+    capabilities = {"drop": ["ALL"]} | ({"add": kept} if kept else {})
+    made: dict[str, Any] = {
+        "capabilities": capabilities,
+        "initProcessEnabled": bool(spec.get("init")),
+        "tmpfs": [
+            {"containerPath": path, "size": megabytes(size)}
+            for path, size in sorted((spec.get("tmpfs") or {}).items())
+        ],
+    }
+    if spec.get("shm_size"):
+        made["sharedMemorySize"] = megabytes(spec["shm_size"])
+    return made
+
+
 def container(
     name: str, spec: dict[str, Any], secrets: dict[str, str], log: dict[str, str]
 ) -> dict[str, Any]:
@@ -71,6 +135,9 @@ def container(
         "secrets": [{"name": key, "valueFrom": arn} for key, arn in sorted(secrets.items())],
         "portMappings": [port_mapping(port) for port in spec.get("ports") or []],
         "mountPoints": points,
+        "linuxParameters": linux_parameters(spec),
+        "dockerSecurityOptions": ["no-new-privileges"],
+        "readonlyRootFilesystem": bool(spec.get("read_only", True)),
         "stopTimeout": min(int(spec.get("stop_timeout") or 30), 120),
         "dockerLabels": {key: str(value) for key, value in (spec.get("labels") or {}).items()},
         "logConfiguration": {
@@ -88,8 +155,6 @@ def container(
         made["user"] = str(spec["user"])
     if spec.get("dns"):
         made["dnsServers"] = list(spec["dns"])
-    if spec.get("shm_size"):
-        made["linuxParameters"] = {"sharedMemorySize": megabytes(spec["shm_size"])}
     # ECS wants one of the two: a limit where there is one, else what the container is sure to need.
     if spec.get("memory"):
         made["memory"] = megabytes(spec["memory"])
