@@ -33,13 +33,11 @@ def run(path: str, arguments: list[str]) -> int:
 
 
 def serve(path: str) -> None:
-    from retailflow_emulators.airbyte.destination_snowflake.connector import (
-        SnowflakeDestination,
-        _start_lean,
-    )
+    from retailflow_emulators import lean
+    from retailflow_emulators.airbyte.destination_snowflake.connector import SnowflakeDestination
     from retailflow_emulators.airbyte.source_postgres.connector import PostgresSource
 
-    _start_lean()
+    lean.start()
     import jsonschema  # noqa: F401
 
     import retailflow_emulators.airbyte.destination_snowflake.warehouse

@@ -16,6 +16,7 @@ from sqlglot import exp
 
 from . import printing
 from .intervals import UNITS
+from .kinds import looks_at
 from .patches import PATCHES, Patch
 
 # A text with a whole number: seconds, or smaller units from a year of them on,
@@ -106,6 +107,23 @@ def _is_whole(node: exp.Expr | None) -> bool:
 _ENDS = (exp.Filter, exp.Window, exp.WithinGroup)
 
 
+@looks_at(
+    exp.Cast,
+    exp.TryCast,
+    exp.ToBoolean,
+    exp.TsOrDsToDate,
+    exp.Anonymous,
+    exp.ToNumber,
+    exp.ToBinary,
+    exp.Time,
+    exp.DateTrunc,
+    exp.TimestampTrunc,
+    exp.ToChar,
+    exp.Booland,
+    exp.Xor,
+    exp.GroupConcat,
+    *_ENDS,
+)
 def apply(node: exp.Expr) -> exp.Expr:
     """A conversion as DuckDB does it."""
     if type(node) is exp.Cast:

@@ -6,10 +6,12 @@ import contextlib
 import sys
 import uuid
 from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import fakesnow.cursor as cursor_module
 import fakesnow.server as server_module
 import pyarrow as pa
 from fakesnow import transforms
@@ -33,6 +35,7 @@ from . import (
     moments,
     names,
     objects,
+    passes,
     printing,
     refused,
     renames,
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 UPSTREAM_HAS_NOT = 9999  # the code of upstream's errors for what it does not know
+_parsed: ContextVar[dict[str, exp.Expr]] = ContextVar("_parsed", default={})  # noqa: B039 (it stays empty)
 KEPT = 64  # results whose columns are remembered
 
 
@@ -68,6 +72,15 @@ def parse_one(command: str) -> exp.Expr:
     if is_command(command):
         return exp.Command(this="SHOW", expression=exp.Literal.string(command))
     tree: exp.Expr = parse_snowflake(command)
+    _parsed.set({command: tree})
+    return tree
+
+
+@patch(cursor_module, "parse_one", "the server has parsed a statement already when its cursor runs it")
+def parse_once(command: str) -> exp.Expr:
+    """The tree of this request's statement, which the cursor may change."""
+    known = _parsed.get()
+    tree: exp.Expr = known.pop(command) if command in known else parse_snowflake(command)
     return tree
 
 
@@ -266,6 +279,7 @@ class Cursor(FakeSnowflakeCursor):
         if isinstance(expression, exp.Show):
             self._show = expression.name.upper(), visibility.without_limit(expression)
         names.name_columns(expression, self._command)
+        names.forget_places(expression)
         if isinstance(expression, exp.Merge):
             return [expression]
         found: list[exp.Expr] = super()._transform_explode(expression)
@@ -300,7 +314,8 @@ class Cursor(FakeSnowflakeCursor):
         self._rules = creation.typed(expression)
         expression = keys.unenforced(expression)
         expression = rewrites.apply(flattening.in_order(expression))
-        transformed: exp.Expr = quote_keywords(printing.in_json(super()._transform(expression, params)))
+        passed: Any = super()._transform(passes.Tree(expression), params)  # type: ignore[arg-type]
+        transformed: exp.Expr = quote_keywords(printing.in_json(passed.tree))
         if self._lengths and isinstance(transformed, exp.Create):
             sized = {**dict(transformed.args.get("text_lengths") or []), **self._lengths}
             transformed.args["text_lengths"] = list(sized.items())

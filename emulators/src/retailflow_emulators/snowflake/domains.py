@@ -10,6 +10,8 @@ from __future__ import annotations
 import duckdb
 from sqlglot import exp
 
+from .kinds import looks_at
+
 INVALID = "Invalid floating point operation: "
 BEYOND = "a FLOAT beyond its range: "
 # By function: its arguments, when they are outside, how they are said, and the value.
@@ -54,6 +56,7 @@ def create(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
             connection.execute(f"create or replace macro {catalog}.{macro}({names}) as {body}")
 
 
+@looks_at(*_FUNCTIONS)
 def checked(node: exp.Expr) -> exp.Expr:
     """A function of numbers that refuses what is outside of its domain."""
     if type(node) not in _FUNCTIONS:

@@ -12,6 +12,7 @@ import duckdb
 from sqlglot import exp
 
 from .errors import NotEmulatedError
+from .kinds import looks_at
 
 # https://docs.snowflake.com/en/sql-reference/functions/width_bucket
 _MACROS = """
@@ -76,6 +77,21 @@ def _global(name: str, *arguments: exp.Expr) -> exp.Expr:
     return exp.Dot(this=exp.to_identifier("_fs_global"), expression=_call(name, *arguments))
 
 
+@looks_at(
+    exp.GroupConcat,
+    exp.SHA2,
+    exp.Soundex,
+    exp.WidthBucket,
+    exp.ApproxQuantile,
+    exp.ArrayUniqueAgg,
+    exp.RegexpExtractAll,
+    exp.ArgMax,
+    exp.ArgMin,
+    exp.RegexpReplace,
+    exp.Join,
+    exp.Window,
+    exp.Collate,
+)
 def apply(node: exp.Expr) -> exp.Expr:
     """A function as DuckDB has it."""
     if isinstance(node, exp.GroupConcat) and not node.args.get("separator"):

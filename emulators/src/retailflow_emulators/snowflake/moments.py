@@ -15,6 +15,7 @@ from sqlglot import exp
 
 from . import lengths
 from .errors import NotEmulatedError
+from .kinds import looks_at
 
 if TYPE_CHECKING:
     from .session import Session
@@ -64,6 +65,18 @@ def _global(name: str, *arguments: exp.Expr) -> exp.Expr:
     return exp.Dot(this=exp.to_identifier("_fs_global"), expression=_call(name, *arguments))
 
 
+@looks_at(
+    exp.ConvertTimezone,
+    exp.CurrentDate,
+    exp.Localtimestamp,
+    exp.UnixToTime,
+    exp.StrToTime,
+    exp.TimestampTzFromParts,
+    exp.Extract,
+    exp.Cast,
+    exp.TryCast,
+    exp.Anonymous,
+)
 def zones(node: exp.Expr) -> exp.Expr:
     """Conversions to and between time zones."""
     if isinstance(node, exp.ConvertTimezone):

@@ -21,6 +21,7 @@ _ENDS = {
     TokenType.QUALIFY,
     TokenType.SEMICOLON,
 }
+_PLACE = ("line", "col", "start", "end")
 _UNNAMED = (exp.Alias, exp.Aliases, exp.Column, exp.Star, exp.Columns)
 
 
@@ -73,3 +74,12 @@ def _outermost(expression: exp.Expr) -> exp.Select | None:
     while isinstance(found, exp.SetOperation):
         found = found.this
     return found if isinstance(found, exp.Select) else None
+
+
+def forget_places(expression: exp.Expr) -> None:
+    """Forget where in the text of the statement each node stood: every copy of the tree would copy that as well."""
+    for node in expression.walk():
+        if node._meta:
+            for name in _PLACE:
+                node._meta.pop(name, None)
+            node._meta = node._meta or None

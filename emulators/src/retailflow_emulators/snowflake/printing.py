@@ -14,6 +14,7 @@ from fakesnow import macros as upstream
 from sqlglot import exp
 
 from . import variants
+from .kinds import looks_at
 from .patches import PATCHES, Patch
 from .resolution import PREFIX
 from .rules import rule
@@ -89,6 +90,8 @@ def is_text(node: exp.Expr) -> bool:
     if isinstance(node, (exp.Paren, exp.Distinct, exp.Order)):
         inner = node.expressions[0] if isinstance(node, exp.Distinct) else node.this
         return is_text(inner)
+    if isinstance(node, exp.Coalesce):
+        return all(map(is_text, (node.this, *node.expressions)))
     if isinstance(node, exp.Dot):
         return node.expression.name in ("_sf_text", "_sf_sized", "_sf_try_sized")
     if isinstance(node, (exp.Cast, exp.TryCast)):
@@ -108,6 +111,7 @@ def text(value: exp.Expr) -> exp.Expr:
     return _macro("_sf_text", value)
 
 
+@looks_at(exp.DPipe, exp.Concat, exp.ConcatWs, exp.Length, *_WANT_TEXT)
 def texts(node: exp.Expr) -> exp.Expr:
     """Arguments of functions of texts may be of any type."""
     if isinstance(

@@ -5,16 +5,15 @@ What depends on the types of operands is only marked here, see ``resolution.py``
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import TypeVar
 
 from sqlglot import exp
 
 from . import bounds, conversions, domains, functions, lengths, moments, printing, semistructured, variants
+from .kinds import LOOKED_AT, Rewrite, looks_at
 from .resolution import PREFIX
 
-Rewrite = Callable[[exp.Expr], exp.Expr]
 _Whole = TypeVar("_Whole", bound=exp.Expr)
 _ARITHMETIC: dict[type[exp.Expr], str] = {
     exp.Add: "ADD",
@@ -102,6 +101,7 @@ def _global(name: str, *arguments: exp.Expr) -> exp.Expr:
     )
 
 
+@looks_at(*_ARITHMETIC)
 def arithmetic(node: exp.Expr) -> exp.Expr:
     """Sums, differences, products, quotients and remainders have Snowflake's types."""
     if name := _ARITHMETIC.get(type(node)):
@@ -114,6 +114,7 @@ def _bare(node: exp.Expr) -> exp.Expr:
     return _bare(node.this) if isinstance(node, exp.Paren) else node
 
 
+@looks_at(exp.Window, exp.Filter, exp.Avg)
 def aggregates(node: exp.Expr) -> exp.Expr:
     """Sums and averages of exact numbers are exact; texts are read as FLOAT."""
     if isinstance(node, exp.Window) and _is(node.this, "RATIO_TO_REPORT"):
@@ -137,6 +138,7 @@ def aggregates(node: exp.Expr) -> exp.Expr:
     return node
 
 
+@looks_at(*_NUMERIC_AGGREGATES, exp.Median, exp.WithinGroup)
 def summands(node: exp.Expr) -> exp.Expr:
     """Texts in aggregates of numbers are read as FLOAT."""
     if isinstance(node, _NUMERIC_AGGREGATES):
@@ -167,6 +169,7 @@ def _with(whole: _Whole, inner: exp.Expr, make: Rewrite) -> _Whole:
     return changed
 
 
+@looks_at(*_COUNTS)
 def counts(node: exp.Expr) -> exp.Expr:
     """Arguments that count something may be any NUMBER."""
     for name in _COUNTS.get(type(node), ()):
@@ -188,6 +191,7 @@ def counts(node: exp.Expr) -> exp.Expr:
     return node
 
 
+@looks_at(exp.DateTrunc, exp.TimestampTrunc, exp.DateAdd, exp.AddMonths)
 def dates(node: exp.Expr) -> exp.Expr:
     """Dates stay dates when they are truncated, or when whole days are added."""
     if isinstance(node, (exp.DateTrunc, exp.TimestampTrunc)):
@@ -201,6 +205,7 @@ def dates(node: exp.Expr) -> exp.Expr:
     return node
 
 
+@looks_at(exp.ToChar)
 def formats(node: exp.Expr) -> exp.Expr:
     """TO_CHAR and TO_VARCHAR with a format follow it."""
     if isinstance(node, exp.ToChar) and (template := node.args.get("format")):
@@ -208,6 +213,16 @@ def formats(node: exp.Expr) -> exp.Expr:
     return node
 
 
+@looks_at(
+    exp.Ceil,
+    exp.Floor,
+    exp.Extract,
+    exp.MonthsBetween,
+    exp.Typeof,
+    exp.Anonymous,
+    exp.ByteLength,
+    exp.BitLength,
+)
 def other_types(node: exp.Expr) -> exp.Expr:
     """Functions of which DuckDB's own have other types."""
     if isinstance(node, (exp.Ceil, exp.Floor)):
@@ -236,6 +251,7 @@ def other_types(node: exp.Expr) -> exp.Expr:
     return node
 
 
+@looks_at(exp.Parameter, exp.Window)
 def positions(node: exp.Expr) -> exp.Expr:
     """``$1`` is the first column of what a SELECT reads, and SEQ4() the order in which it does.
 
@@ -255,6 +271,7 @@ def positions(node: exp.Expr) -> exp.Expr:
     return node
 
 
+@looks_at(exp.Cast, exp.TryCast, exp.ColumnDef)
 def texts(node: exp.Expr) -> exp.Expr:
     """A text that is longer than its type is refused; TRY_CAST makes NULL of it.
 
@@ -304,8 +321,14 @@ PASSES: tuple[Rewrite, ...] = (
 def apply(expression: exp.Expr) -> exp.Expr:
     """The statement with every rewrite of this module, inner expressions first."""
     variants.note_values(expression)
+    nodes: list[exp.Expr] | None = None
     for one in PASSES:
-        for node in reversed(list(expression.walk())):
+        looked_at = LOOKED_AT[one]
+        nodes = nodes or list(expression.walk())
+        concerned = [node for node in nodes if looked_at.of(node)]
+        if concerned:
+            nodes = None
+        for node in reversed(concerned):
             changed = one(node)
             if node is expression:
                 expression = changed

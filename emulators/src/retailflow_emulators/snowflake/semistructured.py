@@ -13,6 +13,7 @@ import duckdb
 from sqlglot import exp
 
 from .flattening import Number, json_text
+from .kinds import looks_at
 from .resolution import PREFIX
 
 _LIST = "cast(cast(a as json) as json[])"
@@ -162,6 +163,21 @@ def _array(*values: exp.Expr) -> exp.Expr:
     return exp.Anonymous(this="json_array", expressions=elements)
 
 
+@looks_at(
+    *_PLAIN,
+    exp.Array,
+    exp.ObjectAgg,
+    exp.ArrayConstructCompact,
+    exp.ArrayConcat,
+    exp.ArrayIntersect,
+    exp.SortArray,
+    exp.ArrayMin,
+    exp.ArrayMax,
+    exp.GenerateSeries,
+    exp.ObjectInsert,
+    exp.Anonymous,
+    exp.StrtokToArray,
+)
 def functions(node: exp.Expr) -> exp.Expr:
     """Functions of arrays and objects."""
     if known := _PLAIN.get(type(node)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import duckdb
 from sqlglot import exp
 
+from .kinds import looks_at
 from .resolution import PREFIX
 from .rules import rule
 from .sqltypes import SqlType
@@ -119,6 +120,7 @@ def _like(one: exp.Expr, other: exp.Expr) -> exp.Expr:
     )
 
 
+@looks_at(*_READ_TEXT, exp.DPipe, exp.Concat, exp.ConcatWs, exp.In, exp.Between, *_COMPARE)
 def texts(node: exp.Expr) -> exp.Expr:
     """A text in a VARIANT is read as one where a text is wanted, or where it is compared with one."""
     if isinstance(node, _READ_TEXT) and is_variant(node.this):
@@ -139,6 +141,7 @@ def texts(node: exp.Expr) -> exp.Expr:
     return node
 
 
+@looks_at(exp.ParseJSON, exp.Ordered, exp.Max, exp.Min)
 def values(node: exp.Expr) -> exp.Expr:
     """What PARSE_JSON reads; numbers in a VARIANT are less and greater as numbers."""
     if isinstance(node, exp.ParseJSON) and not node.find_ancestor(exp.Copy):
@@ -155,6 +158,7 @@ def values(node: exp.Expr) -> exp.Expr:
     return node
 
 
+@looks_at(exp.IsArray, exp.Anonymous)
 def held(node: exp.Expr) -> exp.Expr:
     """AS_… and IS_… of a VARIANT, https://docs.snowflake.com/en/sql-reference/functions/as"""
     if isinstance(node, exp.IsArray):

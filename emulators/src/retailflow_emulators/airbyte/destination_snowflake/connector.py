@@ -5,13 +5,12 @@ What takes long to import (Snowflake's connector, pyarrow) is imported by the co
 
 from __future__ import annotations
 
-import importlib.abc
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from ... import lean
 from ..protocol import ConnectorError, JsonObject, Stream
 from ..records import blocks, read_ahead
 
@@ -86,7 +85,7 @@ class SnowflakeDestination:
     }
 
     def check(self, config: JsonObject) -> None:
-        _start_lean()
+        lean.start()
         from .warehouse import Warehouse
 
         with Warehouse(config) as warehouse:
@@ -95,7 +94,7 @@ class SnowflakeDestination:
     def write(self, config: JsonObject, streams: Sequence[Stream], stdin: IO[bytes]) -> None:
         # The source need not wait for what takes a while to start.
         incoming = read_ahead(blocks(stdin, BLOCK_BYTES, full=True), BLOCKS_AHEAD)
-        _start_lean()
+        lean.start()
         from .warehouse import Warehouse
         from .writer import Writer
 
@@ -107,14 +106,3 @@ class SnowflakeDestination:
                 writer.finish()
             except OSError as error:  # pyarrow's too: no space, or no more than so much of it
                 raise ConnectorError(f"cannot stage rows in {folder}: {error}", "transient_error") from error
-
-
-def _start_lean() -> None:
-    """Hide what Snowflake's connector imports where it can: not used here, and half of its start-up."""
-    sys.meta_path.insert(0, _Hidden())
-
-
-class _Hidden(importlib.abc.MetaPathFinder):
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
-        if fullname in ("pandas", "boto3", "keyring"):
-            raise ModuleNotFoundError(f"{fullname} is hidden from this connector", name=fullname)

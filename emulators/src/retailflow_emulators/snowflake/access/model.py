@@ -335,7 +335,7 @@ class Account:
         new = self.file.with_suffix(".new")
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            json.dump(state, file)
+            file.write(json.dumps(state))  # json.dump has no encoder in C
         new.replace(self.file)
 
     def _load(self, state: dict[str, Any]) -> None:
