@@ -37,6 +37,17 @@ Error = snowflake.connector.errors.Error
         ("select 99999999999999999999999999999999999999 * 99", 100046, "out of representable range"),
         ("select no_such_function(1)", 2140, "Unknown function NO_SUCH_FUNCTION"),
         ("select nothing from values (1)", 904, "invalid identifier 'NOTHING'"),
+        ("select nothing", 904, "invalid identifier 'NOTHING'"),
+        ("select X.A from values (1) as T (A)", 904, "invalid identifier 'X"),
+        ("select T.B from values (1) as T (A)", 904, "invalid identifier 'T.B'"),
+        ('select "no thing" from values (1)', 904, "invalid identifier 'no thing'"),
+        ("select 1 from (select 1 as A) join (select 2 as A) using (NOTHING)", 904, "'NOTHING'"),
+        ("select A from (select 1 as A) join (select 2 as A)", 1052, "ambiguous column name 'A'"),
+        ("create table T (PLACE geography)", 2, "not emulated: GEOGRAPHY"),
+        ("create table T (A array(int))", 2, "not emulated: ARRAY of a type"),
+        ("select parse_json('{}')::object(A int)", 2, "not emulated: OBJECT of types"),
+        ("select '1 day'::interval", 2, "not emulated: INTERVAL as a type"),
+        ("select interval '1 day' as A", 2, "not emulated: INTERVAL as a value"),
         ("select * from NOWHERE", 2003, "Object 'NOWHERE' does not exist or not authorized"),
         ("this is no sql", 1003, "syntax error"),
         ("select (", 1003, ""),
@@ -83,6 +94,7 @@ def test_a_statement_that_cannot_run_is_an_error_of_snowflakes_at_once(
     assert time.monotonic() - began < 50, "clients retry what is no error of a statement for a minute"
     assert code in (0, caught.value.errno), caught.value
     assert words in str(caught.value)
+    assert caught.value.sfqid, "Snowflake gives every statement an id, by which its support finds it"
     assert warehouse.query("select 1") == [(1,)]
 
 

@@ -86,7 +86,7 @@ def translated(error: BaseException) -> ProgrammingError | None:
     if found := re.search(r'column "(.+?)" must appear in the GROUP BY clause', text):
         said = f"'{found[1]}' in select clause is neither an aggregate nor in the group by clause."
         return _compilation(979, "42601", said)
-    if found := re.search(r'Values list "(.+?)" does not have a column named "(.+?)"', text):
+    if found := re.search(r'(?:Values list|Table) "(.+?)" does not have a column named "(.+?)"', text):
         return _compilation(904, "42000", f"invalid identifier '{found[1]}.{found[2]}'")
     if found := re.search(r"(?:has|expected) (\d+) columns but (\d+) values were supplied", text):
         said = f"Insert value list does not match column list expecting {found[1]} but got {found[2]}"
@@ -109,10 +109,11 @@ def translated(error: BaseException) -> ProgrammingError | None:
             return _compilation(2003, "42S02", f"Object '{found[1]}' does not exist or not authorized.")
         if found := re.search(r"(?:Table|View|Schema|Sequence) with name \"?(.+?)\"? already exists", text):
             return _compilation(2002, "42710", f"Object '{found[1]}' already exists.")
-    if found := re.search(
-        r"Referenced column \"(.+?)\" not found|does not have a column with name \"(.+?)\"", text
-    ):
+    unknown = r"(?:Referenced (?:column|table) |Error: Column |does not have a column (?:with name|named) )\"(.+?)\""
+    if found := re.search(rf"{unknown}|Referenced update column (\S+) not found", text):
         return _compilation(904, "42000", f"invalid identifier '{found[1] or found[2]}'")
+    if found := re.search(r"Ambiguous reference to column name \"(.+?)\"", text):
+        return _compilation(1052, "42000", f"ambiguous column name '{found[1]}'")
     return None
 
 

@@ -31,6 +31,19 @@ _FUNCTIONS = {
     "GET_DDL": "GET_DDL",
     "HASH_AGG": "HASH_AGG: Snowflake's values of it are not known",
 }
+# https://docs.snowflake.com/en/sql-reference/intro-summary-data-types; a structured type would keep its elements' types.
+_TYPES = {
+    exp.DType.GEOGRAPHY: "GEOGRAPHY",
+    exp.DType.GEOMETRY: "GEOMETRY",
+    exp.DType.VECTOR: "VECTOR",
+    exp.DType.FILE: "FILE",
+    exp.DType.UUID: "UUID",
+    exp.DType.INTERVAL: "INTERVAL as a type",
+    exp.DType.MAP: "MAP",
+    exp.DType.ARRAY: "ARRAY of a type",
+    exp.DType.OBJECT: "OBJECT of types",
+}
+_UNSTRUCTURED = (exp.DType.ARRAY, exp.DType.OBJECT)
 # Parameters that change what statements answer, and the values that they have here,
 # https://docs.snowflake.com/en/sql-reference/parameters
 _ZONED = "YYYY-MM-DD HH24:MI:SS.FF3 TZHTZM"
@@ -108,12 +121,31 @@ def check(command: str) -> None:
             raise NotEmulatedError(what)
 
 
+def _around(node: exp.Expr) -> exp.Expr | None:
+    """What an expression is in, its parentheses left out."""
+    outer = node.parent
+    while isinstance(outer, exp.Paren):
+        outer = outer.parent
+    return outer
+
+
+def _check_type(node: exp.DataType) -> None:
+    plain = node.this in _UNSTRUCTURED and not node.expressions
+    what = "INTERVAL as a type" if isinstance(node.this, exp.Interval) else _TYPES.get(node.this)
+    if what and not plain:
+        raise NotEmulatedError(what)
+
+
 def check_tree(expression: exp.Expr) -> None:
     """Refuse what a statement asks for anywhere."""
     for node in expression.walk():
         name = str(node.this).upper() if isinstance(node, exp.Anonymous) else ""
         if name in _FUNCTIONS:
             raise NotEmulatedError(_FUNCTIONS[name])
+        if isinstance(node, exp.DataType):
+            _check_type(node)
+        if isinstance(node, exp.Interval) and isinstance(_around(node), (exp.Select, exp.Alias)):
+            raise NotEmulatedError("INTERVAL as a value")
         if isinstance(node, exp.When) and node.args.get("source"):
             # https://docs.snowflake.com/en/sql-reference/sql/merge has no such clause
             raise sql_error(1003, "42000", "SQL compilation error:\nsyntax error unexpected 'BY'.")

@@ -163,9 +163,23 @@ def _array(*values: exp.Expr) -> exp.Expr:
     return exp.Anonymous(this="json_array", expressions=elements)
 
 
+def _object_constant(node: exp.Struct) -> exp.Expr:
+    """`{'a': 1}` and `{*}`; the keys are texts, which sqlglot takes for names.
+
+    https://docs.snowflake.com/en/sql-reference/data-types-semistructured#object-constants
+    """
+    if len(node.expressions) == 1 and isinstance(node.expressions[0], (exp.Star, exp.Column)):
+        return exp.StarMap(this=node.expressions[0].copy())
+    for pair in node.expressions:
+        if isinstance(pair, exp.PropertyEQ) and isinstance(pair.this, exp.Identifier):
+            pair.this.replace(exp.Literal.string(pair.this.name))
+    return node
+
+
 @looks_at(
     *_PLAIN,
     exp.Array,
+    exp.Struct,
     exp.ObjectAgg,
     exp.ArrayConstructCompact,
     exp.ArrayConcat,
@@ -185,6 +199,8 @@ def functions(node: exp.Expr) -> exp.Expr:
         return _call(name, *(node.args.get(part) or exp.null() for part in parts))
     if isinstance(node, exp.Array):
         return _array(*node.expressions)
+    if isinstance(node, exp.Struct):
+        return _object_constant(node)
     if isinstance(node, exp.ObjectAgg):
         node.expression.replace(exp.Anonymous(this="TO_JSON", expressions=[node.expression.copy()]))
         return node

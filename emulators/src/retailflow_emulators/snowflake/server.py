@@ -228,7 +228,7 @@ def _open_session(asked: dict[str, Any], query: dict[str, str]) -> dict[str, Any
 
 
 def _sql_error(code: str, state: str, message: str) -> JSONResponse:
-    data = {"errorCode": code, "sqlState": state}
+    data = {"errorCode": code, "sqlState": state, "queryId": str(uuid.uuid4())}
     return JSONResponse({"data": data, "code": code, "message": message, "success": False})
 
 
