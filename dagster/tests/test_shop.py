@@ -2,42 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
-import psycopg2
-import pytest
-
-from bench import postgres
 from retailflow_dagster.lib.postgres import Shop
 
-SCHEMA = Path(__file__).parents[2] / "lambda/schema/sales.sql"
 ORDER = """insert into sales (cust_name, product, product_category, quantity, price, discount, shipping_cost, customer_id,
     product_id, purchased_at, order_date_at, city, state, country)
     values ('A', 'p', 'c', 1, %s, 0, 0, 1, 1, '2026-01-01', '2026-01-01', 'x', 'y', 'z') returning order_id"""
-
-
-@pytest.fixture(scope="module")
-def sql() -> Iterator[Callable[..., list[tuple[object, ...]]]]:
-    if not (postgres.BINARIES / "initdb").exists():
-        pytest.skip(f"no PostgreSQL in {postgres.BINARIES}")
-    with postgres.server("generator", "airbyte", "auditor") as port:
-        link = psycopg2.connect(host="127.0.0.1", port=port, user=postgres.ADMIN, dbname="postgres")
-        link.autocommit = True
-
-        def run(statement: str, *values: object) -> list[tuple[object, ...]]:
-            with link.cursor() as cursor:
-                cursor.execute(statement, values or None)
-                return cursor.fetchall() if cursor.description else []
-
-        run.port = port  # type: ignore[attr-defined]
-        run(SCHEMA.read_text(encoding="utf-8"))
-        run(
-            "insert into customers (customer_id, cust_name, city, state, country) values (1, 'A', 'x', 'y', 'z')"
-        )
-        run("insert into products (product_id, product, product_category, price) values (1, 'p', 'c', 1)")
-        yield run
-        link.close()
 
 
 def test_orders_that_came_changed_or_went_since_are_left_out(

@@ -413,6 +413,7 @@ def test_settings_come_from_the_environment_and_hide_the_password() -> None:
         ({"DB_HOST": ""}, "DB_HOST is not set"),
         ({"DB_PASSWORD": ""}, "DB_PASSWORD is not set"),
         ({"DB_PORT": "five"}, "DB_PORT must be a whole number"),
+        ({"DB_AUTHORITY": "/etc/authority.crt"}, "DB_AUTHORITY must be a certificate in PEM"),
         ({"DB_PORT": "70000"}, "DB_PORT must be a whole number"),
         ({"GENERATOR_DELETE_SHARE": "some"}, "GENERATOR_DELETE_SHARE must be a number from 0 to 1"),
         ({"GENERATOR_DELETE_SHARE": "1.5"}, "GENERATOR_DELETE_SHARE must be a number from 0 to 1"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.site_certificates import of_certificates
 from ansible.module_utils.site_report import lines
 
 DOCUMENTATION = r"""
@@ -54,6 +55,10 @@ options:
     type: dict
     default: {}
   spool_gb: {description: GB of the spool at which the generator stops; 0 for no limit., type: int, default: 0}
+  certificates:
+    description: Files of certificates on the control node by who shows them; one that ends within 14 days is a problem.
+    type: dict
+    default: {}
   ingress: {description: "C(differing) hosts, or C(error).", type: dict, required: true}
   quiet_minutes: {description: Minutes after which missing rows are a problem., type: int, default: 15}
   stale_minutes: {description: Minutes after which a missing cycle is a problem., type: int, default: 30}
@@ -346,6 +351,7 @@ def judged(params: dict[str, Any], now: datetime.datetime) -> dict[str, Any]:
     if "postgres" in up:
         problems += of_source(params["source"], now, params["quiet_minutes"])
         problems += of_backup(params.get("backup") or {}, now, params.get("spool_gb") or 0)
+    problems += [Problem(*one) for one in of_certificates(params.get("certificates") or {}, now)]
     warehouse = params["warehouse"].get("answer")
     if not isinstance(warehouse, dict):
         error = plain(params["warehouse"].get("error") or "no reason given")
@@ -436,6 +442,7 @@ def main() -> None:
             "runs": {"type": "dict", "required": True},
             "backup": {"type": "dict", "default": {}},
             "spool_gb": {"type": "int", "default": 0},
+            "certificates": {"type": "dict", "default": {}},
             "ingress": {"type": "dict", "required": True},
             "quiet_minutes": {"type": "int", "default": 15},
             "stale_minutes": {"type": "int", "default": 30},

@@ -68,6 +68,7 @@ def site(tmp_path: Path) -> Path:
     secrets.mkdir(parents=True)
     for user in ("airbyte", "dbt", "metabase"):
         (secrets / f"snowflake_{user}.p8").write_text("-----BEGIN PRIVATE KEY-----")
+    (secrets / "authority.crt").write_text("-----BEGIN CERTIFICATE-----")
     airbyte_support.stand_ins(tmp_path / "stubs")
     return tmp_path
 

@@ -175,6 +175,7 @@ def test_a_fresh_clone_gets_back_what_it_lacks(
     """That nothing is changed by it is what the next test says."""
     lost = [
         *(site.root / ".secrets/aws").iterdir(),
+        *(site.root / ".state/aws/certificates").iterdir(),
         site.root / ".state/aws/outputs.json",
         site.root / "inventory/group_vars/aws/site.yml",
     ]

@@ -19,7 +19,7 @@ PLAY = """---
     - ansible.builtin.include_role: {name: container-images, tasks_from: repositories}
       vars: {container_images_repositories: "{{ retailflow_repositories }}"}
     - ansible.builtin.include_role: {name: lambda-generator}
-      vars: {lambda_generator_db_host: 10.86.1.11}
+      vars: {lambda_generator_db_host: 10.86.1.11, lambda_generator_db_authority: any}
 """
 TERRAFORM = """---
 - hosts: control

@@ -78,6 +78,8 @@ class Case:
         given = {
             "postgres_data_dir": str(self.path),
             "postgres_user_id": os.getuid(),
+            "postgres_certificate": "-----BEGIN CERTIFICATE-----",
+            "postgres_private_key": "-----BEGIN PRIVATE KEY-----",
             "postgres_version": self.wanted,
             "postgres_container_image": f"image:{self.wanted}",
             "postgres_recovery_wait": 1,

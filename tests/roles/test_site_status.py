@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import site_status
+import tls_support
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime.datetime(2026, 11, 28, 12, 0, tzinfo=datetime.UTC)
@@ -110,6 +111,35 @@ def test_a_site_that_is_well_says_so_first() -> None:
     assert text(status).startswith("WELL: every part answers; the last cycle ended at 2026-11-28T11:58:00Z")
     assert json.loads(json.dumps(status)) == status, "it can be written as JSON"
     assert set(status["emulators"]) == set(EMULATORS)
+
+
+@pytest.mark.parametrize(
+    ("days", "what"),
+    [(90, ""), (14.1, ""), (13.9, "ends at 20"), (0.01, "ends at 20"), (-1, "has ended")],
+)
+def test_a_certificate_is_named_fourteen_days_before_its_end(tmp_path: Path, days: float, what: str) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    path = tmp_path / "postgres.crt"
+    path.write_text(tls_support.Authority().sign(days=days).certificate)
+
+    def told(**files: Path) -> list[dict[str, str]]:
+        given = site(certificates={name.replace("_", " "): str(file) for name, file in files.items()})
+        problems = site_status.judged(given, now)["problems"]
+        return [one for one in problems if "certificate" in one["part"]]
+
+    found = told(PostgreSQL=path, the_authority=tmp_path / "elsewhere")
+    assert len(found) == bool(what)
+    if what:
+        assert found[0]["part"] == "certificate of PostgreSQL" and what in found[0]["what"]
+        assert found[0]["todo"] == "run make up"
+        (one,) = told(the_authority=path)
+        assert one["todo"] == 'see "Certificates" in docs/operations.md'
+
+
+def test_a_certificate_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "postgres.crt").write_text("nothing")
+    status = judged(certificates={"PostgreSQL": str(tmp_path / "postgres.crt")})
+    assert "cannot be read" in status["headline"] and str(tmp_path) in status["headline"]
 
 
 @pytest.mark.parametrize("name", EMULATORS)

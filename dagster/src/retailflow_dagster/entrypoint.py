@@ -1,6 +1,9 @@
-"""First process of every container: waits for Dagster's database, tidies up, becomes the given command.
+"""First process of every container: writes the authority of PostgreSQL, waits for it, tidies up, becomes the given command.
 
     python -m retailflow_dagster.entrypoint dagster-daemon run
+
+Where ``POSTGRES_AUTHORITY`` holds the certificate of an authority, it is written to the file that ``PGSSLROOTCERT`` names: libpq
+takes no other form, and with ``PGSSLMODE=verify-full`` every process of the container refuses a server that it has not signed.
 
 Hosts start in any order, and a Dagster process that dies because PostgreSQL is not there yet costs seconds of
 processor time at every restart. Nothing may write into the image, so what dbt parsed when it was built is copied
@@ -16,6 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -44,6 +48,17 @@ def database() -> dict[str, str]:
         "connect_timeout": "5",
         **ALIVE,
     }
+
+
+def write_authority() -> None:
+    """Writes the authority's certificate, so that a reader finds the old one or the new one and never half of it."""
+    if authority := os.environ.get("POSTGRES_AUTHORITY"):
+        path = os.environ["PGSSLROOTCERT"]
+        with tempfile.NamedTemporaryFile(
+            "w", dir=os.path.dirname(path), delete=False, encoding="utf-8"
+        ) as file:
+            file.write(authority)
+        os.replace(file.name, path)
 
 
 def wait_for_database(seconds: float = WAIT_SECONDS) -> None:
@@ -98,6 +113,7 @@ def parse_project() -> None:
 
 def main(command: list[str]) -> None:
     """Replaces this process by the command."""
+    write_authority()
     copy_target()
     if os.environ.get("DAGSTER_PG_HOST"):
         wait_for_database()

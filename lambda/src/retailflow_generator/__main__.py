@@ -22,6 +22,7 @@ from .shop import default_shop
 DEFAULT_ROWS = 500
 _EPILOG = """\
 Without --dry-run the rows go to PostgreSQL: DB_HOST, DB_PORT, DB_NAME, DB_USER and DB_PASSWORD say where.
+DB_AUTHORITY, the certificate of an authority in PEM, encrypts the session and refuses every server that it has not signed.
 A batch id is written once: the same command again, with the same --batch-id, writes nothing.
 
 exit codes: 0 done, 1 PostgreSQL is unavailable, 2 wrong arguments or environment"""

@@ -18,6 +18,8 @@ class InvalidConfigurationError(ValueError):
 class Settings:
     """Where PostgreSQL is, and how many rows an event brings that does not say (``GENERATOR_ROWS``).
 
+    ``authority`` is the certificate in PEM by which the server is known (``DB_AUTHORITY``): the session is encrypted then, and a
+    server that this authority has not signed under the name ``host`` is refused. Without it nothing is verified.
     ``delete_share`` takes the place of ``life.delete`` in shop.toml (``GENERATOR_DELETE_SHARE``); None leaves it.
     """
 
@@ -29,10 +31,11 @@ class Settings:
     default_rows: int = 500
     connect_timeout: int = 5
     delete_share: float | None = None
+    authority: str = field(default="", repr=False)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
-        """Read ``DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD, DB_CONNECT_TIMEOUT`` and ``GENERATOR_*``."""
+        """Read ``DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD, DB_AUTHORITY, DB_CONNECT_TIMEOUT`` and ``GENERATOR_*``."""
 
         def text(name: str) -> str:
             if not env.get(name):
@@ -58,6 +61,9 @@ class Settings:
                 raise InvalidConfigurationError(f"{name} must be a number from 0 to 1, got {value!r}")
             return number
 
+        authority = env.get("DB_AUTHORITY", "")
+        if authority and "-----BEGIN CERTIFICATE-----" not in authority:
+            raise InvalidConfigurationError("DB_AUTHORITY must be a certificate in PEM")
         return cls(
             host=text("DB_HOST"),
             port=number("DB_PORT", 5432, 65535),
@@ -67,6 +73,7 @@ class Settings:
             default_rows=number("GENERATOR_ROWS", cls.default_rows, MAX_ROWS),
             connect_timeout=number("DB_CONNECT_TIMEOUT", cls.connect_timeout, 60),
             delete_share=share("GENERATOR_DELETE_SHARE"),
+            authority=authority,
         )
 
     @property

@@ -6,11 +6,15 @@ locked in the order of their keys, rows that another one holds are skipped.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
+import os
+import tempfile
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,6 +131,23 @@ _DELETE = text(
 
 
 @functools.lru_cache(maxsize=1)
+def _file_of(authority: str) -> str:
+    """A file with the authority's certificate, which is all that libpq takes: one per process, in the folder of the function."""
+    descriptor, path = tempfile.mkstemp(prefix="postgres-authority-", suffix=".crt")
+    atexit.register(functools.partial(Path(path).unlink, missing_ok=True))
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(authority)
+    return path
+
+
+def _verified(settings: Settings) -> dict[str, str]:
+    """How libpq verifies the server; see "SSL Support" in the manual of libpq."""
+    if not settings.authority:
+        return {}
+    return {"sslmode": "verify-full", "sslrootcert": _file_of(settings.authority)}
+
+
+@functools.lru_cache(maxsize=1)
 def engine_for(settings: Settings) -> Engine:
     """The engine of a process: one connection, kept between warm invocations and tested before use."""
     return create_engine(
@@ -138,6 +159,7 @@ def engine_for(settings: Settings) -> Engine:
             "connect_timeout": settings.connect_timeout,
             "application_name": "retailflow-generator",
             "client_encoding": "utf8",
+            **_verified(settings),
         },
     )
 

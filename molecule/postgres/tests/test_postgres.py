@@ -26,9 +26,16 @@ INSERT = (
 )
 
 
-def psql(host: Any, user: str, statement: str, password: str = "", database: str = "retailflow_db") -> Any:
+def psql(
+    host: Any,
+    user: str,
+    statement: str,
+    password: str = "",
+    database: str = "retailflow_db",
+    options: str = "",
+) -> Any:
     """Run one statement as another host would: over TCP, with a password."""
-    uri = f"postgresql://{user}:{password or PASSWORDS[user]}@localhost:5432/{database}"
+    uri = f"postgresql://{user}:{password or PASSWORDS[user]}@localhost:5432/{database}{options}"
     return host.run("psql --no-psqlrc -tA -v ON_ERROR_STOP=1 -c %s %s", statement, uri)
 
 
@@ -50,7 +57,7 @@ def test_the_commands_of_the_manual_work_as_typed(host: Any) -> None:
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("wal_level", "logical"), ("max_slot_wal_keep_size", "2GB"), ("data_checksums", "on")],
+    [("ssl", "on"), ("wal_level", "logical"), ("max_slot_wal_keep_size", "2GB"), ("data_checksums", "on")],
 )
 def test_the_server_runs_with_the_settings(host: Any, setting: str, value: str) -> None:
     assert psql(host, "retailflow_admin", f"show {setting}").stdout.strip() == value
@@ -67,6 +74,45 @@ def test_a_wrong_password_is_refused(host: Any, user: str) -> None:
     refused = psql(host, user, "select 1", password="wrong")
     assert refused.rc != 0
     assert "password authentication failed" in refused.stderr
+
+
+@pytest.mark.parametrize("user", PASSWORDS)
+def test_a_login_in_clear_is_refused_and_one_that_may_choose_is_encrypted(host: Any, user: str) -> None:
+    refused = psql(host, user, "select 1", options="?sslmode=disable")
+    assert refused.rc != 0
+    assert f'user "{user}"' in refused.stderr and "no encryption" in refused.stderr
+    mine = "select ssl from pg_stat_ssl where pid = pg_backend_pid()"
+    assert psql(host, user, mine).stdout.strip() == "t"
+
+
+def test_a_login_from_an_address_that_is_not_listed_is_refused(host: Any) -> None:
+    refused = psql(host, "elsewhere", "select 1", "elsewhere-secret")
+    assert refused.rc != 0 and "no pg_hba.conf entry" in refused.stderr
+    other = psql(host, "auditor", "select 1", database="dagster")
+    assert other.rc != 0 and "no pg_hba.conf entry" in other.stderr, "its rule names another database"
+
+
+def test_a_new_rule_and_a_new_certificate_disconnect_nobody(host: Any) -> None:
+    """As the role's handler lets the server read its files again."""
+    access = "/var/lib/retailflow/postgres/access"
+    reload = "psql -w -h /var/lib/retailflow/postgres/run -U retailflow_admin -d postgres -c 'select pg_reload_conf()'"
+    waiting = (
+        "select count(*) from pg_stat_activity where query like 'select pg_sleep(%' and usename = 'auditor'"
+    )
+    sleep = (
+        "psql -XAt -c 'select pg_sleep(6), 42' postgresql://auditor:auditor-secret@localhost/retailflow_db"
+    )
+    host.check_output(f"({sleep} > /tmp/slept 2>&1 &) ; sleep 1")
+    assert psql(host, "retailflow_admin", waiting).stdout.strip() == "1"
+    host.check_output(f"sed -i.kept '/\"auditor\"/d' {access}/pg_hba.conf && {reload}")
+    try:
+        assert "no pg_hba.conf entry" in psql(host, "auditor", "select 1").stderr
+        assert psql(host, "retailflow_admin", waiting).stdout.strip() == "1"
+        host.check_output("for i in $(seq 20); do [ -s /tmp/slept ] && break; sleep 0.5; done")
+        assert host.check_output("cat /tmp/slept") == "|42"
+    finally:
+        host.check_output(f"cat {access}/pg_hba.conf.kept > {access}/pg_hba.conf && {reload}")
+    assert psql(host, "auditor", "select 1").rc == 0
 
 
 def test_each_login_may_do_its_work_and_no_more(host: Any) -> None:

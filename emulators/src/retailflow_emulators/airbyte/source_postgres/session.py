@@ -50,6 +50,7 @@ _REFUSED = (
     "is not currently accepting connections",
     "does not support SSL",
     "certificate verify failed",
+    "signature failure",
     "does not match host name",
 )
 

@@ -42,6 +42,28 @@ _CDC: JsonObject = {
     },
 }
 
+
+def _ssl_mode(mode: str) -> JsonObject:
+    """One choice of ``ssl_mode`` with its fields, as SourcePostgresVerifyFull and its neighbours in Airbyte's API have them."""
+    verified = mode.startswith("verify-")
+    authority: JsonObject = {
+        "ca_certificate": {
+            "type": "string",
+            "title": "CA certificate",
+            "airbyte_secret": True,
+            "pattern": "-----BEGIN CERTIFICATE-----",
+        }
+    }
+    return {
+        "title": mode,
+        "required": ["mode", "ca_certificate"] if verified else ["mode"],
+        "additionalProperties": False,
+        "properties": {"mode": {"type": "string", "const": mode}, **(authority if verified else {})},
+    }
+
+
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
 SPEC: JsonObject = {
     "protocol_version": "0.2.0",
     "documentationUrl": "https://docs.airbyte.com/integrations/sources/postgres",
@@ -60,10 +82,9 @@ SPEC: JsonObject = {
             "ssl_mode": {
                 "type": "object",
                 "required": ["mode"],
-                "properties": {
-                    "mode": {"enum": ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]},
-                    "ca_certificate": {"type": "string", "airbyte_secret": True},
-                },
+                "description": "Of the fields of source-postgres, those of a client certificate are not emulated",
+                "properties": {"mode": {"enum": list(_SSL_MODES)}},
+                "oneOf": [_ssl_mode(mode) for mode in _SSL_MODES],
             },
             "replication_method": {
                 "type": "object",

@@ -1,0 +1,244 @@
+"""What goes between PostgreSQL and its clients on the running site: encrypted, verified, and renewed without a pause."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import tls_support
+
+from .conftest import ROOT, STATE, Host, Playbook, wait_for, why
+from .site import docker, ended, launch, state
+
+NETWORK = yaml.safe_load((ROOT / "inventory/group_vars/all/network.yml").read_text())
+ADDRESS = {role: host["private_ip"] for role, host in NETWORK["network_hosts"].items()}
+CLIENTS = """select coalesce(json_agg(json_build_object(
+    'login', usename, 'address', host(client_addr), 'encrypted', ssl)), '[]')
+    from pg_stat_activity join pg_stat_ssl using (pid) where client_addr is not null and usename is not null"""
+
+# Writes what goes to and from PostgreSQL's port into a file until its input ends, then says how many bytes each neighbour sent
+# and got. argv: interface, file.
+CAPTURE = """
+import collections, json, select, socket, sys
+line = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+line.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE: a burst fits
+line.bind((sys.argv[1], 0))
+print("hearing", flush=True)
+sizes = collections.Counter()
+with open(sys.argv[2], "wb") as file:
+    while True:
+        ready = select.select([line, sys.stdin], [], [])[0]
+        if line in ready:
+            frame = line.recv(1 << 17)
+            packet = frame[14:]
+            if packet[9] != 6:
+                continue
+            head = (packet[0] & 15) * 4
+            source, target = (int.from_bytes(packet[head + at : head + at + 2], "big") for at in (0, 2))
+            if 5432 in (source, target):
+                end = int.from_bytes(packet[2:4], "big") or len(packet)
+                data = packet[head + (packet[head + 12] >> 4) * 4 : end]
+                file.write(data)
+                other = packet[12:16] if target == 5432 else packet[16:20]
+                sizes[socket.inet_ntoa(other)] += len(data)
+        elif sys.stdin in ready:
+            break
+print(json.dumps(sizes))
+"""
+# The texts of its input, a JSON list, that a file holds.
+SEARCH = """
+import json, sys
+data = open(sys.argv[1], "rb").read()
+print(json.dumps([one for one in json.load(sys.stdin) if one.encode() in data]))
+"""
+# In a container of Dagster: a login with other parameters than its own; says why it fails, or nothing.
+LOGIN = """
+import json, os, sys
+import psycopg2
+own = {"host": os.environ["DAGSTER_PG_HOST"], "port": os.environ["DAGSTER_PG_PORT"], "dbname": os.environ["DAGSTER_PG_DATABASE"],
+       "user": os.environ["DAGSTER_PG_USER"], "password": os.environ["DAGSTER_PG_PASSWORD"], "connect_timeout": 10}
+try:
+    psycopg2.connect(**own | json.loads(sys.argv[1])).close()
+except psycopg2.OperationalError as error:
+    print(" ".join(str(error).split()))
+"""
+# The same for a server that stands for PostgreSQL; behind the text of tls_support.
+FOREIGN = """
+import json
+import psycopg2
+with Listener(Authority("foreign").sign()) as server:
+    try:
+        psycopg2.connect(host="localhost", port=server.port, user="dagster", password="hush", connect_timeout=10)
+    except psycopg2.OperationalError as error:
+        print(json.dumps({"error": str(error), "said": len(server.said)}))
+"""
+# A session that says who it is at the beginning, and again when its input ends.
+SESSION = """
+import os, sys
+import psycopg2
+link = psycopg2.connect(host=os.environ["DAGSTER_PG_HOST"], port=os.environ["DAGSTER_PG_PORT"],
+    dbname=os.environ["DAGSTER_PG_DATABASE"], user=os.environ["DAGSTER_PG_USER"], password=os.environ["DAGSTER_PG_PASSWORD"])
+link.autocommit = True
+def ask():
+    with link.cursor() as cursor:
+        cursor.execute("select pg_backend_pid()::text || ' ' || pg_postmaster_start_time()")
+        print(cursor.fetchone()[0], flush=True)
+ask()
+sys.stdin.read()
+ask()
+"""
+# The digest of the certificate that PostgreSQL presents now, verified; see "SSL Session Encryption" in its manual.
+PRESENTED = """
+import hashlib, os, socket, ssl
+host = os.environ["DAGSTER_PG_HOST"]
+line = socket.create_connection((host, int(os.environ["DAGSTER_PG_PORT"])), 10)
+line.sendall(bytes([0, 0, 0, 8, 4, 210, 22, 47]))
+assert line.recv(1) == b"S"
+context = ssl.create_default_context(cafile=os.environ["PGSSLROOTCERT"])
+with context.wrap_socket(line, server_hostname=host) as trusted:
+    print(hashlib.sha256(trusted.getpeercert(True)).hexdigest())
+"""
+
+
+def login(dagster: Host, **changes: str) -> str:
+    """Why a login from Dagster's host fails; empty where it does not."""
+    told = dagster.check_output("docker exec dagster-dbt python -c %s %s", LOGIN, json.dumps(changes))
+    return str(told).strip()
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """What was on the network of PostgreSQL's host while sales were generated, synced and transformed."""
+
+    sessions: list[dict[str, Any]]  # of clients, seen meanwhile
+    sizes: dict[str, int]  # bytes by the neighbour that sent or got them
+    heard: set[str]  # of the texts that were searched for
+    customers: set[str]
+    stranger: str  # whose login in clear was tried meanwhile
+    refused: str
+
+
+@pytest.fixture(scope="module")
+def cycle(
+    postgres: Host, dagster: Host, sql: Callable[[str], str], generate: Callable[[Any], dict[str, Any]]
+) -> Iterator[Cycle]:
+    path = f"/tmp/heard-{uuid.uuid4()}"
+    inside = ["docker", "exec", "--interactive", "retailflow-postgres", "python3", "-c"]
+    with subprocess.Popen(
+        [*inside, CAPTURE, "eth0", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as capture:
+        assert capture.stdin and capture.stdout
+        try:
+            assert capture.stdout.readline() == "hearing\n"
+            stranger = f"stranger-{uuid.uuid4()}"
+            refused = login(dagster, user=stranger, sslmode="disable")
+            made = generate({"rows": 200})
+            assert "error" not in made, made
+            sessions: list[dict[str, Any]] = []
+            run = launch("sales_job")
+
+            def over() -> bool:
+                sessions.extend(json.loads(sql(CLIENTS)))
+                return state(run) in {"SUCCESS", "FAILURE", "CANCELED"}
+
+            wait_for(over, 300, "the cycle has ended")
+            assert ended(run) == "SUCCESS"
+        finally:
+            capture.stdin.close()
+            told = capture.stdout.read()
+    sizes = json.loads(told)
+    between = f"order_id between {made['first_order_id']} and {made['last_order_id']}"
+    customers = set(json.loads(sql(f"select json_agg(distinct cust_name) from sales where {between}")))
+    wanted = json.dumps([*customers, "SCRAM-SHA-256", stranger])
+    found = subprocess.run(
+        [*inside, SEARCH, path], input=wanted, check=True, capture_output=True, text=True, timeout=120
+    )
+    docker("exec", "retailflow-postgres", "rm", path)
+    yield Cycle(sessions, sizes, set(json.loads(found.stdout)), customers, stranger, refused)
+
+
+def test_every_session_of_a_client_is_encrypted(cycle: Cycle) -> None:
+    assert {one["login"] for one in cycle.sessions} >= {"dagster", "metabase"}
+    assert [one for one in cycle.sessions if not one["encrypted"]] == []
+
+
+def test_no_part_of_a_cycle_is_in_clear_on_the_network(cycle: Cycle) -> None:
+    """The capture hears what is in clear: the name of a login that was tried so."""
+    assert cycle.stranger in cycle.heard
+    for role in ("airbyte", "dagster_dbt"):
+        assert cycle.sizes.get(ADDRESS[role], 0) > 10_000, cycle.sizes
+    functions = set(cycle.sizes) - set(ADDRESS.values())
+    assert sum(cycle.sizes[one] for one in functions) > 1_000, f"no function was heard: {cycle.sizes}"
+    assert len(cycle.customers) > 10
+    assert cycle.heard == {cycle.stranger}
+
+
+def test_a_login_in_clear_is_refused(cycle: Cycle, dagster: Host) -> None:
+    assert "no encryption" in cycle.refused and cycle.stranger in cycle.refused
+    assert "no encryption" in login(dagster, sslmode="disable"), "also with the right password"
+    assert login(dagster) == ""
+
+
+@pytest.mark.parametrize(
+    ("user", "database"),
+    [("metabase", "metabase"), ("airbyte", "retailflow_db"), ("retailflow_admin", "retailflow_db")],
+)
+def test_a_login_from_another_host_is_refused(dagster: Host, user: str, database: str) -> None:
+    told = login(dagster, user=user, dbname=database, password="any")
+    assert "no pg_hba.conf entry" in told and f'user "{user}"' in told, told
+
+
+def test_a_server_of_another_authority_is_refused() -> None:
+    """By a program of a container of the site, with nothing but the environment that it has."""
+    program = Path(tls_support.__file__).read_text() + FOREIGN
+    command = [
+        "docker",
+        "exec",
+        "-i",
+        "retailflow-dagster-dbt",
+        "docker",
+        "exec",
+        "-i",
+        "dagster-dbt",
+        "python",
+        "-",
+    ]
+    done = subprocess.run(command, input=program, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert "certificate verify failed" in told["error"] and told["said"] == 0, told
+
+
+def test_a_renewal_disconnects_nobody(dagster: Host, postgres: Host, playbook: Playbook) -> None:
+    """Same server process, same session, another certificate."""
+
+    def presented() -> str:
+        return str(dagster.check_output("docker exec dagster-dbt python -c %s", PRESENTED)).strip()
+
+    before = presented()
+    process = postgres.check_output("docker inspect --format '{{.State.Pid}}' postgres")
+    command = ["docker", "exec", "-i", "retailflow-dagster-dbt"]
+    command += ["docker", "exec", "-i", "dagster-dbt", "python", "-c", SESSION]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as session:
+        assert session.stdin and session.stdout
+        try:
+            first = session.stdout.readline()
+            assert first.strip(), "the session did not begin"
+            shutil.rmtree(STATE / "certificates")
+            run = playbook("playbooks/configure.yml", "--limit", "localhost:postgres")
+            assert run.returncode == 0, why(run)
+        finally:
+            session.stdin.close()
+        assert session.stdout.read() == first
+    assert presented() != before
+    assert postgres.check_output("docker inspect --format '{{.State.Pid}}' postgres") == process
+    assert login(dagster) == ""
