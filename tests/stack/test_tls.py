@@ -29,7 +29,7 @@ CLIENTS = """select coalesce(json_agg(json_build_object(
 # and got. argv: interface, file.
 CAPTURE = """
 import collections, json, select, socket, sys
-line = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+line = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))  # ETH_P_ALL: what is sent too
 line.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE: a burst fits
 line.bind((sys.argv[1], 0))
 print("hearing", flush=True)
@@ -37,21 +37,20 @@ sizes = collections.Counter()
 with open(sys.argv[2], "wb") as file:
     while True:
         ready = select.select([line, sys.stdin], [], [])[0]
-        if line in ready:
-            frame = line.recv(1 << 17)
-            packet = frame[14:]
-            if packet[9] != 6:
-                continue
-            head = (packet[0] & 15) * 4
-            source, target = (int.from_bytes(packet[head + at : head + at + 2], "big") for at in (0, 2))
-            if 5432 in (source, target):
-                end = int.from_bytes(packet[2:4], "big") or len(packet)
-                data = packet[head + (packet[head + 12] >> 4) * 4 : end]
-                file.write(data)
-                other = packet[12:16] if target == 5432 else packet[16:20]
-                sizes[socket.inet_ntoa(other)] += len(data)
-        elif sys.stdin in ready:
+        if sys.stdin in ready:
             break
+        frame = line.recv(1 << 17)
+        packet = frame[14:]
+        if frame[12:14] != bytes([8, 0]) or packet[9] != 6:  # TCP in IPv4
+            continue
+        head = (packet[0] & 15) * 4
+        source, target = (int.from_bytes(packet[head + at : head + at + 2], "big") for at in (0, 2))
+        if 5432 in (source, target):
+            end = int.from_bytes(packet[2:4], "big") or len(packet)
+            data = packet[head + (packet[head + 12] >> 4) * 4 : end]
+            file.write(data)
+            other = packet[12:16] if target == 5432 else packet[16:20]
+            sizes[socket.inet_ntoa(other)] += len(data)
 print(json.dumps(sizes))
 """
 # The texts of its input, a JSON list, that a file holds.
@@ -157,7 +156,11 @@ def cycle(
             told = capture.stdout.read()
     sizes = json.loads(told)
     between = f"order_id between {made['first_order_id']} and {made['last_order_id']}"
-    customers = set(json.loads(sql(f"select json_agg(distinct cust_name) from sales where {between}")))
+    customers = set(
+        json.loads(
+            sql(f"select json_agg(distinct cust_name) from sales where {between} and length(cust_name) > 8")
+        )
+    )
     wanted = json.dumps([*customers, "SCRAM-SHA-256", stranger])
     found = subprocess.run(
         [*inside, SEARCH, path], input=wanted, check=True, capture_output=True, text=True, timeout=120
