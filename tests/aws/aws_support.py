@@ -197,8 +197,9 @@ class Site:
     def play(self, *arguments: str, hosts: bool = True, **environment: str) -> Run:
         """Run playbooks of the aws target; without `hosts` those that come before AWS can be asked for any."""
         inventory = ("-i", "inventory/aws.aws_ec2.yml") if hosts else ()
-        command = (sys.executable, "-m", "ansible", "playbook", *warm_python.options())
-        return self.run(*command, *inventory, "-i", "inventory/aws.yml", *arguments, **environment)
+        return self.run(
+            *warm_python.playbook(), *inventory, "-i", "inventory/aws.yml", *arguments, **environment
+        )
 
     def terraform(self, *arguments: str) -> Run:
         """Run Terraform on this copy's configuration."""

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -142,7 +141,6 @@ def play(site: Path, *options: str, **more: Any) -> subprocess.CompletedProcess[
     given: dict[str, Any] = {
         "ansible_connection": "local",
         "ansible_become": False,
-        "ansible_python_interpreter": warm_python.interpreter(),
         "retailflow_instances": {"instances": []},
         "retailflow_snowflake_account": "shop",
         "retailflow_images": {"dagster-dbt": "example.com/dagster-dbt:1"},
@@ -156,7 +154,7 @@ def play(site: Path, *options: str, **more: Any) -> subprocess.CompletedProcess[
     given |= {name: value for name, value in more.items() if not name.isupper()}
     return subprocess.run(
         [
-            Path(sys.executable).parent / "ansible-playbook",
+            *warm_python.playbook(),
             "-i",
             "inventory/hosts.json",
             "playbooks/wire.yml",

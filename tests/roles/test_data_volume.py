@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-import clone as clones
 import warm_python
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +78,7 @@ def reasons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             ]
         )
     )
-    command = [ROOT / "tools/clean-env", clones.PYTHON, "-m", "ansible", "playbook", *warm_python.options()]
+    command = [ROOT / "tools/clean-env", *warm_python.playbook()]
     done = subprocess.run(
         [*command, "-i", "localhost,", folder / "play.yml"],
         cwd=ROOT,

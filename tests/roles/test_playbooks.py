@@ -59,11 +59,7 @@ def play(clone: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
             "tools/clean-env",
-            clones.PYTHON,
-            "-m",
-            "ansible",
-            "playbook",
-            *warm_python.options(),
+            *warm_python.playbook(),
             "-i",
             "inventory/local.yml",
             *arguments,

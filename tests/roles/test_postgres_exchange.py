@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 import small_play
-from server_support import ROOT
 
 DOCKER = """#!/bin/sh
 for word; do case $word in volume=*) folder=${word#volume=}; folder=${folder%/data} ;; esac; done
@@ -190,9 +189,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
     for number, one in enumerate(CASES.values()):
         one.make(folder / f"case-{number}")
         tasks += one.tasks()
-    roles = f"{folder}/roles:{ROOT}/roles"
-    path = f"{folder}/bin:{os.environ['PATH']}"
-    small_play.run(folder, tasks, {"PATH": path, "ANSIBLE_ROLES_PATH": roles})
+    small_play.run(folder, tasks, {"PATH": f"{folder}/bin:{os.environ['PATH']}"})
     for one in CASES.values():
         found = json.loads((one.path / "result.json").read_text())
         one.message, one.plan = found["message"], found["plan"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +21,18 @@ def run(
 ) -> None:
     """Run the tasks by Ansible with `folder` for its files and home; `play` holds more keys of the play.
 
-    Of the environment it has PATH and what is given. AssertionError with Ansible's output where a task fails.
+    Roles are those of the folder, then the project's. Of the environment it has PATH and what is given. AssertionError with
+    Ansible's output where a task fails.
     """
     playbook = folder / "small_play.yml"
     whole = {"hosts": "localhost", "gather_facts": False} | (play or {}) | {"tasks": tasks}
     playbook.write_text(json.dumps([whole]))
     given = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C.UTF-8"}
-    given["ANSIBLE_ROLES_PATH"] = str(ROOT / "roles")
+    # As `ansible-playbook` of the virtual environment does.
+    clean = ["tools/clean-env", *warm_python.playbook()]
     done = subprocess.run(
-        [
-            Path(sys.executable).parent / "ansible-playbook",
-            *warm_python.options(),
-            *("-i", "localhost,", "-c", "local"),
-            playbook,
-        ],
+        [*clean, "-i", "localhost,", "-c", "local", playbook],
+        cwd=ROOT,
         env=given | (environment or {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -1,11 +1,16 @@
-"""A Python for Ansible's modules that starts at once: each call is forked from a process that has imported what modules import.
+"""A Python for Ansible's modules, and an ansible-playbook, that start at once: each call is forked from a process that has
+imported what they import.
 
-`interpreter()` returns what `ansible_python_interpreter` takes; its process ends with the one that asked for it. As a program:
+`interpreter()` returns what `ansible_python_interpreter` takes, `playbook()` the command of a play whose modules it runs. Their
+processes end with the one that asked for them. As a program:
 
-warm_python.py serve FOLDER                   imports, then forks a process for each call until its standard input ends
-warm_python.py run FOLDER [SCRIPT ARGUMENT…]  stands for `python`: its files, folder and environment are those of the process
+warm_python.py serve FOLDER KIND              imports, then forks a process for each call until its standard input ends
 
-Of Ansible a module imports what is installed, which is what Ansible sends with it; the project's own code is what was sent.
+FOLDER/python [ARGUMENT…] then stands for `python` or, of the kind `playbook`, for `ansible-playbook`: its files, folder and
+environment are those of the call.
+
+Of Ansible a module imports what is installed, which is what Ansible sends with it; the project's own code is what was sent. The
+playbook's process imports nothing that reads Ansible's settings, which every call has of its own.
 """
 
 from __future__ import annotations
@@ -36,14 +41,22 @@ SERVICES = (
 
 def interpreter() -> str:
     """Return the path of a warm Python for this process, the same one each time."""
+    return _start("modules")
+
+
+def playbook() -> tuple[str, ...]:
+    """Return the command that stands for ansible-playbook, for this process, with its modules run by `interpreter()`."""
+    return (_start("playbook"), *options())
+
+
+def _start(kind: str) -> str:
     import atexit
     import shutil
     import subprocess
     import tempfile
     from pathlib import Path
 
-    global _started
-    if not _started:
+    if kind not in _started:
         folder = Path(tempfile.mkdtemp(prefix="warm-"))
         (folder / "python").write_text(
             f"#!{sys.executable} -IS\nimport sys\nsys.path.append({str(Path(__file__).parent)!r})\n"
@@ -51,7 +64,7 @@ def interpreter() -> str:
         )
         (folder / "python").chmod(0o755)
         server = subprocess.Popen(
-            [sys.executable, __file__, "serve", folder],
+            [sys.executable, __file__, "serve", folder, kind],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
@@ -67,11 +80,11 @@ def interpreter() -> str:
         atexit.register(end)
         server.stdout.read()
         assert (folder / "socket").exists(), "it says above why it ended"
-        _started = str(folder / "python")
-    return _started
+        _started[kind] = str(folder / "python")
+    return _started[kind]
 
 
-_started = ""
+_started: dict[str, str] = {}
 
 
 def options() -> tuple[str, str]:
@@ -97,12 +110,15 @@ def run(folder: str, arguments: list[str]) -> int:
         return answer[0] if answer else 1
 
 
-def serve(folder: str) -> None:
+def serve(folder: str, kind: str) -> None:
     import contextlib
     import gc
     import select
 
-    _import_much(folder)
+    if kind == "playbook":
+        _import_for_playbooks()
+    else:
+        _import_for_modules(folder)
     gc.collect()
     gc.freeze()  # or each call would copy what it counts
     with socket.socket(socket.AF_UNIX) as listener:
@@ -117,7 +133,7 @@ def serve(folder: str) -> None:
                 size, descriptors, _, _ = socket.recv_fds(line, 4, 3)
                 if os.fork() == 0:
                     listener.close()
-                    _serve_one(line, int.from_bytes(size, "big"), descriptors)
+                    _serve_one(line, int.from_bytes(size, "big"), descriptors, kind)
                 for descriptor in descriptors:
                     os.close(descriptor)
             with contextlib.suppress(ChildProcessError):
@@ -138,9 +154,37 @@ class _Sent:
         return importlib.machinery.PathFinder.find_spec(name, [f"{sys.path[0]}/{parent.replace('.', '/')}"])
 
 
-def _import_much(folder: str) -> None:
+def _import_for_playbooks() -> None:
+    """Import what a play and the inventory of AWS need, but for what reads Ansible's settings."""
+    import importlib
+    import pkgutil
+
+    sys.path.pop(0)  # our own folder
+    for name in ("", "_internal", "_internal._json", "_internal._json._profiles", "common", "compat"):
+        module = importlib.import_module(f"ansible.module_utils.{name}".rstrip("."))
+        for one in pkgutil.iter_modules(module.__path__):
+            if not one.ispkg and one.name not in ("connection", "yumdnf"):
+                importlib.import_module(f"{module.__name__}.{one.name}")
+    for name in (
+        "cryptography.exceptions",
+        "jinja2.nativetypes",
+        "jinja2.sandbox",
+        "packaging.specifiers",
+        "requests",
+        "yaml",
+    ):
+        importlib.import_module(name)
+    _read_models_once(("ec2", "sts", "ssm"))
+    read = [
+        name
+        for name in ("ansible.constants", "ansible.utils.display", "ansible.plugins.loader")
+        if name in sys.modules
+    ]
+    assert not read, f"{read} would have the settings of this process"
+
+
+def _import_for_modules(folder: str) -> None:
     """Import what many modules need as they see it: of Ansible what it sends, not what its control node has besides."""
-    import functools
     import importlib
     import importlib.util
     import pkgutil
@@ -177,27 +221,32 @@ def _import_much(folder: str) -> None:
 
     import warnings
 
-    import boto3
-    import botocore.loaders
-
     with warnings.catch_warnings(action="ignore"):  # it knows fewer versions of requests than there are
         import snowflake.connector  # noqa: F401
+
+    _read_models_once(SERVICES)
+
+
+def _read_models_once(services: tuple[str, ...]) -> None:
+    import functools
+
+    import boto3
+    import botocore.loaders
 
     read = botocore.loaders.JSONFileLoader()
     cached = functools.cache(read.load_file)
     botocore.loaders.JSONFileLoader.load_file = lambda self, file_path: cached(file_path)
     # Not boto3's own session, which a call would find with the settings of this process.
     session = boto3.Session("a", "b", region_name="us-east-1")
-    for service in SERVICES:
+    for service in services:
         session.client(service)
 
 
-def _serve_one(line: socket.socket, size: int, descriptors: list[int]) -> None:
+def _serve_one(line: socket.socket, size: int, descriptors: list[int], kind: str) -> None:
     import atexit
     import marshal
     import threading
     import traceback
-    import types
 
     code, own = 1, os.getpid()
     try:
@@ -217,13 +266,13 @@ def _serve_one(line: socket.socket, size: int, descriptors: list[int]) -> None:
                 os._exit(1)
 
         threading.Thread(target=follow, daemon=True).start()
-        sys.argv = arguments or ["-"]
-        with open(arguments[0] if arguments else 0, encoding="utf-8", closefd=bool(arguments)) as script:
-            text = script.read()
-        main = sys.modules["__main__"] = types.ModuleType("__main__")
-        if arguments:
-            main.__file__ = arguments[0]
-        exec(compile(text, sys.argv[0], "exec"), main.__dict__)
+        if kind == "playbook":
+            sys.argv = ["ansible-playbook", *arguments]
+            from ansible.cli.playbook import main as play
+
+            play()
+        else:
+            _run_script(arguments)
         code = 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1 if ended.code else 0
@@ -242,5 +291,17 @@ def _serve_one(line: socket.socket, size: int, descriptors: list[int]) -> None:
         os._exit(code)
 
 
+def _run_script(arguments: list[str]) -> None:
+    import types
+
+    sys.argv = arguments or ["-"]
+    with open(arguments[0] if arguments else 0, encoding="utf-8", closefd=bool(arguments)) as script:
+        text = script.read()
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    if arguments:
+        main.__file__ = arguments[0]
+    exec(compile(text, sys.argv[0], "exec"), main.__dict__)
+
+
 if __name__ == "__main__":
-    serve(sys.argv[2])
+    serve(*sys.argv[2:])
