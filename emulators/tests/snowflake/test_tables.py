@@ -68,6 +68,53 @@ def test_a_temporary_table_belongs_to_its_session_and_hides_a_permanent_one(
         later.cursor().execute("select * from U")
 
 
+def test_a_temporary_view_belongs_to_its_session_and_hides_a_permanent_one(
+    warehouse: EmulatedSnowflake,
+) -> None:
+    warehouse.query("create or replace table DB.PUBLIC.READ as select 1 as A")
+    warehouse.query("create or replace view DB.PUBLIC.SEEN as select 'permanent' as A")
+    with warehouse.connect(database="DB", schema="PUBLIC") as one, warehouse.connect(database="DB") as other:
+
+        def run(sql: str) -> list[object]:
+            cursor = one.cursor()
+            cursor.execute(sql)
+            return list(cursor.fetchall())
+
+        assert run("create temporary view SEEN as select A + 1 as A from READ") == [
+            ("View SEEN successfully created.",)
+        ]
+        with pytest.raises(Error, match=r"Object 'DB\.PUBLIC\.SEEN' already exists"):
+            run("create temporary view SEEN as select 5 as A")
+        assert other.cursor().execute("select A from DB.PUBLIC.SEEN").fetchall() == [("permanent",)]
+        run("create temporary table TEMP_READ as select 10 as A")
+        run("create temporary view ON_BOTH as select s.A + t.A as A from SEEN s, TEMP_READ t")
+        run("create schema if not exists ELSEWHERE")  # names in a view mean what they meant when it was made
+        assert run("select SEEN.A, ON_BOTH.A from DB.PUBLIC.SEEN, DB.PUBLIC.ON_BOTH") == [(2, 12)]
+        run("use schema PUBLIC")
+        assert run("describe view ON_BOTH")[0][:2] == ("A", "NUMBER(12,0)")  # type: ignore[index]
+        run("begin")
+        run("insert into READ select sum(A) + 1 from ON_BOTH")
+        run("commit")
+        assert run("select A from SEEN order by A") == [(2,), (14,)]
+        # As dbt's incremental models do in their second run.
+        run("create or replace temporary view SEEN as select 1 as A, 'x' as B from READ limit 1")
+        run(
+            "merge into READ using SEEN on READ.A = SEEN.A when matched then update set A = 7"
+            " when not matched then insert (A) values (SEEN.A)"
+        )
+        assert run("select A from READ order by A") == [(7,), (13,)]
+        assert [row[1] for row in run("show views in schema DB.PUBLIC")] == ["SEEN"]  # type: ignore[index]
+        run("create or replace temporary table SEEN as select 3 as A")
+        assert run("drop table SEEN") == [("SEEN successfully dropped.",)]
+        assert run("select A from SEEN") == [("permanent",)]
+        with pytest.raises(Error, match="not emulated: a temporary view that reads what it replaces"):
+            run("create or replace temporary view ON_BOTH as select * from ON_BOTH")
+        assert run("drop view if exists ON_BOTH") == [("ON_BOTH successfully dropped.",)]
+        run("create temporary view LEFT_BEHIND as select 1 as A")
+    with warehouse.connect(database="DB") as later, pytest.raises(Error, match="does not exist"):
+        later.cursor().execute("select * from LEFT_BEHIND")
+
+
 def test_a_temporary_table_is_loaded_from_a_stage(warehouse: EmulatedSnowflake, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("1,a\n2,b\n")
     with warehouse.connect(database="DB", schema="PUBLIC") as session:

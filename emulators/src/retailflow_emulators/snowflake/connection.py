@@ -16,6 +16,9 @@ from .quoting import identifier, schema_setting
 from .resolution import marks, resolve
 
 CONFLICT_PAUSE_SECONDS = 0.05
+_TEMPORARY = """select sql from (select table_oid as number, sql from duckdb_tables() where temporary
+    union all select view_oid, sql from duckdb_views()
+    where temporary and regexp_matches(view_name, '^[0-9a-f]{32}[.]')) order by number"""  # rows that are shown are views as well
 _WRITES = re.compile(r"\s*(?:insert|update|delete|merge|copy|truncate|with)\b", re.IGNORECASE)
 _HISTORY = re.compile(r"DELETE FROM (.+)\._fs_information_schema\._fs_load_history ")
 
@@ -151,9 +154,10 @@ class Connection:
             self._twin = self._connection.cursor()
         (found,) = self._connection.execute("select current_catalog(), current_schema()").fetchall()
         self._twin.execute("set schema = " + exp.Literal.string(f'"{found[0]}"."{found[1]}"').sql())
-        temporary = self._connection.execute("select sql from duckdb_tables() where temporary").fetchall()
-        for (statement,) in temporary:
-            self._twin.execute(statement.replace("CREATE TEMP TABLE", "CREATE OR REPLACE TEMP TABLE"))
+        for (statement,) in self._connection.execute(_TEMPORARY).fetchall():
+            self._twin.execute(
+                re.sub(r"^CREATE (?:TEMP )?(TABLE|VIEW)", r"CREATE OR REPLACE TEMP \1", statement)
+            )
         for name, rows in self._shown.items():
             self._twin.register(name, rows)
         self._twin.execute(sql, parameters)

@@ -336,11 +336,8 @@ class Cursor(FakeSnowflakeCursor):
             objects.enter(created, self._conn, make=True)
         elif (entered := transformed.args.get("set_database")) and not transformed.args.get("set_schema"):
             objects.enter(entered, self._conn, make=False)
-        elif place := temporary.settled(self._conn):
-            done = "dropped" if self._conn.temporary.dropped else "created"
-            self._answer(
-                transformed, f"{'' if done == 'dropped' else 'Table '}{place[2]} successfully {done}."
-            )
+        elif said := temporary.settled(self._conn):
+            self._answer(transformed, said)
         self._describe()
 
     def _run(self, transformed: exp.Expr, params: Any) -> None:

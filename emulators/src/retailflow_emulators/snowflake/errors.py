@@ -35,7 +35,7 @@ def _compilation(errno: int, state: str, message: str) -> ProgrammingError:
 
 def translated(error: BaseException) -> ProgrammingError | None:
     """Snowflake's error for one of DuckDB's; None where no better one is known than what it says."""
-    text = str(error)
+    text = re.sub(r"\b[0-9a-f]{32}\.", "", str(error))  # names of temporary tables, see temporary.py
     if re.search(r"PRIMARY KEY or UNIQUE constraint|foreign key constraint|Duplicate key", text):
         return NotEmulatedError(
             f"rows that break a key, which Snowflake does not enforce: {_first_line(text)}"

@@ -1,4 +1,4 @@
-"""Temporary tables: each belongs to its session, and hides a permanent table of the same name from it.
+"""Temporary tables and views: each belongs to its session, and hides a permanent table of the same name from it.
 
 DuckDB keeps them in one catalog without schemas, so each has a name of its own there that no other session has. Every
 statement of the session is read with these names in the place of Snowflake's
@@ -26,10 +26,11 @@ Place = tuple[str | None, str | None, str]
 
 @dataclass
 class Temporary:
-    """The temporary tables of a session by Snowflake's names, and what the statement at hand makes or drops."""
+    """The temporary tables and views of a session by Snowflake's names, and what the statement at hand makes or drops."""
 
     names: dict[Place, str] = field(default_factory=dict)
-    made: tuple[Place, str] | None = None
+    views: set[str] = field(default_factory=set)  # those of DuckDB's names that are views
+    made: tuple[Place, str, str] | None = None  # with its kind
     dropped: Place | None = None
 
 
@@ -43,10 +44,10 @@ def plain(command: str) -> str:
 
 
 def is_temporary(create: exp.Expr) -> bool:
-    """Whether a statement makes a temporary table."""
+    """Whether a statement makes a temporary table or view."""
     return (
         isinstance(create, exp.Create)
-        and str(create.args.get("kind")).upper() == "TABLE"
+        and str(create.args.get("kind")).upper() in ("TABLE", "VIEW")
         and any(isinstance(one, exp.TemporaryProperty) for one in create.args.get("properties") or [])
     )
 
@@ -61,7 +62,7 @@ def renamed(expression: exp.Expr, session: Session) -> exp.Expr:
         if name is None or expression.args.get("replace"):
             # A new name, because a new table has no history of loads.
             name = f"{uuid.uuid4().hex}.{'.'.join(map(str, place))}"
-        known.made = place, name
+        known.made = place, name, str(expression.args["kind"]).upper()
         _rename(target, name)
     elif isinstance(expression, exp.Create):
         pass  # a permanent table beside, which stays hidden
@@ -70,7 +71,8 @@ def renamed(expression: exp.Expr, session: Session) -> exp.Expr:
             raise NotEmulatedError("ALTER of the name of a temporary table")
         if isinstance(expression, exp.Drop):
             known.dropped = _place(target, session)
-    if not known.names:
+    view = known.made is not None and known.made[2] == "VIEW"
+    if not known.names and not view:
         return expression
     here = target if isinstance(expression, exp.Create) else None
     queries = {cte.alias.upper() for cte in expression.find_all(exp.CTE)}
@@ -78,24 +80,35 @@ def renamed(expression: exp.Expr, session: Session) -> exp.Expr:
         if table is here or not isinstance(table.this, exp.Identifier):
             continue
         name = known.names.get(_place(table, session))
-        if name is not None and not (table.name.upper() in queries and not table.db):
+        if table.name.upper() in queries and not table.db:
+            continue
+        if name is not None:
+            if view and _place(table, session) == known.made[0]:  # type: ignore[index]
+                raise NotEmulatedError("a temporary view that reads what it replaces")
             _alias(table, expression)
             _rename(table, name)
+        elif view:
+            _qualify(table, session)
     return expression
 
 
-def settled(session: Session) -> Place | None:
-    """Remember what a statement that ran has made or dropped; returns the place of that table."""
+def settled(session: Session) -> str | None:
+    """Remember what a statement that ran has made or dropped; returns what Snowflake answers, None for other statements."""
     known = session.temporary
     if known.dropped:
-        known.names.pop(known.dropped, None)
+        known.views.discard(known.names.pop(known.dropped, ""))
+        return f"{known.dropped[2]} successfully dropped."
     if not known.made:
-        return known.dropped
-    place, name = known.made
+        return None
+    place, name, kind = known.made
     if (replaced := known.names.get(place, name)) != name:
-        session._duck_conn.execute(f"drop table {CATALOG}.main.{identifier(replaced)}")
+        was = "view" if replaced in known.views else "table"
+        session._duck_conn.execute(f"drop {was} {CATALOG}.main.{identifier(replaced)}")
+        known.views.discard(replaced)
     known.names[place] = name
-    return place
+    if kind == "VIEW":
+        known.views.add(name)
+    return f"{kind.capitalize()} {place[2]} successfully created."
 
 
 def _target(expression: exp.Expr) -> exp.Table | None:
@@ -127,6 +140,17 @@ def _alias(table: exp.Table, statement: exp.Expr) -> None:
     changes = (exp.Insert, exp.Create, exp.Alter, exp.Drop, exp.Describe, exp.TruncateTable, exp.Copy)
     if not table.alias and not (parent is statement and isinstance(statement, changes)):
         table.set("alias", exp.TableAlias(this=table.this.copy()))
+
+
+def _qualify(table: exp.Table, session: Session) -> None:
+    """Name a table in full: DuckDB would look for it where the session is when it reads the view."""
+    database, schema, _ = _place(table, session)
+    if not table.alias:
+        table.set("alias", exp.TableAlias(this=table.this.copy()))
+    if not table.args.get("db"):
+        table.set("db", exp.to_identifier(schema, quoted=True))
+    if not table.args.get("catalog"):
+        table.set("catalog", exp.to_identifier(database, quoted=True))
 
 
 def _rename(table: exp.Table, name: str) -> None:

@@ -172,8 +172,11 @@ class Guard:
         else:
             names = self.full(kind, need.names)
         if kind in ("TABLE", "VIEW") and names in self.temporary:
-            if self.temporary[names].owner not in self.who.roles:
+            own = self.temporary[names]
+            if own.owner not in self.who.roles:
                 raise missing(kind, need.names)
+            if own.kind == "VIEW" and "SELECT" in need.privileges:
+                self._check_view(("TABLE", *names), own, 0)
             return
         if len(names) > 1 and names[1] == INFORMATION and kind in ("SCHEMA", "TABLE"):
             kind, names = "DATABASE", names[:1]
@@ -268,7 +271,7 @@ class Guard:
             later.append(lambda: self._temporary(made))
             return
         names = self.full(made.kind, made.names)
-        if made.verb != "create" and made.kind == "TABLE" and names in self.temporary:
+        if made.verb != "create" and made.kind in ("TABLE", "VIEW") and names in self.temporary:
             if made.verb == "drop":
                 later.append(lambda: self._forget_temporary(names))
             return
@@ -306,6 +309,9 @@ class Guard:
             if need.kind == "TABLE" and "SELECT" in need.privileges:
                 names = self.full("TABLE", need.names)
                 if names in self.temporary:
+                    if all(made.temporary for made in needs.made):
+                        found += self.temporary[names].reads  # what a view within the view reads
+                        continue
                     raise NotEmulatedError("a view on a temporary table")
                 found.append(list(key_of("TABLE", names)))
         self._view_reads = found
@@ -338,7 +344,10 @@ class Guard:
         self.temporary.pop(names, None)
 
     def _temporary(self, made: Made) -> None:
-        self.temporary.setdefault(self.full("TABLE", made.names), Thing(made.kind, self.who.role))
+        names, reads = self.full("TABLE", made.names), self._reads(made)
+        known = self.temporary.get(names)
+        owner = known.owner if known else self.who.role
+        self.temporary[names] = Thing(made.kind, owner, reads=reads)
 
     def drop_database(self, name: str) -> Callable[[], None]:
         """Whether a database may be dropped; returns what is to be called when it was."""

@@ -117,8 +117,6 @@ def _create(tree: exp.Create, found: Needs) -> None:
     clone, names = tree.args.get("clone"), path(tree.this)
     like = [*_properties(tree, exp.LikeProperty)]
     temporary = bool(_properties(tree, exp.TemporaryProperty))
-    if temporary and kind == "VIEW":
-        raise NotEmulatedError("temporary views")
     comments = _properties(tree, exp.SchemaCommentProperty)
     made = Made(
         "create",
@@ -128,7 +126,7 @@ def _create(tree: exp.Create, found: Needs) -> None:
         replace=bool(tree.args.get("replace")),
         exists=bool(tree.args.get("exists")),
         copy=bool(_properties(tree, exp.CopyGrantsProperty)),
-        temporary=temporary and kind == "TABLE",
+        temporary=temporary and kind in ("TABLE", "VIEW"),
         comment=comments[0].this.name if comments else "",
     )
     found.made.append(made)
@@ -147,7 +145,7 @@ def _create(tree: exp.Create, found: Needs) -> None:
             found.add("SCHEMA", names, "OWNERSHIP", optional=True)
         return
     # A temporary table needs no privilege but the use of its schema.
-    if temporary and kind == "TABLE":
+    if made.temporary and kind == "TABLE":
         found.add("SCHEMA", names[:-1])
     else:
         found.add("SCHEMA", names[:-1], f"CREATE {kind}", primary=True)
