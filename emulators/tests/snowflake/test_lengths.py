@@ -72,6 +72,22 @@ def test_a_longer_type_lets_longer_texts_in_and_keeps_the_rest(warehouse: Emulat
     query("insert into T (ID, X) values (6, 'more than five')")
 
 
+def test_a_length_follows_its_table_to_another_name(warehouse: EmulatedSnowflake) -> None:
+    warehouse.query("create or replace table DB.PUBLIC.ONE (A varchar(7)) comment = 'one'")
+    warehouse.query("create or replace table DB.PUBLIC.OTHER (A varchar(9))")
+    warehouse.query("alter table DB.PUBLIC.ONE swap with DB.PUBLIC.OTHER")
+
+    def length(table: str) -> object:
+        return warehouse.query(f"describe table DB.PUBLIC.{table}")[0][1]
+
+    assert (length("ONE"), length("OTHER")) == ("VARCHAR(9)", "VARCHAR(7)")
+    warehouse.query("drop table DB.PUBLIC.ONE")
+    warehouse.query("alter table DB.PUBLIC.OTHER rename to DB.PUBLIC.ONE")
+    assert length("ONE") == "VARCHAR(7)"
+    (comment,) = warehouse.query("select COMMENT from DB.information_schema.tables where TABLE_NAME = 'ONE'")
+    assert comment == ("one",)
+
+
 def test_a_cast_cuts_nothing_off(warehouse: EmulatedSnowflake) -> None:
     """https://docs.snowflake.com/en/sql-reference/functions/try_cast"""
     with pytest.raises(Error, match=TOO_LONG):

@@ -61,6 +61,45 @@ def test_what_is_written_into_a_text_is_what_snowflake_prints(
     assert run("select * from T")[0] == found
 
 
+@pytest.mark.parametrize(
+    ("statement", "kinds"),
+    [
+        ("insert into V values ('{\"a\":1}'), ('7'), (7), (true), (null)", ["BOOLEAN", "INTEGER", "VARCHAR", "VARCHAR", None]),
+        ("insert into V select A from (select '7' as A union all select 'no json')", ["VARCHAR", "VARCHAR"]),
+        ("insert into V select * from S", ["VARCHAR"]),
+        ("insert into V select parse_json('{}') union all select to_variant('x')", ["OBJECT", "VARCHAR"]),
+        ("insert into V select 7", ["INTEGER"]),
+        ("insert into V select array_construct('x')", ["ARRAY"]),
+        ("insert overwrite into V (A) select '7'", ["VARCHAR"]),
+        ("create or replace table V (A variant) as select '7'", ["VARCHAR"]),
+        ("merge into V using S on false when not matched then insert (A) values ('7')", ["VARCHAR"]),
+        ("merge into V using S on false when not matched then insert (A) values (S.T)", ["VARCHAR"]),
+    ],
+)  # fmt: skip
+def test_a_text_in_a_variant_stays_one_and_other_values_keep_their_type(
+    run: Run, statement: str, kinds: list[object]
+) -> None:
+    # https://docs.snowflake.com/en/sql-reference/data-types-semistructured
+    run("create or replace table V (A variant)")
+    run("create or replace table S as select '5' as T")
+    run(statement)
+    assert [kind for (kind,) in run("select typeof(A) as K from V order by K")] == kinds
+
+
+def test_parameters_and_updates_of_a_variant(warehouse: EmulatedSnowflake, run: Run) -> None:
+    run("create or replace table V (A variant, B number)")
+    login = warehouse.connect(database="DB", schema="WRITTEN", paramstyle="qmark")
+    with login as session:
+        cursor = session.cursor()
+        cursor.execute("insert into V values (?, ?)", ("[1]", 1))
+        cursor.execute("insert into V select ?, ?", (2.5, 2))
+        cursor.execute("insert into V select parse_json(?), ?", ("[1]", 3))
+    assert run("select typeof(A) from V order by B") == [("VARCHAR",), ("DECIMAL",), ("ARRAY",)]
+    run("update V set A = 'x' where B = 3")
+    run("update V set A = B where B = 1")
+    assert run("select typeof(A) from V order by B") == [("INTEGER",), ("DECIMAL",), ("VARCHAR",)]
+
+
 def test_what_is_written_by_an_update(run: Run) -> None:
     run("insert into T values ('a', 'b', 1), ('c', 'd', 2)")
     run("update T set A = S.AT, B = S.F from S where N = 1")

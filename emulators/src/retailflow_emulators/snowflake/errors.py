@@ -73,6 +73,8 @@ def translated(error: BaseException) -> ProgrammingError | None:
         said = found[1].strip()
         if said.startswith("not emulated: "):
             return NotEmulatedError(said.removeprefix("not emulated: "))
+        if said.startswith("Error parsing URL"):
+            return sql_error(100139, "22000", said)
         number, state = (100103, "22000") if "Duplicate field key" in said else (100140, "22007")
         return sql_error(number, state, said)
     if found := re.search(r"Invalid argument types for function '.*?': \(.*?\)", text):

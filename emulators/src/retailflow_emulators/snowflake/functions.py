@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from itertools import groupby
@@ -16,6 +17,10 @@ from .kinds import looks_at
 
 # https://docs.snowflake.com/en/sql-reference/functions/width_bucket
 _MACROS = """
+create or replace macro CATALOG._sf_changes(l) as len(list_filter(l, lambda x, i: i > 1 and x <> l[i - 1]));
+create or replace macro CATALOG._sf_getbit(x, n) as
+    case when n between 0 and 126 then cast((cast(x as hugeint) >> cast(n as integer)) & 1 as integer) end;
+create or replace macro CATALOG._sf_real(x) as case when not isnan(x) then x end;
 create or replace macro CATALOG._sf_bucket(x, low, high, n) as case when x < low then 0 when x >= high then n + 1
     else cast(floor((cast(x as double) - low) * n / (cast(high as double) - low)) as bigint) + 1 end;
 """
@@ -24,6 +29,13 @@ _SOUNDS = {
     for code, letters in enumerate(("BFPV", "CGJKQSXZ", "DT", "L", "MN", "R"), 1)
     for letter in letters
 }
+_OF_NUMBERS = (exp.Abs, exp.Sign, exp.Round, exp.Ceil, exp.Floor, exp.Trunc)
+_REGRESSIONS = (exp.RegrSlope, exp.RegrIntercept, exp.RegrR2)
+_URL = re.compile(
+    r"(?P<scheme>[a-zA-Z][\w+.-]*):(?://(?P<host>[^/?#]*?)(?::(?P<port>\d+))?(?=[/?#]|$))?"
+    r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#(?P<fragment>.*))?",
+    re.DOTALL,
+)
 _FLAGS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL, "c": re.NOFLAG}
 
 
@@ -33,6 +45,7 @@ def create(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
     functions: dict[Callable[..., Any], list[Any]] = {
         sha2: ["VARCHAR", "BIGINT"],
         soundex: ["VARCHAR"],
+        parse_url: ["VARCHAR", "BIGINT"],
         regexp_replace: ["VARCHAR", "VARCHAR", "VARCHAR", "BIGINT", "BIGINT", "VARCHAR"],
     }
     for function, kinds in functions.items():
@@ -54,6 +67,21 @@ def soundex(text: str) -> str:
     codes = [_SOUNDS.get(letter, 0) for letter in letters if letter not in "HW" or letter is letters[0]]
     kept = [code for code, _ in groupby(codes)][1:]
     return (letters[0] + "".join(str(code) for code in kept if code) + "000")[:4]
+
+
+def parse_url(text: str, permissive: int) -> str:
+    """https://docs.snowflake.com/en/sql-reference/functions/parse_url"""
+    found = _URL.fullmatch(text)
+    if not found:
+        if permissive:
+            return '{"error":"scheme not specified"}'
+        raise ValueError("Error parsing URL: scheme not specified")
+    host, port, path = found["host"], found["port"], found["path"]
+    query = found["query"]
+    parameters = dict((*one.split("=", 1), None)[:2] for one in query.split("&") if one) if query else None
+    parts = {"fragment": found["fragment"], "host": host, "parameters": parameters}
+    parts |= {"path": path.removeprefix("/") if host is not None else path, "port": port, "query": query}
+    return json.dumps({**parts, "scheme": found["scheme"]}, ensure_ascii=False, separators=(",", ":"))
 
 
 def regexp_replace(text: str, pattern: str, new: str, position: int, occurrence: int, parameters: str) -> str:
@@ -91,6 +119,12 @@ def _global(name: str, *arguments: exp.Expr) -> exp.Expr:
     exp.Join,
     exp.Window,
     exp.Collate,
+    exp.Filter,
+    exp.Getbit,
+    exp.LastDay,
+    exp.ParseUrl,
+    *_OF_NUMBERS,
+    *_REGRESSIONS,
 )
 def apply(node: exp.Expr) -> exp.Expr:
     """A function as DuckDB has it."""
@@ -124,6 +158,32 @@ def apply(node: exp.Expr) -> exp.Expr:
         node.set(
             "spec", exp.WindowSpec(kind="ROWS", start="UNBOUNDED", start_side="PRECEDING", end="CURRENT ROW")
         )
+    elif isinstance(node, exp.Window) and node.this.name.upper() == "CONDITIONAL_CHANGE_EVENT":
+        # https://docs.snowflake.com/en/sql-reference/functions/conditional_change_event; DuckDB nests no windows
+        seen = node.copy()
+        seen.this.replace(_call("list", node.this.expressions[0]))
+        seen.set(
+            "spec", exp.WindowSpec(kind="ROWS", start="UNBOUNDED", start_side="PRECEDING", end="CURRENT ROW")
+        )
+        return _global("_sf_changes", seen)
+    elif isinstance(node, exp.Getbit):
+        # https://docs.snowflake.com/en/sql-reference/functions/getbit
+        return _global("_sf_getbit", node.this, node.expression)
+    elif isinstance(node, exp.ParseUrl):
+        parsed = _call("_sf_fn_parse_url", node.this, node.args.get("permissive") or exp.Literal.number(0))
+        return exp.Cast(this=parsed, to=exp.DataType(this=exp.DType.JSON))
+    elif isinstance(node, exp.LastDay) and isinstance(node.this, exp.Literal):
+        node.this.replace(exp.cast(node.this.copy(), exp.DType.DATE))
+    elif isinstance(node, _OF_NUMBERS) and isinstance(node.this, exp.Literal) and node.this.is_string:
+        # https://docs.snowflake.com/en/sql-reference/data-type-conversion
+        node.this.replace(exp.cast(node.this.copy(), exp.DType.DOUBLE))
+    elif isinstance(node, (*_REGRESSIONS, exp.Window, exp.Filter)):
+        inner = node
+        while isinstance(inner, (exp.Window, exp.Filter)):
+            inner = inner.this
+        if isinstance(inner, _REGRESSIONS) and not isinstance(node.parent, (exp.Window, exp.Filter)):
+            # https://docs.snowflake.com/en/sql-reference/functions/regr_slope: NULL where x does not vary
+            return _global("_sf_real", node)
     elif isinstance(node, exp.Collate):
         raise NotEmulatedError("COLLATE")
     return node

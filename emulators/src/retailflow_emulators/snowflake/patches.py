@@ -158,6 +158,17 @@ def sequence_nextval(expression: exp.Expr) -> exp.Expr:
     return changed
 
 
+_from_binding: Any = vars(server)["from_binding"]
+
+
+@patch(server, "from_binding", "execute('select ?', (2.5,)) is a FLOAT and no text")
+def from_binding(binding: dict[str, Any]) -> Any:
+    """A parameter as upstream reads it, and FLOAT as one."""
+    if binding["type"] == "REAL" and binding["value"] is not None:
+        return float(binding["value"])
+    return _from_binding(binding)
+
+
 _INTEGERS = (
     exp.DType.INT,
     exp.DType.BIGINT,

@@ -58,3 +58,21 @@ def run(connection: Connection, steps_: list[Step]) -> None:
         if own:
             connection.execute("rollback")
         raise
+    for _, old, new in steps_:
+        _keep(connection, old, new)
+
+
+def _keep(connection: Connection, old: str, new: str) -> None:
+    """Let the lengths of texts and the comment, which upstream keeps by the name of a table, follow its name.
+
+    They lie in another database, and DuckDB writes to one in a transaction.
+    """
+    database, schema, name = (part.name for part in exp.to_table(old, dialect="duckdb").parts)
+    known = "_fs_global._fs_information_schema"
+    there = "ext_table_catalog = ? and ext_table_schema = ? and ext_table_name = ?"
+    to = new[1:-1].replace('""', '"')
+    for table in ("_fs_columns_ext", "_fs_tables_ext"):
+        connection.execute(f"delete from {known}.{table} where {there}", [database, schema, to])
+        connection.execute(
+            f"update {known}.{table} set ext_table_name = ? where {there}", [to, database, schema, name]
+        )

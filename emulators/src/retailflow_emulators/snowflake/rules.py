@@ -100,6 +100,9 @@ def _sum(sign: str, operands: list[str], types: list[SqlType]) -> str:
             for text, kind in zip(operands, kinds, strict=True)
         ]
         return f"({days[0]} {sign} {days[1]})"
+    if sign == "-" and "date" in kinds and "text" in kinds:
+        one, other = (f"CAST({text} AS DATE)" for text in operands)
+        return f"({one} - {other})"
     if "interval" in kinds:
         texts = [
             f"CAST({text} AS TIMESTAMP)" if kind == "text" else text

@@ -66,7 +66,7 @@ _ARRAYS = (
     exp.ArrayReverse, exp.ArrayConstructCompact, exp.SortArray, exp.Flatten, exp.ToArray, exp.JSONKeys, exp.Split,
     exp.StrtokToArray, exp.GenerateSeries,
 )  # fmt: skip
-_OBJECTS = (exp.Struct, exp.StarMap, exp.JSONObject, exp.ObjectAgg, exp.ObjectInsert)
+_OBJECTS = (exp.Struct, exp.StarMap, exp.JSONObject, exp.ObjectAgg, exp.ObjectInsert, exp.ParseUrl)
 
 
 def create(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
@@ -197,12 +197,37 @@ def compared(statement: exp.Expr) -> exp.Expr | None:
             pairs = [(node.this, node.args["low"])]
         elif isinstance(node, exp.Case):
             pairs = [(node.this, node.args["ifs"][0].this)] if node.this else []
+        elif node.arg_key == "expressions" and isinstance(node.parent, exp.Update):
+            continue  # an assignment
         else:
             pairs = [(node.this, node.expression), (node.expression, node.this)]
         found += [(one, other) for one, other in pairs if _is_text(other) and not _is_text(one)]
     for one, other in found:
         one.replace(exp.Anonymous(this=f"{PREFIX}LIKE", expressions=[one.copy(), other.copy()]))
     return changed if found else None
+
+
+def is_held(node: exp.Expr) -> bool:
+    """Whether a value is by its look one that DuckDB writes into a VARIANT as it is."""
+    if isinstance(node, exp.Literal):
+        return not node.is_string
+    made = isinstance(node, (exp.Null, exp.Boolean, exp.ParseJSON, exp.ToVariant, *_ARRAYS, *_OBJECTS))
+    return made or is_variant(node)
+
+
+def to_be_held(node: exp.Expr) -> exp.Expr:
+    """A value that is written into a VARIANT."""
+    if isinstance(node, (exp.Literal, exp.Placeholder)):
+        return exp.Anonymous(this="TO_JSON", expressions=[node.copy()])
+    return exp.Anonymous(this=f"{PREFIX}HELD", expressions=[node.copy()])
+
+
+@rule("HELD")
+def _held_value(operands: list[str], types: list[SqlType]) -> str:
+    """A text stays a text, and other values keep their type."""
+    if types[0].kind in ("variant", "null"):
+        return operands[0]
+    return f"TO_JSON({operands[0]})" if types[0].kind == "text" else f"_fs_global._sf_json({operands[0]})"
 
 
 @rule("LIKE")

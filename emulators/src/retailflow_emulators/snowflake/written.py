@@ -1,8 +1,9 @@
-"""Values that a statement writes into columns of text: they become what Snowflake prints of them, without a cast.
+"""Values that a statement writes into columns of text and VARIANT: what Snowflake prints of them, and texts as texts.
 
 https://docs.snowflake.com/en/sql-reference/data-type-conversion#data-types-that-can-be-cast. DuckDB has texts of its own
 for a FLOAT, a TIMESTAMP, a VARIANT and the like. The values of INSERT, UPDATE and MERGE are converted here; CREATE TABLE
-with a list of columns casts by itself (``creation.py``).
+with a list of columns casts by itself (``creation.py``). DuckDB would read a text for a VARIANT as JSON, where Snowflake
+keeps it: https://docs.snowflake.com/en/sql-reference/data-types-semistructured#label-data-type-variant.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from . import lengths, printing
+from . import lengths, printing, variants
 from .errors import sql_error
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def _columns(table: exp.Expr, session: Session) -> dict[str, str]:
 
 def _wanted(value: exp.Expr, type_: str | None) -> bool:
     default = isinstance(value, (exp.Var, exp.Column)) and value.name.upper() == "DEFAULT"
+    if type_ == "JSON":
+        return not default and not variants.is_held(value.unalias())
     return (
         type_ == "VARCHAR"
         and not default
@@ -67,10 +70,17 @@ def _wanted(value: exp.Expr, type_: str | None) -> bool:
     )
 
 
+def _converted(value: exp.Expr, type_: str | None) -> exp.Expr:
+    """A value as a column of this type takes it."""
+    if type_ == "VARCHAR":
+        return printing.text(value)
+    return variants.to_be_held(value) if type_ == "JSON" else value
+
+
 def _values(values: Sequence[exp.Expr], types: Sequence[str | None]) -> None:
     for value, type_ in zip(values, types, strict=False):
         if _wanted(value, type_):
-            value.replace(printing.text(value))
+            value.replace(_converted(value, type_))
 
 
 def _assign(assignments: Sequence[exp.Expr], columns: dict[str, str]) -> None:
@@ -92,7 +102,7 @@ def _insert(statement: exp.Insert, types: list[str | None], params: Any) -> None
             _values(
                 values,
                 [
-                    None if isinstance(one, placeholders) else type_
+                    None if isinstance(one, placeholders) and type_ == "VARCHAR" else type_
                     for one, type_ in zip(values, types, strict=False)
                 ],
             )
@@ -104,13 +114,11 @@ def _insert(statement: exp.Insert, types: list[str | None], params: Any) -> None
         or not any(_wanted(one, type_) for one, type_ in zip(selected, types, strict=True))
     ):
         return
-    if "VARCHAR" not in types:
+    if not {"VARCHAR", "JSON"} & set(types):
         return
     names = [exp.to_identifier(f"_sf_{number}", quoted=True) for number in range(len(types))]
     values = [exp.column(name.copy(), table=_QUERY) for name in names]
-    written = [
-        printing.text(one) if type_ == "VARCHAR" else one for one, type_ in zip(values, types, strict=True)
-    ]
+    written = [_converted(one, type_) for one, type_ in zip(values, types, strict=True)]
     alias = exp.TableAlias(this=exp.to_identifier(_QUERY, quoted=True), columns=names)
     statement.set(
         "expression", exp.select(*written).from_(exp.Subquery(this=query.unnest().copy(), alias=alias))
