@@ -320,3 +320,31 @@ def test_a_session_variable_is_read_outside_of_quotes_alone(warehouse: EmulatedS
         )
         with pytest.raises(Error, match=r"Session variable '\$NOTHING' does not exist"):
             cursor.execute("select $nothing")
+
+
+def test_json_is_indented_as_the_session_asks(warehouse: EmulatedSnowflake) -> None:
+    """https://docs.snowflake.com/en/sql-reference/parameters#json-indent"""
+    sql = """select array_construct(1, object_construct('a', 'x      y')), object_construct(), 'no      json', parse_json('"s"'),
+        array_construct(1)::varchar, null::variant"""
+    rest = ("{}", "no      json", '"s"', "[1]", None)
+    with warehouse.connect(session_parameters={}) as session:
+        cursor = session.cursor()
+
+        def shown(*settings: str) -> str:
+            for setting in settings:
+                cursor.execute(f"alter session {setting}")
+            row = cursor.execute(sql).fetchone()  # type: ignore[union-attr]
+            assert isinstance(row, tuple)
+            assert row[1:] == rest
+            return str(row[0])
+
+        two = '[\n  1,\n  {\n    "a": "x      y"\n  }\n]'
+        assert shown() == two
+        assert shown("set json_indent = 0") == '[1,{"a":"x      y"}]'
+        three = '[\n   1,\n   {\n      "a": "x      y"\n   }\n]'
+        assert shown("set timezone = 'UTC', JSON_INDENT = 3") == three
+        assert shown("unset json_indent") == two
+        with pytest.raises(Error, match="not emulated: the parameter JSON_INDENT = 17"):
+            cursor.execute("alter session set json_indent = 17")
+    with warehouse.connect(session_parameters={"JSON_INDENT": 0}) as session:
+        assert session.cursor().execute("select array_construct(1)").fetchone() == ("[1]",)  # type: ignore[union-attr]

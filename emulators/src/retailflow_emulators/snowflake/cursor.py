@@ -27,6 +27,7 @@ from . import (
     context,
     creation,
     flattening,
+    indenting,
     intervals,
     keys,
     lengths,
@@ -162,6 +163,8 @@ class Cursor(FakeSnowflakeCursor):
             text = bare(command)
             refused.check(text)
             check_count(command)
+            if (width := indenting.asked(text)) is not None:
+                self._conn.json_indent = width
             if not self._about_account(text) and not self._commented(text):
                 super().execute(command, params, *args, **settings)
                 if self._show:

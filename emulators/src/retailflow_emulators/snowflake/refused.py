@@ -6,6 +6,7 @@ import re
 
 from sqlglot import exp
 
+from . import indenting
 from .errors import NotEmulatedError, sql_error
 
 _CREATE = r"create\s+(or\s+replace\s+)?"
@@ -20,6 +21,7 @@ _STATEMENTS = {
     r"undrop": "time travel",
     r"explain": "EXPLAIN: the plans of Snowflake's optimizer are not known here",
     r"alter\s+(session|user\s+\S+|account)\s+set\b.*\btransaction_abort_on_error\s*=\s*true": "TRANSACTION_ABORT_ON_ERROR",
+    r"alter\s+(user\s+\S+|account)\s+(un)?set\b.*\bjson_indent": "JSON_INDENT of a user or an account",
     r"execute\s+immediate|begin\s+(?!transaction|work|name)\w|declare": "Snowflake Scripting",
 }
 _PATTERNS = [
@@ -69,7 +71,7 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
     "ROWS_PER_RESULTSET": ("0",),
     "DEFAULT_NULL_ORDERING": ("LAST",),
     "ERROR_ON_NONDETERMINISTIC_MERGE": ("TRUE",),
-    "JSON_INDENT": ("0",),  # JSON is written on one line
+    "JSON_INDENT": tuple(map(str, range(indenting.MOST + 1))),
     "STRICT_JSON_OUTPUT": ("FALSE", "TRUE"),  # what is written here is always standard JSON
     "SEARCH_PATH": ("$CURRENT, $PUBLIC",),
 }

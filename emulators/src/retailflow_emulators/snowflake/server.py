@@ -49,7 +49,7 @@ from starlette.routing import Route
 from ..web import json_text
 from ..web.bounds import BodyError, Bound, Bounded
 from ..web.serving import configuration
-from . import metadata, stages
+from . import indenting, metadata, stages
 from .access import login as access_login
 from .access.login import LoginError
 from .access.who import Who
@@ -112,6 +112,7 @@ async def _serve_ourselves(request: Request) -> JSONResponse | None:
     session = _session(upstream.to_token(request))
     count = (statement.get("parameters") or {}).get("MULTI_STATEMENT_COUNT", session.statement_count)
     session.several = str(count) != "1"
+    indenting.WIDTH.set(session.json_indent)
     if set_ := _STATEMENT_COUNT.search(text):
         session.statement_count = set_[1]
     if match := _GET.fullmatch(text):
@@ -195,7 +196,9 @@ def _open_session(asked: dict[str, Any], query: dict[str, str]) -> dict[str, Any
         warehouse=place.warehouse if visible else None,
         autocommit=autocommit,
     )
-    session.statement_count = (asked.get("SESSION_PARAMETERS") or {}).get("MULTI_STATEMENT_COUNT", 1)
+    parameters = asked.get("SESSION_PARAMETERS") or {}
+    session.statement_count = parameters.get("MULTI_STATEMENT_COUNT", 1)
+    session.json_indent = int(parameters.get("JSON_INDENT", indenting.DEFAULT))
     about = session.about
     about.account = gate.account.name
     about.client = f"{asked.get('CLIENT_APP_ID', '')} {asked.get('CLIENT_APP_VERSION', '')}".strip()

@@ -10,7 +10,7 @@ import duckdb
 from fakesnow.conn import FakeSnowflakeConnection
 from fakesnow.instance import FakeSnow
 
-from . import context, stages, temporary
+from . import context, indenting, stages, temporary
 from .access.guard import Gate, Guard
 from .access.model import Key
 from .access.who import Who
@@ -49,6 +49,7 @@ class Session(FakeSnowflakeConnection):
         self.statement_count: object = (
             1  # of a request, as the session asked for at its login; 0 is any number
         )
+        self.json_indent = indenting.DEFAULT
         self.several = False  # whether the request at hand may hold several statements
         self.temporary = temporary.Temporary()
         self.described: OrderedDict[str, list[tuple[str, str]]] = OrderedDict()

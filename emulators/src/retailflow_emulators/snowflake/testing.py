@@ -151,7 +151,8 @@ class EmulatedSnowflake:
             "password": PASSWORD,
             "login_timeout": 60,
             "network_timeout": 60,
-            "session_parameters": {"CLIENT_TELEMETRY_ENABLED": False},
+            # Tests compare JSON on one line.
+            "session_parameters": {"CLIENT_TELEMETRY_ENABLED": False, "JSON_INDENT": 0},
         }
 
     def connect(self, **login: Any) -> snowflake.connector.SnowflakeConnection:
