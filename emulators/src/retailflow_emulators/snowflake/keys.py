@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fakesnow import transforms
+from fakesnow.transforms import transforms as module
 from sqlglot import exp
 
 from . import lengths, quoting
@@ -127,24 +128,45 @@ def show_keys(expression: exp.Expr, *names: str | None, **kinds: Any) -> exp.Exp
     return changed
 
 
-@patch(transforms, "describe_table", "DESCRIBE TABLE says which columns are in a key")
+# What upstream's _fs_columns says of one table, without a look at the columns of all others.
+_COLUMNS = """(
+    select column_name, column_index as ordinal_position, column_default, comment,
+        case when is_nullable then 'YES' else 'NO' end as is_nullable,
+        case when data_type like 'DECIMAL%' or data_type = 'BIGINT' then 'NUMBER' when data_type = 'VARCHAR' then 'TEXT'
+            when data_type = 'DOUBLE' then 'FLOAT' when data_type = 'BLOB' then 'BINARY' when data_type = 'JSON' then 'VARIANT'
+            when data_type = 'TIMESTAMP' then 'TIMESTAMP_NTZ' when data_type = 'TIMESTAMP WITH TIME ZONE' then 'TIMESTAMP_TZ'
+            else data_type end as data_type,
+        case when data_type = 'BIGINT' then 38 else numeric_precision end as numeric_precision, numeric_scale,
+        ext_character_maximum_length as character_maximum_length,
+        database_name as table_catalog, schema_name as table_schema, table_name
+    from duckdb_columns() left join (select * from _fs_global._fs_information_schema._fs_columns_ext
+        where ext_table_catalog = {0} and ext_table_schema = {1} and ext_table_name = {2}) on ext_column_name = column_name
+    where database_name = {0} and schema_name = {1} and table_name = {2}
+)"""
+
+
+@patch(
+    transforms,
+    "describe_table",
+    "DESCRIBE TABLE says which columns are in a key, and looks at no other table",
+)
 def describe_table(expression: exp.Expr, *names: str | None) -> exp.Expr:
     """DESCRIBE TABLE as upstream answers it, with keys."""
-    described: exp.Expr = quoting.describe(expression, *names)
-    table = expression.find(exp.Table)
-    if described is expression or table is None:
+    table = expression.find(exp.Table) if isinstance(expression, exp.Describe) else None
+    kind = str(expression.args.get("kind")).upper()
+    if table is None or kind not in ("TABLE", "VIEW") or table.db == "_FS_INFORMATION_SCHEMA":
+        described: exp.Expr = quoting.describe(expression, *names)
         return described
-    place = (table.catalog or names[0], table.db or names[1], table.name)
-    for alias in described.find_all(exp.Alias):
-        if kind := {"primary key": PRIMARY, "unique key": UNIQUE}.get(alias.alias):
-            where = " and ".join(
-                f"{column} = {literal(str(name))}"
-                for column, name in zip(("database_name", "schema_name", "table_name"), place, strict=True)
-            )
-            has = f"""case when column_name in (select unnest(constraint_column_names) from {_CONSTRAINTS}
-                where {where} and constraint_type = '{kind}') then 'Y' else 'N' end"""
-            alias.set("this", _parsed(has))
-    return described
+    place = [literal(str(name)) for name in (table.catalog or names[0], table.db or names[1], table.name)]
+    catalog, schema, name = (one[1:-1] for one in place)
+    text = module.SQL_DESCRIBE_TABLE.substitute(catalog=catalog, schema=schema, table=name)
+    text = text.replace("_fs_information_schema._fs_columns", _COLUMNS.format(*place))
+    where = "database_name = {} and schema_name = {} and table_name = {}".format(*place)
+    for key, shown in ((PRIMARY, "primary key"), (UNIQUE, "unique key")):
+        has = f"""case when column_name in (select unnest(constraint_column_names) from {_CONSTRAINTS}
+            where {where} and constraint_type = '{key}') then 'Y' else 'N' end"""
+        text = text.replace(f"'N' AS \"{shown}\"", f'{has} AS "{shown}"')
+    return exp.Command(this="SELECT", expression=text.strip().removeprefix("SELECT"))
 
 
 def _parsed(sql: str) -> exp.Expr:
