@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import fakesnow.server as server
 import pyarrow as pa
 import pyarrow.compute as pc
-from fakesnow import arrow, rowtype, server, transforms
+from fakesnow import arrow, converter, rowtype, transforms
 from sqlglot import exp
 from sqlglot.dialects.snowflake import Snowflake
 
@@ -158,7 +159,7 @@ def sequence_nextval(expression: exp.Expr) -> exp.Expr:
     return changed
 
 
-_from_binding: Any = vars(server)["from_binding"]
+_from_binding = converter.from_binding
 
 
 @patch(server, "from_binding", "execute('select ?', (2.5,)) is a FLOAT and no text")
