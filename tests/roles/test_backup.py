@@ -540,13 +540,26 @@ def test_a_restore_ends_before_the_table_was_dropped(
     again = run(folder, "fetch", "--at", "latest", "--into", str(folder / "new"), stdin=key[1])
     assert again.returncode == 1 and "it may hold data that are nowhere else. Nothing was" in again.stderr
     assert totals(backup) == before
-    # What is restored becomes the server, as a restore does it.
-    shutil.rmtree(folder / "data/pgdata")
+    become_server(server, folder)
+    backup.log.ship()
+    # Restored again before a base backup of the first restore was made, and then to a moment of before both.
+    for timeline in (3, 4):
+        assert backup.stored.fetch(plan, folder / "new", key[1])
+        server.stop(folder / "data/pgdata")
+        server.start(folder / "new/pgdata")
+        wait(lambda: backup.server.ask("select pg_is_in_recovery()") == "f")
+        assert totals(backup) == before
+        become_server(server, folder)
+        assert backup.make()["timeline"] == timeline
+
+
+def become_server(server: Server, folder: Path) -> None:
+    """What was restored becomes the server, as a restore does it."""
     server.stop(folder / "new/pgdata")
+    shutil.rmtree(folder / "data/pgdata")
     shutil.move(folder / "new/pgdata", folder / "data/pgdata")
     shutil.rmtree(folder / "new")
     server.start(folder / "data/pgdata")
-    assert backup.make()["timeline"] == 2
 
 
 def run_plan(backup: Any, at: str) -> bool:

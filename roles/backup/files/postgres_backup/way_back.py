@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -38,12 +39,16 @@ class WayBack:
         found = [json.loads(self.store.get(key)["Body"].read()) for key in keys]
         return sorted(found, key=lambda one: str(one["ended"]))
 
-    def reach(self, cluster: str) -> list[Json]:
-        """The base backups of a cluster with `until`, the moment up to which the log behind them is whole, and its `segments`."""
-        names = {
+    def names(self, cluster: str) -> dict[str, Json]:
+        """What the store has of a cluster's log, by the name of the file."""
+        return {
             one["Key"].rsplit("/", 1)[1].removesuffix(".gz.age"): one
             for one in self.store.listed(f"{cluster}/wal/")
         }
+
+    def reach(self, cluster: str) -> list[Json]:
+        """The base backups of a cluster with `until`, the moment up to which the log behind them is whole, and its `segments`."""
+        names = self.names(cluster)
         found = []
         for one in self.bases(cluster):
             segments, segment = [], one["first_segment"]
@@ -192,15 +197,33 @@ class WayBack:
                     ) from None
                 (wal / name).write_bytes(content)
 
+            stored = self.names(plan["cluster"])
+            histories = [name for name in stored if name.endswith(".history")]
             assert self.store.s3 is not None  # made once, before the threads share it
             with ThreadPoolExecutor(4) as pool:
-                for _ in pool.map(segment, plan["segments"]):
+                for _ in pool.map(segment, [*plan["segments"], *histories]):
                     pass
+        self.keep_timelines(wal, plan["timeline"], stored)
         write(wal / FETCHED, {"cluster": plan["cluster"], "name": plan["name"], "last": plan["segments"][-1]})
         self.configure_recovery(data, plan, position)
         owner = self.config["owner"]
         if os.geteuid() == 0:
             subprocess.run(["chown", "-R", f"{owner}:{owner}", str(part)], check=True)
+
+    def keep_timelines(self, wal: Path, timeline: int, stored: Iterable[str]) -> None:
+        """Have PostgreSQL start a timeline that no earlier restore has used, also where that one has stored little yet.
+
+        It starts the one after the last whose history file it finds (findNewestTimeLine, src/backend/access/transam/timeline.c).
+        """
+        waiting = Spool(self.config).waiting()
+        for one in waiting:
+            if one.name.endswith(".history") and not (wal / one.name).exists():
+                shutil.copy(one, wal)
+        newest = max(int(name[:8], 16) for name in (*stored, *(one.name for one in waiting)))
+        for number in range(timeline + 1, newest + 1):
+            path = wal / f"{number:08X}.history"
+            if not path.exists():
+                path.write_text("# an earlier restore has used this timeline\n")
 
     def pour(self, key: str, pipeline: Pipeline, sha256: str) -> None:
         """Send an object through programs; RefusedError where its bytes are others than those that were stored."""
