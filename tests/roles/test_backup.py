@@ -24,12 +24,13 @@ from typing import Any
 import boto3
 import pytest
 import yaml
-from postgres_backup import log, way_back
+from postgres_backup import base, log, way_back
 from postgres_backup.alerts import tell
 from postgres_backup.base import Base
 from postgres_backup.basics import RefusedError, iso, now, read, write
 from postgres_backup.log import Log
 from postgres_backup.segments import following
+from postgres_backup.server import HEARTBEAT, SWITCH, UNARCHIVED
 from postgres_backup.store import Store
 
 from retailflow_emulators.ports import free_port
@@ -454,6 +455,21 @@ def test_an_alert_that_is_not_taken_is_tried_again_and_shows_no_secret(
     assert "token-of-the-room" not in told and "of-the-host" not in told
     assert tell(config | {"alert_webhook": "http://127.0.0.1:1/"}, "event", "text") is False
     assert tell(config | {"alert_webhook": ""}, "event", "text") is False
+
+
+def test_no_copy_is_begun_while_the_server_cannot_archive(backup: Any) -> None:
+    """It would wait for its log as long as that lasts."""
+    segment = backup.server.segment()
+    others = backup.log.spool.path / segment
+    others.write_text("of another server")
+    backup.server.ask(HEARTBEAT, SWITCH)
+    wait(lambda: backup.server.ask(UNARCHIVED) == segment)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RefusedError, match=f"archive {segment}"):
+        patch.setattr(base, "ARCHIVE_SECONDS", 1)
+        backup.make()
+    others.unlink()
+    backup.server.ask(HEARTBEAT, SWITCH)  # wakes the archiver
+    wait(lambda: not backup.server.ask(UNARCHIVED))
 
 
 def wait(done: Any, seconds: float = 30) -> None:

@@ -15,6 +15,9 @@ from .pipeline import Hashing, Pipeline, seal
 from .segments import SEGMENT, following
 from .way_back import WayBack
 
+# PostgreSQL tries again after a minute at the latest (PGARCH_AUTOWAKE_INTERVAL, src/backend/postmaster/pgarch.c).
+ARCHIVE_SECONDS = 90
+
 
 class Base:
     """Base backups of the server on this host."""
@@ -50,6 +53,7 @@ class Base:
         accepted, and only such a one removes what others have left.
         """
         cluster = self.server.cluster()
+        self.server.refuse_unarchived(ARCHIVE_SECONDS)
         if not new_server and not self.stored.bases(cluster):
             self.refuse_new_server(cluster)
         found = self.copy(cluster)

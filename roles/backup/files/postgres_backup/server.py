@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 
 from .basics import Json, RefusedError
 
 # A commit of ours, which the log has and nobody else sees.
 HEARTBEAT = "select pg_logical_emit_message(true, 'backup', '')"
 SWITCH = "select pg_switch_wal()"
+
+# What the server has failed to archive since it last succeeded.
+UNARCHIVED = "select last_failed_wal from pg_stat_archiver where last_failed_time > coalesce(last_archived_time, '-infinity')"
 
 
 class Server:
@@ -34,6 +38,16 @@ class Server:
         if done.returncode:
             raise RefusedError(f"PostgreSQL did not answer: {' '.join(done.stderr.split())}")
         return done.stdout.strip()
+
+    def refuse_unarchived(self, seconds: float) -> None:
+        """RefusedError if the server fails to archive its log for so long: a base backup would wait for it without an end."""
+        end = time.monotonic() + seconds
+        while failed := self.ask(UNARCHIVED):
+            if time.monotonic() > end:
+                raise RefusedError(
+                    f"PostgreSQL cannot archive {failed}, so no backup can be made. Nothing was stored. Its log says why."
+                )
+            time.sleep(1)
 
     def cluster(self) -> str:
         """The system identifier of the server that runs."""
