@@ -122,8 +122,8 @@ class Cycle:
     sizes: dict[str, int]  # bytes by the neighbour that sent or got them
     heard: set[str]  # of the texts that were searched for
     customers: set[str]
-    stranger: str  # whose login in clear was tried meanwhile
-    refused: str
+    clear_login: str  # the name of the login that was tried in clear meanwhile
+    refusal: str  # what it was told
 
 
 @pytest.fixture(scope="module")
@@ -138,8 +138,8 @@ def cycle(
         assert capture.stdin and capture.stdout
         try:
             assert capture.stdout.readline() == "hearing\n"
-            stranger = f"stranger-{uuid.uuid4()}"
-            refused = login(dagster, user=stranger, sslmode="disable")
+            clear_login = f"nobody-{uuid.uuid4()}"
+            refusal = login(dagster, user=clear_login, sslmode="disable")
             made = generate({"rows": 200})
             assert "error" not in made, made
             sessions: list[dict[str, Any]] = []
@@ -161,12 +161,12 @@ def cycle(
             sql(f"select json_agg(distinct cust_name) from sales where {between} and length(cust_name) > 8")
         )
     )
-    wanted = json.dumps([*customers, "SCRAM-SHA-256", stranger])
+    wanted = json.dumps([*customers, "SCRAM-SHA-256", clear_login])
     found = subprocess.run(
         [*inside, SEARCH, path], input=wanted, check=True, capture_output=True, text=True, timeout=120
     )
     docker("exec", "retailflow-postgres", "rm", path)
-    yield Cycle(sessions, sizes, set(json.loads(found.stdout)), customers, stranger, refused)
+    yield Cycle(sessions, sizes, set(json.loads(found.stdout)), customers, clear_login, refusal)
 
 
 def test_every_session_of_a_client_is_encrypted(cycle: Cycle) -> None:
@@ -176,17 +176,17 @@ def test_every_session_of_a_client_is_encrypted(cycle: Cycle) -> None:
 
 def test_no_part_of_a_cycle_is_in_clear_on_the_network(cycle: Cycle) -> None:
     """The capture hears what is in clear: the name of a login that was tried so."""
-    assert cycle.stranger in cycle.heard
+    assert cycle.clear_login in cycle.heard
     for role in ("airbyte", "dagster_dbt"):
         assert cycle.sizes.get(ADDRESS[role], 0) > 10_000, cycle.sizes
     functions = set(cycle.sizes) - set(ADDRESS.values())
     assert sum(cycle.sizes[one] for one in functions) > 1_000, f"no function was heard: {cycle.sizes}"
     assert len(cycle.customers) > 10
-    assert cycle.heard == {cycle.stranger}
+    assert cycle.heard == {cycle.clear_login}
 
 
 def test_a_login_in_clear_is_refused(cycle: Cycle, dagster: Host) -> None:
-    assert "no encryption" in cycle.refused and cycle.stranger in cycle.refused
+    assert "no encryption" in cycle.refusal and cycle.clear_login in cycle.refusal
     assert "no encryption" in login(dagster, sslmode="disable"), "also with the right password"
     assert login(dagster) == ""
 
