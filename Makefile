@@ -87,6 +87,11 @@ upgrade: made ## Metabase to the image that the inventory names, or PostgreSQL (
 upgrade-metabase := upgrade.yml
 upgrade-postgres := upgrade_postgres.yml
 
+# What `make upgrade` takes for WHAT by itself means every secret here.
+.PHONY: rotate
+rotate: made ## new secrets while the site runs, again goes on after an interruption (WHAT="postgres snowflake"; all)
+	@$(PLAYBOOK) playbooks/rotate.yml -e '{"retailflow_rotate": "$(if $(filter file,$(origin WHAT)),all,$(subst ',,$(subst ",,$(WHAT))))"}'
+
 # Reads the hosts as they were made, so that it also answers where the AWS API does not.
 .PHONY: status
 status: ## is the site well? every part, freshness, rows, runs (fails if not; FORMAT=json for machines)

@@ -22,15 +22,21 @@ description:
   - Each file of the folder is a parameter of type SecureString below O(path).
   - O(state=fetched) writes the files that are missing. O(state=present) also stores those that the store does not have.
     O(state=absent) removes the parameters; the files stay.
-  - Nothing is ever overwritten, in the folder or in the store. A file that differs from its parameter is refused by name.
+    O(state=replaced) overwrites the parameters of O(names) with the files of these names below C(next), for `make rotate`.
+  - Nothing else is ever overwritten, in the folder or in the store. A file that differs from its parameter is refused by name.
 options:
   path: {description: "Beginning of the parameters' names, such as C(/shop)", type: str, required: true}
   folder: {description: The folder of secrets., type: path, required: true}
   state:
     description: What to do.
     type: str
-    choices: [fetched, present, absent]
+    choices: [fetched, present, replaced, absent]
     default: present
+  names:
+    description: With O(state=replaced), the files of new secrets.
+    type: list
+    elements: str
+    default: []
   tags: {description: Tags that mark the parameters as ours., type: dict, required: true}
 extends_documentation_fragment:
   - amazon.aws.common.modules
@@ -101,6 +107,10 @@ class Store(AwsWork):
         stored, kept = self.stored(), self.kept()
         differing = sorted(name for name in stored.keys() & kept.keys() if stored[name] != kept[name])
         if differing:
+            if (self.folder / "next").is_dir():
+                raise DifferenceError(
+                    f"nothing was changed: a rotation of {', '.join(differing)} was cut off. Run make rotate again, which ends it"
+                )
             raise DifferenceError(
                 f"nothing was changed: {', '.join(str(self.folder / name) for name in differing)} differ from what the site has "
                 f"in the Parameter Store below {self.prefix}. Move these files away to take the site's, or put them there on "
@@ -133,12 +143,40 @@ class Store(AwsWork):
             self.act(
                 f"store {name}",
                 self.client.put_parameter,
-                Name=self.prefix + name,
-                Value=kept[name],
-                Type="SecureString",
                 Tags=self.tag_list,
-                Description="A secret of the site; the control node has a copy.",
+                **self.parameter(name, kept[name]),
             )
+
+    def replace(self, names: list[str]) -> None:
+        """Overwrite parameters with the new files; one whose file took its place already is compared with that one."""
+        stored = self.stored()
+        for name in names:
+            new = self.folder / "next" / name
+            value = (new if new.exists() else self.folder / name).read_text(encoding="utf-8")
+            if name not in stored:
+                self.act(
+                    f"store {name}",
+                    self.client.put_parameter,
+                    Tags=self.tag_list,
+                    **self.parameter(name, value),
+                )
+            elif stored[name] != value:
+                # Not with tags: "tags and overwrite can't be used together", says the API.
+                self.act(
+                    f"replace {name}",
+                    self.client.put_parameter,
+                    Overwrite=True,
+                    **self.parameter(name, value),
+                )
+
+    def parameter(self, name: str, value: str) -> dict[str, str]:
+        """A secret as the API takes it."""
+        return {
+            "Name": self.prefix + name,
+            "Value": value,
+            "Type": "SecureString",
+            "Description": "A secret of the site; the control node has a copy.",
+        }
 
     def remove(self) -> None:
         """Remove the parameters; ForeignError, and nothing is touched, where one is not ours."""
@@ -152,7 +190,12 @@ def main() -> None:
         argument_spec={
             "path": {"type": "str", "required": True},
             "folder": {"type": "path", "required": True},
-            "state": {"type": "str", "choices": ["fetched", "present", "absent"], "default": "present"},
+            "state": {
+                "type": "str",
+                "choices": ["fetched", "present", "replaced", "absent"],
+                "default": "present",
+            },
+            "names": {"type": "list", "elements": "str", "default": []},
             "tags": {"type": "dict", "required": True},
         },
         supports_check_mode=True,
@@ -162,7 +205,10 @@ def main() -> None:
         module.client("ssm"), params["path"], Path(params["folder"]), params["tags"], module.check_mode
     )
     try:
-        {"fetched": store.fetch, "present": store.ensure, "absent": store.remove}[params["state"]]()
+        if params["state"] == "replaced":
+            store.replace(params["names"])
+        else:
+            {"fetched": store.fetch, "present": store.ensure, "absent": store.remove}[params["state"]]()
     except (DifferenceError, ForeignError) as error:
         module.fail_json(msg=f"The secrets of the site: {error}.")
     except (BotoCoreError, ClientError) as error:

@@ -82,11 +82,41 @@ def test_a_copy_that_differs_is_refused_by_name_and_nothing_changes(
     assert len(ssm.describe_parameters()["Parameters"]) == len(SECRETS)
 
 
+def test_a_rotation_replaces_what_is_stored_by_the_new_files_alone(
+    ssm: Any, folder: Path, tmp_path: Path
+) -> None:
+    ensure(ssm, folder)
+    (folder / "next").mkdir()
+    (folder / "next/db_admin").write_text("new\n")
+    (folder / "next/added").write_text("first\n")
+    replaced = store(ssm, folder)
+    names = ["db_admin", "added", "id_ed25519"]
+    replaced.replace(names)
+    assert replaced.actions == ["replace db_admin", "store added"], "a file without a new one is as it was"
+    second = tmp_path / "second"
+    store(ssm, second).fetch()
+    assert {path.name: path.read_text() for path in second.iterdir()} == SECRETS | {
+        "db_admin": "new\n",
+        "added": "first\n",
+    }
+    # It was cut off here: the file is the old one, the store has the new one.
+    with pytest.raises(
+        secrets_store.DifferenceError, match="a rotation of db_admin was cut off. Run make rotate"
+    ):
+        ensure(ssm, folder)
+    again = store(ssm, folder)
+    again.replace(names)
+    assert again.actions == []
+    for name in ("db_admin", "added"):
+        (folder / "next" / name).replace(folder / name)
+    assert ensure(ssm, folder) == []
+
+
 def test_parameters_of_somebody_else_are_left_alone(ssm: Any, folder: Path) -> None:
     ssm.put_parameter(Name="/shop/db_admin", Value="theirs", Type="SecureString")
-    for work in ("fetch", "ensure", "remove"):
+    for work, given in (("fetch", []), ("ensure", []), ("remove", []), ("replace", [["db_admin"]])):
         with pytest.raises(secrets_store.ForeignError, match="/shop/db_admin lacks the tag Project=shop"):
-            getattr(store(ssm, folder), work)()
+            getattr(store(ssm, folder), work)(*given)
     assert len(ssm.describe_parameters()["Parameters"]) == 1
 
 

@@ -345,6 +345,7 @@ GIVEN = {
     "retailflow_refresh_streams",
     "retailflow_restore_at",
     "retailflow_restore_cluster",
+    "retailflow_rotate",
     "retailflow_upgrade_anyway",
     "retailflow_upgrade_to",
 }

@@ -1,0 +1,157 @@
+"""`make rotate` on the running site: cut off and run again, it loses no row, no run fails, and the old secrets are refused."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import snowflake.connector
+import yaml
+
+from .conftest import PORTS, ROOT, STATE, Playbook, wait_for, why
+from .site import graphql, warehouse
+
+SECRETS = ROOT / ".secrets/local"
+TABLE = yaml.safe_load((ROOT / "playbooks/vars/secrets.yml").read_text())["retailflow_secrets"]
+# After each of these the run is killed once: before a new secret took its place, between PostgreSQL and its clients, and before
+# the old ones were forgotten.
+MOMENTS = ("Let PostgreSQL take the new passwords", "Take the old keys of Snowflake's users away")
+LOGINS = {
+    "db_admin": "retailflow_admin",
+    "db_generator": "generator",
+    "db_airbyte": "airbyte",
+    "db_auditor": "auditor",
+    "db_dagster": "dagster",
+    "db_metabase": "metabase",
+}
+FAILED = """{ runsOrError(filter: {statuses: [FAILURE, CANCELED], createdAfter: %s}) { ... on Runs { results { runId } } } }"""
+
+
+def files() -> dict[str, str]:
+    return {path.name: path.read_text() for path in SECRETS.iterdir() if path.is_file()}
+
+
+def killed_at(task: str) -> str:
+    """Run `make rotate` until a task begins, kill Ansible there, and return what was printed."""
+    told: list[str] = []
+    run = subprocess.Popen(
+        ["ansible-playbook", "playbooks/rotate.yml"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert run.stdout
+        for line in run.stdout:
+            told.append(line)
+            if task in line:
+                os.killpg(run.pid, signal.SIGKILL)
+                break
+        else:
+            pytest.fail(f"{task} never began:\n{''.join(told)[-6000:]}")
+    finally:
+        run.wait(60)
+    return "".join(told)
+
+
+@pytest.fixture(scope="module")
+def seen(sql: Callable[[str], str], playbook: Playbook) -> Iterator[dict[str, Any]]:
+    """What the site was before, then a rotation of everything, killed twice and run a third time."""
+    before = {
+        "files": files(),
+        "orders": sql("select count(*), max(order_id) from sales").split("|"),
+        "since": float(sql("select extract(epoch from now())")),
+    }
+    assert not (SECRETS / "next").exists(), "an earlier rotation was not ended"
+    for moment in MOMENTS:
+        killed_at(moment)
+        assert (SECRETS / "next/rotation.json").exists()
+    done = playbook("playbooks/rotate.yml")
+    assert done.returncode == 0, why(done)
+    yield before | {"text": done.stdout}
+
+
+def test_a_rotation_that_is_cut_off_ends_well_and_loses_no_row(
+    seen: dict[str, Any], sql: Callable[[str], str], playbook: Playbook
+) -> None:
+    rows = sql(
+        "select (select count(*) from sales) + (select count(*) from deleted_orders where deleted_at >= "
+        f"to_timestamp({seen['since']})), max(order_id) from sales"
+    ).split("|")
+    assert int(rows[0]) >= int(seen["orders"][0]) and int(rows[1]) > int(seen["orders"][1])
+    answer = graphql(FAILED % seen["since"])["runsOrError"]
+    assert answer["results"] == [], "a run failed"
+    assert not (SECRETS / "next").exists() and not (SECRETS / "old").exists()
+
+    def well() -> bool:
+        told = playbook("playbooks/status.yml")
+        assert told.returncode == 0, why(told)
+        return (STATE / "status.txt").read_text().startswith("WELL")
+
+    wait_for(well, 120, "the site is well")
+
+
+def test_every_secret_is_another_one_and_nothing_shows_them(seen: dict[str, Any]) -> None:
+    after = files()
+    assert after.keys() == seen["files"].keys()
+    named = {file for one in TABLE.values() for file in one["files"]}
+    assert {name for name in named if after[name] == seen["files"][name]} == set()
+    secrets = [text.strip() for each in (after, seen["files"]) for text in each.values()]
+    assert not [secret for secret in secrets if secret and secret in seen["text"]]
+
+
+@pytest.mark.parametrize("name", LOGINS)
+def test_an_old_password_of_postgresql_is_refused_and_the_new_one_taken(
+    seen: dict[str, Any], sql: Callable[[str], str], name: str
+) -> None:
+    # What the server compares a login with: it asks nobody for a password who comes from elsewhere than its program.
+    verifier = sql(f"select rolpassword from pg_authid where rolname = '{LOGINS[name]}'")
+    assert fits(files()[name].strip(), verifier)
+    assert not fits(seen["files"][name].strip(), verifier)
+
+
+def fits(password: str, verifier: str) -> bool:
+    """Whether a password gives a stored verifier (RFC 5803): SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey."""
+    found = re.fullmatch(r"SCRAM-SHA-256\$(\d+):([^$]+)\$([^:]+):(.+)", verifier)
+    assert found, verifier[:20]
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(found[2]), int(found[1]))
+    key = hmac.new(salted, b"Client Key", "sha256").digest()
+    return hashlib.sha256(key).digest() == base64.b64decode(found[3])
+
+
+@pytest.mark.parametrize("name", ["airbyte", "dbt", "metabase", "observer"])
+def test_an_old_key_of_snowflake_is_refused_and_the_new_one_taken(
+    seen: dict[str, Any], tmp_path: Path, name: str
+) -> None:
+    with warehouse(name) as session:
+        assert session.cursor().execute("select 1")
+    old = tmp_path / "old.p8"
+    old.write_text(seen["files"][f"snowflake_{name}.p8"])
+    with pytest.raises(snowflake.connector.errors.DatabaseError, match="JWT|390144"):
+        snowflake.connector.connect(
+            account="retailflow",
+            user=f"RETAILFLOW_{name.upper()}",
+            private_key_file=str(old),
+            host="127.0.0.1",
+            port=PORTS["snowflake"],
+            protocol="http",
+            login_timeout=10,
+        )
+
+
+def test_a_run_afterwards_changes_nothing(seen: dict[str, Any], playbook: Playbook) -> None:
+    again = playbook("playbooks/configure.yml", "playbooks/wire.yml")
+    assert again.returncode == 0, why(again)
+    recap = re.findall(r"changed=(\d+)", again.stdout)
+    assert recap and set(recap) == {"0"}, why(again)
