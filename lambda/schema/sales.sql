@@ -1,4 +1,4 @@
--- The one authority for the shop's tables. Applied by retailflow_admin, after the logins exist; safe to apply again,
+-- The one authority for the shop's tables. Applied by the superuser, after the logins exist; safe to apply again,
 -- also over the tables of an earlier version.
 begin;
 

@@ -327,6 +327,7 @@ def test_a_restore_of_an_earlier_version_keeps_the_newer_data(clone: Path) -> No
         "retailflow_db_user_id": os.geteuid(),
         "postgres_version": "15",
         "postgres_container_image": "image:15",
+        "postgres_former_superuser": "",  # the stand-in of psql is no server
         "retailflow_restore_at": "2026-11-28T12:00",
     }
     done = play(clone, "-i", ".state/local/hosts.yml", "playbooks/restore.yml", "-e", json.dumps(here))

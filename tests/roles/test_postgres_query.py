@@ -35,7 +35,7 @@ class Server:
         Returns the two facts of each, the seconds that the question took and the message of a failed task.
         """
         results = [self.folder / f"result-{number}.json" for number in range(len(questions))]
-        given = {"postgres_data_dir": str(self.folder), "postgres_admin_user": postgres.ADMIN}
+        given = {"postgres_data_dir": str(self.folder), "postgres_superuser": postgres.ADMIN}
         wanted = (
             "{{ {'answer': postgres_query_answer, 'error': postgres_query_error, 'message': ansible_failed_result.msg"
             " | default(''), 'delta': __postgres_query_result.delta} | to_json }}"

@@ -171,7 +171,7 @@ class Database:
         connection.close()
 
     def apply(self, text: str, check: bool = False) -> Setup:
-        params: dict[str, Any] = {"socket_dir": "127.0.0.1", "admin_user": postgres.ADMIN}
+        params: dict[str, Any] = {"socket_dir": "127.0.0.1", "superuser": postgres.ADMIN}
         setup = Setup(params, check_mode=check)
         setup.reconcile_schema({"database": "postgres", "name": "file.sql", "sql": text})
         return setup

@@ -12,6 +12,7 @@ import psycopg2.extras
 import pytest
 import yaml
 from ansible.module_utils.postgres import scram
+from ansible.module_utils.postgres.errors import SetupError
 from ansible.module_utils.postgres.setup import Setup, without_transaction
 
 from bench import postgres
@@ -54,7 +55,7 @@ def test_slots_and_publications_are_dropped_and_their_reader_is_disconnected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def released(**lists: list[dict[str, str]]) -> list[str]:
-        params = {"socket_dir": "127.0.0.1", "admin_user": postgres.ADMIN, "slots": [], "publications": []}
+        params = {"socket_dir": "127.0.0.1", "superuser": postgres.ADMIN, "slots": [], "publications": []}
         setup = Setup(params | lists, check_mode=False)
         setup.release()
         return list(setup.actions)
@@ -95,7 +96,7 @@ def test_a_login_is_bounded_and_the_databases_of_the_cluster_are_closed(
 ) -> None:
     def setup(check_mode: bool = False, **bounds: Any) -> list[str]:
         role = {"name": "shop", "password": "secret", "replication": False, "member_of": [], **bounds}
-        params = {"socket_dir": "127.0.0.1", "admin_user": postgres.ADMIN, "admin_password": "secret"}
+        params = {"socket_dir": "127.0.0.1", "superuser": postgres.ADMIN, "former_superuser": ""}
         databases = [{"name": "shop", "owner": "shop", "connect": []}]
         made = Setup(
             {**params, "roles": [role], "databases": databases, "schemas": [], "slots": []}, check_mode
@@ -129,6 +130,76 @@ def test_a_login_is_bounded_and_the_databases_of_the_cluster_are_closed(
         assert setup(**changed) == ["bound the connections of shop", "set statement_timeout of shop"]
 
 
+def test_the_superuser_of_older_data_gets_its_name_and_people_another_login(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Data of before, and backups of them, have the login of people as their superuser."""
+
+    def setup(check_mode: bool = False, former: str = postgres.ADMIN) -> Setup:
+        params = {"socket_dir": "127.0.0.1", "superuser": "postgres", "former_superuser": former}
+        people = {"name": postgres.ADMIN, "password": "secret", "member_of": ["pg_read_all_data"]}
+        databases = [{"name": "shop", "owner": postgres.ADMIN, "connect": []}]
+        lists = {"roles": [people], "databases": databases, "schemas": [], "slots": []}
+        return Setup({**params, **lists}, check_mode)
+
+    def ask(statement: str, user: str = "postgres") -> Any:
+        connection = psycopg2.connect(host="127.0.0.1", user=user, dbname="shop")
+        connection.autocommit = True
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                return cursor.fetchone() if cursor.description else None
+        finally:
+            connection.close()
+
+    with postgres.server() as port:
+        monkeypatch.setenv("PGPORT", str(port))
+        old = psycopg2.connect(host="127.0.0.1", user=postgres.ADMIN, dbname="postgres")
+        old.autocommit = True
+        old.cursor().execute("alter role current_user password 'old'")
+        old.cursor().execute("create database shop")
+        ask("create table sales (order_id int); insert into sales values (7)", postgres.ADMIN)
+
+        with pytest.raises(psycopg2.OperationalError, match='role "postgres" does not exist'):
+            setup(former="").name_superuser()
+        with pytest.raises(psycopg2.OperationalError, match='role "other" does not exist'):
+            setup(former="other").name_superuser()
+        old.cursor().execute("create role other superuser login")
+        with pytest.raises(SetupError, match="neither postgres nor other. Nothing was changed"):
+            setup(former="other").name_superuser()
+        old.cursor().execute("drop role other")
+
+        planned = setup(check_mode=True)
+        planned.run()
+        assert f"rename the superuser {postgres.ADMIN} to postgres" in planned.actions
+        named = setup()
+        named.name_superuser()
+        assert named.actions == [f"rename the superuser {postgres.ADMIN} to postgres"]
+        again = setup()
+        again.name_superuser()
+        assert again.actions == []
+        made = setup()
+        made.run()
+        assert {"take the password of postgres", f"create login {postgres.ADMIN}"} <= set(made.actions)
+        done = setup()
+        done.run()
+        assert done.actions == []
+
+        assert ask("select order_id from sales", postgres.ADMIN) == (7,)
+        kept = "select rolsuper, rolcreaterole, rolpassword is not null from pg_authid where rolname = %s"
+        assert ask(kept.replace("%s", f"'{postgres.ADMIN}'")) == (False, False, True)
+        assert ask(kept.replace("%s", "'postgres'")) == (True, True, False)
+        owner = "select pg_get_userbyid(datdba), (select count(*) from pg_roles where rolname ~ 'rename')"
+        assert ask(f"{owner} from pg_database where datname = 'shop'") == (postgres.ADMIN, 0)
+
+        ask(f"alter role {postgres.ADMIN} superuser")
+        taken = setup()
+        taken.run()
+        assert taken.actions == [f"set the attributes of {postgres.ADMIN}"]
+        assert ask(kept.replace("%s", f"'{postgres.ADMIN}'")) == (False, False, True)
+        old.close()
+
+
 def test_the_bounds_of_all_logins_leave_the_superuser_its_connections() -> None:
     """PostgreSQL keeps three of max_connections (superuser_reserved_connections)."""
     inventory = yaml.safe_load((ROOT / "inventory/group_vars/postgres/main.yml").read_text())
@@ -144,7 +215,7 @@ def test_a_lost_slot_is_made_again_and_named_and_a_missing_one_only_made(
     wanted = {"database": "postgres", "name": "airbyte", "plugin": "pgoutput"}
 
     def setup(check_mode: bool = False) -> tuple[list[str], list[str]]:
-        params = {"socket_dir": "127.0.0.1", "admin_user": postgres.ADMIN, "admin_password": "secret"}
+        params = {"socket_dir": "127.0.0.1", "superuser": postgres.ADMIN, "former_superuser": ""}
         made = Setup({**params, "roles": [], "databases": [], "schemas": [], "slots": [wanted]}, check_mode)
         made.run()
         return [action for action in made.actions if "slot" in action], made.slots_replaced

@@ -98,11 +98,11 @@ def dagster() -> Host:
 
 @pytest.fixture(scope="session")
 def sql(postgres: Host) -> Callable[[str], str]:
-    """Run SQL on the postgres host as the administrator; returns psql's unaligned output."""
+    """Run SQL on the postgres host as the superuser; returns psql's unaligned output."""
 
     def run(statement: str) -> str:
         result = postgres.run(
-            "psql -h localhost -p 5432 -U retailflow_admin -d retailflow_db -XAtc %s", statement
+            "psql -w -h /var/lib/retailflow/postgres/run -U postgres -d retailflow_db -XAtc %s", statement
         )
         assert result.rc == 0, result.stderr
         return str(result.stdout).strip()

@@ -57,7 +57,7 @@ def test_what_is_written_is_stored_within_a_minute(postgres: Host, sql: Sql) -> 
 
 # Commits one row after the other and notes each that PostgreSQL has confirmed; every tenth ends a segment of the log.
 LOAD = r"""
-n=0 sql="psql -h /var/lib/retailflow/postgres/run -U retailflow_admin -d retailflow_db -XqAt -c"
+n=0 sql="psql -h /var/lib/retailflow/postgres/run -U postgres -d retailflow_db -XqAt -c"
 while [ ! -e /run/load-ends ]; do
   n=$((n + 1))
   if $sql "insert into crash_load values ($n)"

@@ -39,6 +39,12 @@ def psql(
     return host.run("psql --no-psqlrc -tA -v ON_ERROR_STOP=1 -c %s %s", statement, uri)
 
 
+def ask(host: Any, statement: str) -> str:
+    """Run one statement as the superuser, which root may over the socket; gives the answer."""
+    socket = "psql -XwAt -v ON_ERROR_STOP=1 -h /var/lib/retailflow/postgres/run -U postgres -d retailflow_db"
+    return str(host.check_output(f"{socket} -c %s", statement)).strip()
+
+
 def wait_until_it_answers(host: Any) -> None:
     for _ in range(60):
         if psql(host, "auditor", "select 1").rc == 0:
@@ -64,8 +70,43 @@ def test_the_server_runs_with_the_settings(host: Any, setting: str, value: str) 
 
 
 def test_passwords_are_kept_as_scram_only(host: Any) -> None:
-    statement = "select count(*) from pg_authid where rolcanlogin and rolpassword not like 'SCRAM-SHA-256$%'"
-    assert psql(host, "retailflow_admin", statement).stdout.strip() == "0"
+    others = "select string_agg(rolname, ',') from pg_authid where rolcanlogin"
+    assert ask(host, f"{others} and coalesce(rolpassword, '') not like 'SCRAM-SHA-256$%'") == "postgres"
+
+
+def test_the_superuser_has_no_password_and_is_refused_over_the_network(host: Any) -> None:
+    assert (
+        ask(host, "select string_agg(rolname, ',') from pg_authid where rolsuper and rolpassword is null")
+        == "postgres"
+    )
+    assert ask(host, "select count(*) from pg_authid where rolsuper") == "1"
+    for word in ("", "taken-away-by-the-role"):
+        refused = psql(host, "postgres", "select 1", word or "any")
+        assert refused.rc != 0 and "no pg_hba.conf entry" in refused.stderr
+
+
+def test_people_own_the_shop_and_nothing_else(host: Any) -> None:
+    assert psql(host, "retailflow_admin", INSERT).rc == 0
+    owner = "select pg_get_userbyid(datdba) from pg_database where datname = current_database()"
+    assert psql(host, "retailflow_admin", owner).stdout.strip() == "retailflow_admin"
+    for statement, reason in (
+        ("create role another", "permission denied to create role"),
+        ("alter system set fsync = off", "permission denied to set parameter"),
+        ("set session_replication_role = replica", "permission denied to set parameter"),
+        ("copy sales to program 'id'", "permission denied to COPY to or from an external program"),
+    ):
+        refused = psql(host, "retailflow_admin", statement)
+        assert refused.rc != 0 and reason in refused.stderr
+    for database in ("postgres", "dagster"):
+        assert "no pg_hba.conf entry" in psql(host, "retailflow_admin", "select 1", database=database).stderr
+
+
+def test_logins_and_changed_definitions_are_logged_without_a_verifier(host: Any) -> None:
+    assert psql(host, "retailflow_admin", "create table logged (); drop table logged").rc == 0
+    log = host.check_output("docker logs postgres 2>&1")
+    assert "connection authorized: user=retailflow_admin database=retailflow_db" in log
+    assert "statement: create table logged" in log
+    assert "SCRAM-SHA-256$" not in log
 
 
 @pytest.mark.parametrize("user", PASSWORDS)
@@ -95,7 +136,9 @@ def test_a_login_from_an_address_that_is_not_listed_is_refused(host: Any) -> Non
 def test_a_new_rule_and_a_new_certificate_disconnect_nobody(host: Any) -> None:
     """As the role's handler lets the server read its files again."""
     access = "/var/lib/retailflow/postgres/access"
-    reload = "psql -w -h /var/lib/retailflow/postgres/run -U retailflow_admin -d postgres -c 'select pg_reload_conf()'"
+    reload = (
+        "psql -w -h /var/lib/retailflow/postgres/run -U postgres -d postgres -c 'select pg_reload_conf()'"
+    )
     waiting = (
         "select count(*) from pg_stat_activity where query like 'select pg_sleep(%' and usename = 'auditor'"
     )

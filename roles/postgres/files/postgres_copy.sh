@@ -10,6 +10,8 @@ export PGOPTIONS='-c search_path=pg_catalog -c timezone=UTC -c datestyle=ISO -c 
 ask() { psql --host="$1" --dbname="$2" --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1; }
 
 copy() {
+  # The image made it with one. The old server's, where it has one, comes with the copy.
+  echo 'alter role current_user password null' | ask $new postgres
   # The superuser is there already; all that follows its line is piped as it is.
   exists=$(echo "select format('CREATE ROLE %I;', current_user)" | ask $old postgres)
   pg_dumpall --host=$old |

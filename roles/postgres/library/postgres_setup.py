@@ -14,16 +14,20 @@ DOCUMENTATION = r"""
 module: postgres_setup
 short_description: Reconcile the logins, databases and schema of a PostgreSQL server
 description:
-  - Logs in over the server's socket as the superuser, so that a changed password, the superuser's own too, can be applied.
+  - Logs in over the server's socket as the superuser, so that a changed password can be applied. The superuser itself has none.
   - Passwords leave this module only as SCRAM verifiers, so that no server log can hold one.
   - Each schema file is applied in one transaction, which is committed only where it changed a definition of any kind or
     wrote a row. Such files hold what is safe to apply again.
+  - O(state=named) gives the superuser of older data its name and makes nothing else.
   - O(state=absent) drops the slots and publications that are listed, and disconnects who reads a slot; it touches nothing else.
 options:
-  state: {description: What to do., type: str, choices: [present, absent], default: present}
+  state: {description: What to do., type: str, choices: [present, named, absent], default: present}
   socket_dir: {description: Folder of the server's socket., type: path, required: true}
-  admin_user: {description: The superuser., type: str, required: true}
-  admin_password: {description: Its password; needed with O(state=present)., type: str, default: ""}
+  superuser: {description: The superuser that the cluster was made with., type: str, required: true}
+  former_superuser:
+    description: What it was called in older data; O(state=named) renames it, and check mode logs in by it.
+    type: str
+    default: ""
   roles:
     description: Logins.
     type: list
@@ -82,8 +86,7 @@ EXAMPLES = r"""
 - name: Make a shop's database
   postgres_setup:
     socket_dir: /srv/postgres/run
-    admin_user: postgres
-    admin_password: "{{ admin_password }}"
+    superuser: postgres
     roles: [{name: shop, password: "{{ shop_password }}"}]
     databases: [{name: shop, owner: shop}]
     schemas: [{database: shop, name: shop.sql, sql: "{{ lookup('ansible.builtin.file', 'shop.sql') }}"}]
@@ -99,6 +102,9 @@ slots_replaced:
 """
 
 
+WORK = {"present": Setup.run, "named": Setup.name_superuser, "absent": Setup.release}
+
+
 def main() -> None:
     """Entry point of the module."""
     text = {"type": "str", "required": True}
@@ -109,10 +115,10 @@ def main() -> None:
 
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": list(WORK), "default": "present"},
             "socket_dir": {"type": "path", "required": True},
-            "admin_user": text,
-            "admin_password": {"type": "str", "default": "", "no_log": True},
+            "superuser": text,
+            "former_superuser": {"type": "str", "default": ""},
             "roles": records(
                 name=text,
                 password=text | {"no_log": True},
@@ -129,9 +135,11 @@ def main() -> None:
         supports_check_mode=True,
     )
     setup = Setup(module.params, module.check_mode)
-    absent = module.params["state"] == "absent"
-    if not os.path.exists(module.params["socket_dir"]) and absent:
+    state = module.params["state"]
+    if not os.path.exists(module.params["socket_dir"]) and state == "absent":
         pass  # without a server there is nothing to drop
+    elif module.check_mode and not os.path.exists(module.params["socket_dir"]) and state == "named":
+        pass  # nor a superuser to rename
     elif module.check_mode and not os.path.exists(module.params["socket_dir"]):
         setup.plan()
     elif psycopg2 is None:
@@ -140,7 +148,7 @@ def main() -> None:
         )
     else:
         try:
-            setup.release() if absent else setup.run()
+            WORK[state](setup)
         except psycopg2.OperationalError as error:
             module.fail_json(msg=f"PostgreSQL does not answer at {module.params['socket_dir']}: {error}")
         except (SetupError, psycopg2.Error) as error:

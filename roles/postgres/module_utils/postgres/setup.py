@@ -23,10 +23,12 @@ LOCK_TIMEOUT = "15s"
 #: Seconds until a process that was disconnected must have left its slot.
 LEAVE_SECONDS = 10
 
-# A file may bring its own transaction for those who apply it by hand; here the module's own encloses it.
 # Databases of every cluster, which nobody needs but the superuser.
 CLUSTERS_OWN = ("postgres", "template1")
 
+# What a server says whose superuser has another name.
+UNKNOWN_LOGIN = re.compile(r'role ".*" does not exist|no pg_hba\.conf entry')
+# A file may bring its own transaction for those who apply it by hand; here the module's own encloses it.
 TRANSACTION_LINE = re.compile(r"^\s*(begin|commit)\s*;\s*$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -41,6 +43,7 @@ class Setup:
     def __init__(self, params: dict[str, Any], check_mode: bool) -> None:
         self.params = params
         self.check_mode = check_mode
+        self.superuser: str = params["superuser"]
         self.actions: list[str] = []
         #: Slots that were lost on this server and made again: their readers must begin again. One that is merely missing is
         #: not among them, for then the server may be another one, and to read that as if it were the same is for a person to say.
@@ -50,11 +53,11 @@ class Setup:
         self.missing_databases: set[str] = set()
 
     @contextmanager
-    def connect(self, database: str) -> Iterator[Any]:
-        """Log in over the socket; each statement is its own transaction."""
+    def connect(self, database: str, user: str = "") -> Iterator[Any]:
+        """Log in over the socket, as the superuser where no other is named; each statement is its own transaction."""
         connection = psycopg2.connect(
             host=self.params["socket_dir"],
-            user=self.params["admin_user"],
+            user=user or self.superuser,
             dbname=database,
             application_name="retailflow setup",
             connect_timeout=10,
@@ -84,22 +87,60 @@ class Setup:
 
     def run(self) -> None:
         """Reconcile logins, then databases, then schemas, then slots."""
+        if self.check_mode:
+            self.name_superuser()
         with self.connect("postgres") as connection, connection.cursor() as cursor:
-            admin = {
-                "name": self.params["admin_user"],
-                "password": self.params["admin_password"],
-                "member_of": [],
-            }
-            for role in (admin, *self.params["roles"]):
+            # A statement that sets a password holds its verifier, which no log needs.
+            cursor.execute("set log_statement = 'none'")
+            self.take_superusers_password(cursor)
+            for role in self.params["roles"]:
                 self.reconcile_role(cursor, role)
             listed = {database["name"] for database in self.params["databases"]}
-            own = [{"name": name, "owner": admin["name"], "connect": []} for name in CLUSTERS_OWN]
+            own = [{"name": name, "owner": self.superuser, "connect": []} for name in CLUSTERS_OWN]
             for database in (*self.params["databases"], *(one for one in own if one["name"] not in listed)):
                 self.reconcile_database(cursor, database)
         for schema in self.params["schemas"]:
             self.reconcile_schema(schema)
         for slot in self.params["slots"]:
             self.reconcile_slot(slot)
+
+    def take_superusers_password(self, cursor: Any) -> None:
+        """Leave the superuser no password: it logs in over the socket alone."""
+        cursor.execute("select rolpassword is null from pg_authid where rolname = %s", (self.superuser,))
+        if not cursor.fetchone()[0]:
+            statement = sql.SQL("alter role {} password null").format(sql.Identifier(self.superuser))
+            self.act(cursor, f"take the password of {self.superuser}", statement)
+
+    def name_superuser(self) -> None:
+        """Rename the superuser that older data were made with, and let a running server read its rules of access."""
+        former = self.params["former_superuser"]
+        try:
+            with self.connect("postgres"):
+                return
+        except psycopg2.OperationalError as error:
+            # Before the rename there is no such login, or the rules of access that the server has read do not list it.
+            if not (former and UNKNOWN_LOGIN.search(str(error))):
+                raise
+        helper, new = sql.Identifier(f"{self.superuser}_rename"), sql.Identifier(self.superuser)
+        with self.connect("postgres", former) as connection, connection.cursor() as cursor:
+            cursor.execute("select oid = 10 from pg_roles where rolname = %s", (former,))
+            if not cursor.fetchone()[0]:  # BOOTSTRAP_SUPERUSERID in PostgreSQL's pg_authid.dat
+                raise SetupError(
+                    f"The superuser of this server is neither {self.superuser} nor {former}. Nothing was changed."
+                )
+            # Nobody renames the user of its own session, so a helper does. One transaction: all of it, or nothing.
+            self.act(
+                cursor,
+                f"rename the superuser {former} to {self.superuser}",
+                sql.SQL(
+                    "begin; create role {helper} superuser; set local session authorization {helper};"
+                    " alter role {former} rename to {new}; reset session authorization; drop role {helper}; commit;"
+                ).format(helper=helper, former=sql.Identifier(former), new=new),
+            )
+            if self.check_mode:
+                self.superuser = former
+            else:
+                cursor.execute("select pg_reload_conf()")
 
     def reconcile_role(self, cursor: Any, role: dict[str, Any]) -> None:
         """Make a login, or its password, attributes and memberships, as wanted."""
@@ -108,9 +149,11 @@ class Setup:
             raise SetupError(f"The password of the login {name} must be ASCII and not empty.")
         identifier = sql.Identifier(name)
         secret = sql.Literal(scram_verifier(password, os.urandom(16)))
-        replication = role.get("replication")
+        replication = bool(role.get("replication"))
         cursor.execute(
-            "select rolpassword, rolcanlogin, rolreplication from pg_authid where rolname = %s", (name,)
+            "select rolpassword, rolcanlogin and not (rolsuper or rolcreatedb or rolcreaterole or rolbypassrls),"
+            " rolreplication from pg_authid where rolname = %s",
+            (name,),
         )
         found = cursor.fetchone()
         if found is None:
@@ -128,11 +171,11 @@ class Setup:
                     f"set the password of {name}",
                     sql.SQL("alter role {} password {}").format(identifier, secret),
                 )
-            if replication is not None and (True, replication) != found[1:]:
+            if (True, replication) != found[1:]:
                 self.act(
                     cursor,
                     f"set the attributes of {name}",
-                    sql.SQL("alter role {} login {}").format(
+                    sql.SQL("alter role {} login nosuperuser nocreatedb nocreaterole nobypassrls {}").format(
                         identifier, sql.SQL("replication" if replication else "noreplication")
                     ),
                 )
@@ -206,7 +249,7 @@ class Setup:
         for role in sorted(wanted - connecting):
             statement = sql.SQL("grant connect on database {} to {}").format(identifier, sql.Identifier(role))
             self.act(cursor, f"let {role} connect to {name}", statement)
-        for role in sorted(connecting - wanted - {"public", self.params["admin_user"]}):
+        for role in sorted(connecting - wanted - {"public", self.superuser}):
             statement = sql.SQL("revoke all on database {} from {}").format(identifier, sql.Identifier(role))
             self.act(cursor, f"close database {name} to {role}", statement)
 
