@@ -22,7 +22,7 @@ CONTAINERS = {
     "dagster_dbt": ["dagster-dbt", "dagster-webserver", "dagster-daemon", "dagster-docs"],
     "metabase": ["metabase"],
 }
-EMULATORS = ["shop-dns", "shop-registry", "shop-aws", "shop-snowflake", "shop-eventbridge"]
+EMULATORS = ["shop-dns", "shop-registry", "shop-engine", "shop-aws", "shop-snowflake", "shop-eventbridge"]
 UP = "Up 3 hours (healthy)"
 
 

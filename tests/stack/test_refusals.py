@@ -65,3 +65,35 @@ def test_the_function_can_be_read_without_its_secret() -> None:
     assert "retailflow_generator/handler.py" in found
     assert (ROOT / ".secrets/local/db_generator").read_text().strip() not in found
     assert "(secret)" in found
+
+
+#: What a program in the emulated AWS API could try with the way to the engine that it has.
+TAKE_THE_MACHINE = """
+import os, docker
+client = docker.from_env()
+print("socket", os.path.exists("/var/run/docker.sock"))
+image = os.environ["MOTO_DOCKER_LAMBDA_IMAGE"]
+tries = {
+    "privileged": lambda: client.containers.run(image, "x", privileged=True),
+    "files": lambda: client.containers.run(image, "x", volumes={"/": {"bind": "/opt", "mode": "rw"}}),
+    "processes": lambda: client.containers.run(image, "x", pid_mode="host"),
+    "others": lambda: client.containers.list(),
+    "image": lambda: client.images.pull("busybox"),
+}
+for name, attempt in tries.items():
+    try:
+        print(name, attempt())
+    except docker.errors.APIError as error:
+        print(name, error.response.status_code)
+"""
+
+
+def test_the_emulated_api_is_no_way_to_root_on_this_machine() -> None:
+    command = ["docker", "exec", "-i", "retailflow-aws", "python", "-"]
+    found = subprocess.run(
+        command, input=TAKE_THE_MACHINE, check=True, capture_output=True, text=True, timeout=60
+    )
+    told = dict(line.split(" ", 1) for line in found.stdout.splitlines())
+    assert told == {"socket": "False"} | dict.fromkeys(
+        ("privileged", "files", "processes", "others", "image"), "403"
+    )
