@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from retailflow_emulators.snowflake.testing import ACCOUNT, EmulatedSnowflake
+from retailflow_emulators.snowflake.testing import ACCOUNT, EmulatedSnowflake, authority
 
 ROOT = Path(__file__).parents[1]
 STATEMENT_TIMEOUT_S = 1800
@@ -25,7 +25,7 @@ class Warehouse(EmulatedSnowflake):
             "SNOWFLAKE_ACCOUNT": ACCOUNT,
             "SNOWFLAKE_HOST": "127.0.0.1",
             "SNOWFLAKE_PORT": str(self.port),
-            "SNOWFLAKE_PROTOCOL": "http",
+            "SNOWFLAKE_AUTHORITY": authority().read_text(),
             "SNOWFLAKE_PRIVATE_KEY_PATH": str(self._key),
         }
 

@@ -216,7 +216,7 @@ class Bench:
             "snowflake",
             {
                 "host": f"127.0.0.1:{self._snowflake.port}",
-                "jdbc_url_params": f"ssl=off&account={ACCOUNT}",
+                "jdbc_url_params": f"disableOCSPChecks=true&account={ACCOUNT}",
                 "username": "AIRBYTE",
                 "role": "LOADER",
                 "warehouse": "LOADING",

@@ -40,7 +40,7 @@ def warehouse(snowflake: EmulatedSnowflake) -> Warehouse:
         account="retailflow",
         host="127.0.0.1",
         port=snowflake.port,
-        protocol="http",
+        disable_ocsp_checks=True,
         user="DBT",
         role="TRANSFORMER",
         warehouse="TESTS",

@@ -1,21 +1,29 @@
-"""Dagster's storage and the auditor talk to the server that the authority has signed under its name, and to no other."""
+"""Dagster's storage, the auditor and the clients of Snowflake talk to servers that the authority has signed, and to no other."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import certifi
 import psycopg2
 import pytest
+import snowflake.connector
 import sqlalchemy as sa
 from dagster_postgres.utils import pg_url_from_config
 
+import dbt_support
 from bench import postgres
 from retailflow_dagster import entrypoint
 from retailflow_dagster.lib.postgres import Shop
-from tls_support import REFUSED, Authority, present
+from retailflow_dagster.lib.snowflake import Warehouse
+from retailflow_emulators.snowflake.testing import private_key
+from tls_support import REFUSED, Authority, HttpsListener, present
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 
@@ -50,7 +58,7 @@ def authority(connect: object, sql: Sql, tmp_path: Path, monkeypatch: pytest.Mon
     }
     for name, value in storage.items():
         monkeypatch.setenv(f"DAGSTER_PG_{name}", value)
-    entrypoint.write_authority()
+    entrypoint.write_authorities()
     assert (tmp_path / "authority.crt").read_text() == known.certificate
     assert [one.name for one in tmp_path.iterdir()] == ["authority.crt"]
     return known
@@ -103,5 +111,67 @@ def test_any_other_server_is_refused(
 def test_without_an_authority_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("POSTGRES_AUTHORITY", raising=False)
     monkeypatch.setenv("PGSSLROOTCERT", str(tmp_path / "authority.crt"))
-    entrypoint.write_authority()
+    entrypoint.write_authorities()
     assert not list(tmp_path.iterdir())
+
+
+SNOWFLAKE = Authority()
+
+
+@pytest.fixture
+def snowflake_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("POSTGRES_AUTHORITY", raising=False)
+    monkeypatch.setenv("SNOWFLAKE_AUTHORITY", SNOWFLAKE.certificate)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "authorities.crt"))
+    entrypoint.write_authorities()
+
+
+def by_the_checks(port: int, folder: Path) -> None:
+    names = dict.fromkeys(("user", "role", "warehouse", "database", "raw_schema"), "ANY")
+    login = {"account": "retailflow", "host": "localhost", "port": port, "private_key": private_key()}
+    warehouse = Warehouse(**names, **login, network_timeout=2, disable_ocsp_checks=True)
+    with pytest.raises(snowflake.connector.errors.Error), warehouse.connect():
+        pass
+
+
+def by_dbt(port: int, folder: Path) -> None:
+    settings = {"SNOWFLAKE_ACCOUNT": "retailflow", "SNOWFLAKE_HOST": "localhost", "SNOWFLAKE_PORT": str(port)}
+    command = [
+        Path(sys.executable).with_name("dbt"),
+        "debug",
+        "--connection",
+        "--project-dir",
+        dbt_support.PROJECT,
+    ]
+    done = subprocess.run(
+        [*command, "--profiles-dir", dbt_support.PROJECT, "--log-path", folder],
+        env=os.environ | settings | {"SNOWFLAKE_PRIVATE_KEY": private_key()},
+        timeout=120,
+        capture_output=True,
+    )
+    assert done.returncode
+
+
+CLIENTS = {"checks": by_the_checks, "dbt": by_dbt}
+
+
+@pytest.mark.usefixtures("snowflake_authority")
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_snowflake_that_the_authority_signed_is_taken(tmp_path: Path, client: str) -> None:
+    with HttpsListener(SNOWFLAKE.sign()) as server:
+        CLIENTS[client](server.port, tmp_path)
+        assert any(b"login-request" in one for one in server.said)
+
+
+@pytest.mark.usefixtures("snowflake_authority")
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_snowflake_of_another_authority_is_refused_and_told_nothing(tmp_path: Path, client: str) -> None:
+    with HttpsListener(Authority("foreign").sign()) as server:
+        CLIENTS[client](server.port, tmp_path)
+        assert server.said == []
+
+
+@pytest.mark.usefixtures("snowflake_authority")
+def test_public_servers_are_still_known(tmp_path: Path) -> None:
+    """Such as the one that failed runs are reported to."""
+    assert certifi.contents().strip() in (tmp_path / "authorities.crt").read_text()

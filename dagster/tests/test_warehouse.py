@@ -10,6 +10,7 @@ import gzip
 import http.client
 import importlib.util
 import shutil
+import ssl
 import subprocess
 import threading
 import time
@@ -25,7 +26,14 @@ import yaml
 
 import dbt_support
 from retailflow_dagster.lib import dbt as dbt_lib
-from retailflow_emulators.snowflake.testing import ACCOUNT, EmulatedSnowflake, emulated_snowflake
+from retailflow_emulators.snowflake.testing import (
+    ACCOUNT,
+    EmulatedSnowflake,
+    authority,
+    certificate,
+    emulated_snowflake,
+    trust,
+)
 
 STAGING = "select order_id, quantity from RAW.RETAIL.SALES"
 FACTS = "select order_id, quantity from {{ ref('stg_sales') }}"
@@ -62,7 +70,7 @@ class Door:
                     if door.answer == "hang":
                         door.released.wait(120)
                     return self._say(500, b"{}", {})
-                link = http.client.HTTPConnection("127.0.0.1", behind, timeout=60)
+                link = http.client.HTTPSConnection("127.0.0.1", behind, timeout=60, context=trust())
                 link.request(self.command, self.path, body, dict(self.headers))
                 answer = link.getresponse()
                 return self._say(answer.status, answer.read(), dict(answer.headers))
@@ -85,6 +93,11 @@ class Door:
                 """Clients that are killed leave broken pipes."""
 
         self.server = Server(("127.0.0.1", 0), Handler)
+        shown = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        shown.load_cert_chain(certificate())
+        self.server.socket = shown.wrap_socket(
+            self.server.socket, server_side=True, do_handshake_on_connect=False
+        )
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def shut(self, answer: str, word: str) -> None:
@@ -144,7 +157,7 @@ def test_a_warehouse_that_fails_ends_the_run_leaves_the_marts_and_the_next_run_r
         "DBT_TARGET_PATH": str(project / "target"),
         "SNOWFLAKE_HOST": "127.0.0.1",
         "SNOWFLAKE_PORT": str(door.server.server_port),
-        "SNOWFLAKE_PROTOCOL": "http",
+        "SNOWFLAKE_AUTHORITY": authority().read_text(),
         "SNOWFLAKE_ACCOUNT": ACCOUNT,
         "SNOWFLAKE_PRIVATE_KEY": key,
     }.items():

@@ -12,7 +12,13 @@ import pytest
 
 import dbt_support
 from raw_support import RAW
-from retailflow_emulators.snowflake.testing import ACCOUNT, EmulatedSnowflake, emulated_snowflake, private_key
+from retailflow_emulators.snowflake.testing import (
+    ACCOUNT,
+    EmulatedSnowflake,
+    authority,
+    emulated_snowflake,
+    private_key,
+)
 
 KEY = private_key()
 # What roles/snowflake grants to the role of dbt.
@@ -50,6 +56,6 @@ def connected(
     monkeypatch.setenv("SNOWFLAKE_ACCOUNT", ACCOUNT)
     monkeypatch.setenv("SNOWFLAKE_HOST", "127.0.0.1")
     monkeypatch.setenv("SNOWFLAKE_PORT", str(warehouse.port))
-    monkeypatch.setenv("SNOWFLAKE_PROTOCOL", "http")
+    monkeypatch.setenv("SNOWFLAKE_AUTHORITY", authority().read_text())
     monkeypatch.setenv("SNOWFLAKE_PRIVATE_KEY_PATH", str(tmp_path / "key.p8"))
     return warehouse

@@ -57,7 +57,7 @@ def rows_of_a_sync() -> bytes:
 def start_sync(warehouse: EmulatedSnowflake, folder: Path, name: str, key: str) -> subprocess.Popen[bytes]:
     config = {
         "host": f"127.0.0.1:{warehouse.port}",
-        "jdbc_url_params": "ssl=off&account=retailflow&networkTimeout=120000",
+        "jdbc_url_params": "disableOCSPChecks=true&account=retailflow&networkTimeout=120000",
         "username": "AIRBYTE",
         "role": "LOADER",
         "warehouse": "LOADING",

@@ -20,6 +20,7 @@ import pytest
 
 import warm_python
 from hostile import HOSTILE
+from retailflow_emulators.snowflake.testing import authority
 from server_support import ROOT, emulated_aws
 
 BIN = Path(sys.executable).parent
@@ -243,7 +244,7 @@ retailflow_operator_cidr: {OPERATOR}
 retailflow_snowflake_account: retailflow
 retailflow_snowflake_host: 127.0.0.1
 retailflow_snowflake_port: {snowflake_port}
-retailflow_snowflake_protocol: http
+retailflow_snowflake_authority: {authority()}
 snowflake_admin_user: TESTER
 snowflake_admin_password: any
 ecs_agent_package_checksum: sha256:{"0" * 64}

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 import snowflake_objects as objects
 import warm_python
 from retailflow_emulators.ports import free_port
-from retailflow_emulators.snowflake.testing import EmulatedSnowflake, emulated_snowflake
+from retailflow_emulators.snowflake.testing import EmulatedSnowflake, authority, emulated_snowflake
+from tls_support import Authority, HttpsListener
 
 ROOT = Path(__file__).parents[2]
 ASK = """---
@@ -300,13 +301,14 @@ def explained(call: Callable[[], Any], login: dict[str, Any]) -> str:
 
 
 def test_a_failed_login_says_why(account: Account) -> None:
-    login = {"account": "retailflow", "host": "127.0.0.1", "port": account.server.port, "protocol": "http"}
+    login = {"account": "retailflow", "host": "127.0.0.1", "port": account.server.port}
     login |= {
         "user": "TESTER",
         "role": "SECURITYADMIN",
         "warehouse": "",
         "password": "wrong",
         "private_key_path": None,
+        "authority": str(authority()),
     }
     login |= {"timeout": 5}
     assert "the name or the password is wrong" in explained(lambda: snowflake_login.connect(login), login)
@@ -321,3 +323,47 @@ def test_a_failed_login_says_why(account: Account) -> None:
         "cannot log in: the key is not that of the user" in text
         and "alter user SHOP_EU_DBT set rsa_public_key" in text
     )
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_server_of_another_authority_is_refused_and_told_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, foreign: bool
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "")  # to have it back afterwards
+    known = Authority()
+    (tmp_path / "authority.crt").write_text(known.certificate)
+    login = {
+        "account": "retailflow",
+        "host": "localhost",
+        "user": "TESTER",
+        "role": "",
+        "warehouse": "",
+        "timeout": 2,
+    }
+    login |= {"password": "hush", "private_key_path": None, "authority": str(tmp_path / "authority.crt")}
+    with HttpsListener((Authority("foreign") if foreign else known).sign()) as server:
+        login |= {"port": server.port}
+        text = explained(lambda: snowflake_login.connect(login), login)
+        assert bool(server.said) != foreign
+    assert (f"is not one that {tmp_path}/authority.crt signed. Nothing was sent to it." in text) == foreign
+
+
+def test_without_an_authority_the_connector_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for Snowflake itself: neither what is trusted nor what is asked about revocation is another."""
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(snowflake.connector, "connect", lambda **options: given.update(options))
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    login = {
+        "account": "a-b",
+        "host": "",
+        "port": 443,
+        "user": "ADMIN",
+        "role": "",
+        "warehouse": "",
+        "timeout": 2,
+    }
+    snowflake_login.connect(login | {"password": "hush", "private_key_path": None, "authority": ""})
+    assert "REQUESTS_CA_BUNDLE" not in os.environ
+    assert not [
+        name for name in given if "ocsp" in name or "insecure" in name or "crl" in name or name == "protocol"
+    ]

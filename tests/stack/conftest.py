@@ -34,6 +34,7 @@ ADMINISTRATOR = AWS | {
     if (key := SECRET.with_name("aws_administrator")).exists()
     else "none",
 }
+AUTHORITY = ROOT / ".secrets/local/authority.crt"
 Host = Any  # testinfra has no types
 Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -55,9 +56,10 @@ def why(run: subprocess.CompletedProcess[str]) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def environment() -> Iterator[None]:
-    """Run Ansible as the Makefile does."""
+    """Run Ansible as the Makefile does; sessions of Snowflake that tests open know the site's authority."""
     kept = dict(os.environ)
     os.environ |= {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    os.environ["REQUESTS_CA_BUNDLE"] = str(AUTHORITY)
     yield
     os.environ.clear()
     os.environ.update(kept)
@@ -71,6 +73,7 @@ def playbook() -> Playbook:
         return subprocess.run(
             ["ansible-playbook", *arguments],
             cwd=ROOT,
+            env={name: value for name, value in os.environ.items() if name != "REQUESTS_CA_BUNDLE"},
             capture_output=True,
             text=True,
             timeout=timeout,

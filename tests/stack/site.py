@@ -68,7 +68,7 @@ def warehouse(name: str) -> snowflake.connector.SnowflakeConnection:
         private_key_file=str(ROOT / f".secrets/local/snowflake_{name}.p8"),
         host="127.0.0.1",
         port=PORTS["snowflake"],
-        protocol="http",
+        disable_ocsp_checks=True,
         login_timeout=30,
         network_timeout=30,
     )

@@ -91,6 +91,6 @@ def test_a_wrong_login_is_refused(user: str, password: str) -> None:
             password=password,
             host="127.0.0.1",
             port=PORTS["snowflake"],
-            protocol="http",
+            disable_ocsp_checks=True,
             login_timeout=10,
         )

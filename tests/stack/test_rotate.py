@@ -145,7 +145,7 @@ def test_an_old_key_of_snowflake_is_refused_and_the_new_one_taken(
             private_key_file=str(old),
             host="127.0.0.1",
             port=PORTS["snowflake"],
-            protocol="http",
+            disable_ocsp_checks=True,
             login_timeout=10,
         )
 

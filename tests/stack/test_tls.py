@@ -1,12 +1,13 @@
-"""What goes between PostgreSQL and its clients on the running site: encrypted, verified, and renewed without a pause."""
+"""What goes between the hosts of the running site: encrypted, verified, and renewed without a pause."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,19 +22,23 @@ from .site import docker, ended, launch, state
 
 NETWORK = yaml.safe_load((ROOT / "inventory/group_vars/all/network.yml").read_text())
 ADDRESS = {role: host["private_ip"] for role, host in NETWORK["network_hosts"].items()}
+LOCAL_CLOUD = yaml.safe_load((ROOT / "roles/local-cloud/defaults/main.yml").read_text())
+ADDRESS["snowflake"] = LOCAL_CLOUD["local_cloud_addresses"]["snowflake"]
+PORTS = (5432, 8080)
+HOSTS = ("retailflow-postgres", "retailflow-airbyte", "retailflow-dagster-dbt", "retailflow-metabase")
 CLIENTS = """select coalesce(json_agg(json_build_object(
     'login', usename, 'address', host(client_addr), 'encrypted', ssl)), '[]')
     from pg_stat_activity join pg_stat_ssl using (pid) where client_addr is not null and usename is not null"""
 
-# Writes what goes to and from PostgreSQL's port into a file until its input ends, then says how many bytes each neighbour sent
-# and got. argv: interface, file.
+# Writes what goes to and from some ports into a file until its input ends, then says how many bytes each address sent and got.
+# argv: interface, file, ports.
 CAPTURE = """
 import collections, json, select, socket, sys
 line = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))  # ETH_P_ALL: what is sent too
 line.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE: a burst fits
 line.bind((sys.argv[1], 0))
 print("hearing", flush=True)
-sizes = collections.Counter()
+sizes, ports = collections.Counter(), set(map(int, sys.argv[3:]))
 with open(sys.argv[2], "wb") as file:
     while True:
         ready = select.select([line, sys.stdin], [], [])[0]
@@ -45,12 +50,12 @@ with open(sys.argv[2], "wb") as file:
             continue
         head = (packet[0] & 15) * 4
         source, target = (int.from_bytes(packet[head + at : head + at + 2], "big") for at in (0, 2))
-        if 5432 in (source, target):
+        if ports & {source, target}:
             end = int.from_bytes(packet[2:4], "big") or len(packet)
             data = packet[head + (packet[head + 12] >> 4) * 4 : end]
             file.write(data)
-            other = packet[12:16] if target == 5432 else packet[16:20]
-            sizes[socket.inet_ntoa(other)] += len(data)
+            for one in (packet[12:16], packet[16:20]):
+                sizes[socket.inet_ntoa(one)] += len(data)
 print(json.dumps(sizes))
 """
 # The texts of its input, a JSON list, that a file holds.
@@ -78,6 +83,16 @@ with Listener(Authority("foreign").sign()) as server:
     try:
         psycopg2.connect(host="localhost", port=server.port, user="dagster", password="hush", connect_timeout=10)
     except psycopg2.OperationalError as error:
+        print(json.dumps({"error": str(error), "said": len(server.said)}))
+"""
+FOREIGN_SNOWFLAKE = """
+import json
+import snowflake.connector
+with HttpsListener(Authority("foreign").sign()) as server:
+    try:
+        snowflake.connector.connect(account="retailflow", host="localhost", port=server.port, user="DBT", password="hush",
+            login_timeout=5, disable_ocsp_checks=True)
+    except snowflake.connector.errors.Error as error:
         print(json.dumps({"error": str(error), "said": len(server.said)}))
 """
 # A session that says who it is at the beginning, and again when its input ends.
@@ -116,10 +131,10 @@ def login(dagster: Host, **changes: str) -> str:
 
 @dataclass(frozen=True)
 class Cycle:
-    """What was on the network of PostgreSQL's host while sales were generated, synced and transformed."""
+    """What was on the network of the hosts while sales were generated, synced and transformed."""
 
     sessions: list[dict[str, Any]]  # of clients, seen meanwhile
-    sizes: dict[str, int]  # bytes by the neighbour that sent or got them
+    sizes: dict[str, int]  # bytes by the address that sent or got them
     heard: set[str]  # of the texts that were searched for
     customers: set[str]
     clear_login: str  # the name of the login that was tried in clear meanwhile
@@ -131,13 +146,23 @@ def cycle(
     postgres: Host, dagster: Host, sql: Callable[[str], str], generate: Callable[[Any], dict[str, Any]]
 ) -> Iterator[Cycle]:
     path = f"/tmp/heard-{uuid.uuid4()}"
-    inside = ["docker", "exec", "--interactive", "retailflow-postgres", "python3", "-c"]
-    with subprocess.Popen(
-        [*inside, CAPTURE, "eth0", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as capture:
-        assert capture.stdin and capture.stdout
+    inside = {one: ["docker", "exec", "--interactive", one, "python3", "-c"] for one in HOSTS}
+    sizes: Counter[str] = Counter()
+    with ExitStack() as stack:
+        captures = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [*inside[one], CAPTURE, "eth0", path, *map(str, PORTS)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for one in HOSTS
+        ]
         try:
-            assert capture.stdout.readline() == "hearing\n"
+            for capture in captures:
+                assert capture.stdout and capture.stdout.readline() == "hearing\n"
             clear_login = f"nobody-{uuid.uuid4()}"
             refusal = login(dagster, user=clear_login, sslmode="disable")
             made = generate({"rows": 200})
@@ -152,21 +177,30 @@ def cycle(
             wait_for(over, 300, "the cycle has ended")
             assert ended(run) == "SUCCESS"
         finally:
-            capture.stdin.close()
-            told = capture.stdout.read()
-    sizes = json.loads(told)
+            for capture in captures:
+                assert capture.stdin and capture.stdout
+                capture.stdin.close()
+                sizes.update(json.loads(capture.stdout.read() or "{}"))
     between = f"order_id between {made['first_order_id']} and {made['last_order_id']}"
     customers = set(
         json.loads(
             sql(f"select json_agg(distinct cust_name) from sales where {between} and length(cust_name) > 8")
         )
     )
-    wanted = json.dumps([*customers, "SCRAM-SHA-256", clear_login])
-    found = subprocess.run(
-        [*inside, SEARCH, path], input=wanted, check=True, capture_output=True, text=True, timeout=120
-    )
-    docker("exec", "retailflow-postgres", "rm", path)
-    yield Cycle(sessions, sizes, set(json.loads(found.stdout)), customers, clear_login, refusal)
+    wanted = json.dumps([*customers, "SCRAM-SHA-256", "login-request", clear_login])
+    heard: set[str] = set()
+    for one in HOSTS:
+        found = subprocess.run(
+            [*inside[one], SEARCH, path],
+            input=wanted,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        heard |= set(json.loads(found.stdout))
+        docker("exec", one, "rm", path)
+    yield Cycle(sessions, sizes, heard, customers, clear_login, refusal)
 
 
 def test_every_session_of_a_client_is_encrypted(cycle: Cycle) -> None:
@@ -177,7 +211,7 @@ def test_every_session_of_a_client_is_encrypted(cycle: Cycle) -> None:
 def test_no_part_of_a_cycle_is_in_clear_on_the_network(cycle: Cycle) -> None:
     """The capture hears what is in clear: the name of a login that was tried so."""
     assert cycle.clear_login in cycle.heard
-    for role in ("airbyte", "dagster_dbt"):
+    for role in ("airbyte", "dagster_dbt", "snowflake"):
         assert cycle.sizes.get(ADDRESS[role], 0) > 10_000, cycle.sizes
     functions = set(cycle.sizes) - set(ADDRESS.values())
     assert sum(cycle.sizes[one] for one in functions) > 1_000, f"no function was heard: {cycle.sizes}"
@@ -221,6 +255,25 @@ def test_a_server_of_another_authority_is_refused() -> None:
     assert "certificate verify failed" in told["error"] and told["said"] == 0, told
 
 
+def test_a_snowflake_of_another_authority_is_refused() -> None:
+    """By the containers that read and write the warehouse, with nothing but the environment that each has."""
+    for host, container in (
+        ("retailflow-dagster-dbt", "dagster-dbt"),
+        ("retailflow-airbyte", "airbyte"),
+        ("retailflow-metabase", "metabase"),
+    ):
+        done = subprocess.run(
+            ["docker", "exec", "-i", host, "docker", "exec", "-i", container, "python", "-W", "ignore", "-"],
+            input=Path(tls_support.__file__).read_text() + FOREIGN_SNOWFLAKE,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert "certificate verify failed" in told["error"] and told["said"] == 0, f"{container}: {told}"
+
+
 def test_a_renewal_disconnects_nobody(dagster: Host, postgres: Host, playbook: Playbook) -> None:
     """Same server process, same session, another certificate."""
 
@@ -236,7 +289,7 @@ def test_a_renewal_disconnects_nobody(dagster: Host, postgres: Host, playbook: P
         try:
             first = session.stdout.readline()
             assert first.strip(), "the session did not begin"
-            shutil.rmtree(STATE / "certificates")
+            (STATE / "certificates/postgres.crt").unlink()
             run = playbook("playbooks/configure.yml", "--limit", "localhost:postgres")
             assert run.returncode == 0, why(run)
         finally:

@@ -131,9 +131,9 @@ class Listener:
     It refuses every login with a sentence, so that a client that came that far ends.
     """
 
-    def __init__(self, signed: Signed | None) -> None:
+    def __init__(self, signed: Signed | None, context: ssl.SSLContext | None = None) -> None:
         self.said: list[bytes] = []
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if signed else None
+        self._context = context or (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if signed else None)
         if self._context and signed:
             with tempfile.NamedTemporaryFile("w") as file:
                 file.write(signed.certificate + signed.key)
@@ -171,3 +171,17 @@ class Listener:
                 self.said.append(trusted.recv(1 << 16))
                 error = b"SFATAL\0C28000\0Mthis stands for a server and takes no login\0\0"
                 trusted.sendall(b"E" + (len(error) + 4).to_bytes(4, "big") + error)
+
+
+class HttpsListener(Listener):
+    """Stands for an HTTPS server in the same way, or for one of plain HTTP; it refuses every request.
+
+    ``context`` takes the place of the certificate.
+    """
+
+    def _answer(self, line: socket.socket) -> None:
+        trusted = self._context.wrap_socket(line, server_side=True) if self._context else line
+        said = trusted.recv(1 << 16)
+        if self._context or not said.startswith(b"\x16"):  # the beginning of TLS tells nothing
+            self.said += [said] if said else []
+        trusted.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")

@@ -1,9 +1,11 @@
-"""First process of every container: writes the authority of PostgreSQL, waits for it, tidies up, becomes the given command.
+"""First process of every container: writes authorities, waits for PostgreSQL, tidies up, becomes the given command.
 
     python -m retailflow_dagster.entrypoint dagster-daemon run
 
 Where ``POSTGRES_AUTHORITY`` holds the certificate of an authority, it is written to the file that ``PGSSLROOTCERT`` names: libpq
 takes no other form, and with ``PGSSLMODE=verify-full`` every process of the container refuses a server that it has not signed.
+``SNOWFLAKE_AUTHORITY`` is for a Snowflake whose certificate no public authority has signed: it is written, after the public ones,
+to the file that ``REQUESTS_CA_BUNDLE`` names, which Snowflake's connector and requests read.
 
 Hosts start in any order, and a Dagster process that dies because PostgreSQL is not there yet costs seconds of
 processor time at every restart. Nothing may write into the image, so what dbt parsed when it was built is copied
@@ -23,6 +25,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import certifi
 import psycopg2
 
 WAIT_SECONDS = 600
@@ -50,15 +53,18 @@ def database() -> dict[str, str]:
     }
 
 
-def write_authority() -> None:
-    """Writes the authority's certificate, so that a reader finds the old one or the new one and never half of it."""
+def write_authorities() -> None:
+    """Writes the authorities' certificates, so that a reader finds the old ones or the new ones and never half of them."""
     if authority := os.environ.get("POSTGRES_AUTHORITY"):
-        path = os.environ["PGSSLROOTCERT"]
-        with tempfile.NamedTemporaryFile(
-            "w", dir=os.path.dirname(path), delete=False, encoding="utf-8"
-        ) as file:
-            file.write(authority)
-        os.replace(file.name, path)
+        _write(os.environ["PGSSLROOTCERT"], authority)
+    if authority := os.environ.get("SNOWFLAKE_AUTHORITY"):
+        _write(os.environ["REQUESTS_CA_BUNDLE"], f"{certifi.contents()}\n{authority}\n")
+
+
+def _write(path: str, certificates: str) -> None:
+    with tempfile.NamedTemporaryFile("w", dir=os.path.dirname(path), delete=False, encoding="utf-8") as file:
+        file.write(certificates)
+    os.replace(file.name, path)
 
 
 def wait_for_database(seconds: float = WAIT_SECONDS) -> None:
@@ -113,7 +119,7 @@ def parse_project() -> None:
 
 def main(command: list[str]) -> None:
     """Replaces this process by the command."""
-    write_authority()
+    write_authorities()
     copy_target()
     if os.environ.get("DAGSTER_PG_HOST"):
         wait_for_database()

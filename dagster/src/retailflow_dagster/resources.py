@@ -38,7 +38,7 @@ def resources_from_env() -> dict[str, Any]:
             account=dg.EnvVar("SNOWFLAKE_ACCOUNT"),
             host=env("SNOWFLAKE_HOST", ""),
             port=int(env("SNOWFLAKE_PORT", "443")),
-            protocol=env("SNOWFLAKE_PROTOCOL", "https"),
+            disable_ocsp_checks=bool(env("SNOWFLAKE_AUTHORITY", "")),
             user=env("SNOWFLAKE_USER", "DBT"),
             role=env("SNOWFLAKE_ROLE", "TRANSFORMER"),
             warehouse=env("SNOWFLAKE_WAREHOUSE", "TRANSFORMING"),

@@ -226,7 +226,7 @@ class Snowflake(EmulatedSnowflake):
         """Of destination-snowflake."""
         return {
             "host": f"127.0.0.1:{self.port}",
-            "jdbc_url_params": "ssl=off&account=retailflow&networkTimeout=120000",
+            "jdbc_url_params": "disableOCSPChecks=true&account=retailflow&networkTimeout=120000",
             "username": "AIRBYTE",
             "role": "LOADER",
             "warehouse": "LOADING",

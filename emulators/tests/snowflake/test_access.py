@@ -9,7 +9,7 @@ import httpx
 import pytest
 from snowflake_shop import KEY, Error, Shop
 
-from retailflow_emulators.snowflake.testing import EmulatedSnowflake
+from retailflow_emulators.snowflake.testing import EmulatedSnowflake, trust
 
 SALES, HIDDEN = "RAW.RETAIL.SALES", "ANALYTICS.STAGING.HIDDEN"
 
@@ -275,8 +275,8 @@ def test_files_of_a_stage_are_not_had_by_guessing_their_address(shop: Shop, tmp_
     shop.run("LOADER", f"put 'file://{tmp_path}/rows.csv' @RAW.RETAIL.FILES auto_compress = false")
     address = f"{shop.server.url}/fs_bucket/RAW.RETAIL.FILES/rows.csv"
     for guess in (address, f"{address}?X-Goog-Signature=", f"{address}?X-Goog-Signature=00"):
-        assert httpx.get(guess, timeout=60).status_code == 403
-        assert httpx.put(guess, content=b"2,y\n", timeout=60).status_code == 403
+        assert httpx.get(guess, timeout=60, verify=trust()).status_code == 403
+        assert httpx.put(guess, content=b"2,y\n", timeout=60, verify=trust()).status_code == 403
     (tmp_path / "back").mkdir()
     shop.run("LOADER", f"get @RAW.RETAIL.FILES/rows.csv 'file://{tmp_path}/back'")
     assert (tmp_path / "back/rows.csv").read_text() == "1,x\n"

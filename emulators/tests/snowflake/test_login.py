@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from snowflake_shop import KEY, Error, Shop
 
 from retailflow_emulators.snowflake.access.login import fingerprint
-from retailflow_emulators.snowflake.testing import private_key, public_key
+from retailflow_emulators.snowflake.testing import private_key, public_key, trust
 
 OTHER = private_key()
 
@@ -22,7 +22,7 @@ def ask(shop: Shop, **data: Any) -> dict[str, Any]:
     """The answer to a login request."""
     body = {"data": {"ACCOUNT_NAME": "RETAILFLOW", **data}}
     url = f"{shop.server.url}/session/v1/login-request"
-    answer: dict[str, Any] = httpx.post(url, json=body, timeout=60).json()
+    answer: dict[str, Any] = httpx.post(url, json=body, timeout=60, verify=trust()).json()
     return answer
 
 

@@ -28,7 +28,14 @@ from retailflow_emulators.snowflake.databases import RESULTS_KEPT, RecentResults
 from retailflow_emulators.snowflake.server import REST_SECONDS
 from retailflow_emulators.snowflake.settings import Settings
 from retailflow_emulators.snowflake.statements import ANSWERS_KEPT, Statements
-from retailflow_emulators.snowflake.testing import ACCOUNT, ADMINISTRATOR, PASSWORD, EmulatedSnowflake
+from retailflow_emulators.snowflake.testing import (
+    ACCOUNT,
+    ADMINISTRATOR,
+    PASSWORD,
+    EmulatedSnowflake,
+    certificate,
+    trust,
+)
 
 PATIENCE = 0.1  # seconds
 SLOW = "select count(*) from table(generator(rowcount => 150000000)) where mod(seq4(), 7) = 3"  # about 1 s
@@ -58,7 +65,7 @@ class Client:
     """A session that sends single requests."""
 
     def __init__(self, server: Server) -> None:
-        self._http = httpx.Client(base_url=server.url, timeout=60)
+        self._http = httpx.Client(base_url=server.url, timeout=60, verify=trust())
         data = {"ACCOUNT_NAME": ACCOUNT, "LOGIN_NAME": ADMINISTRATOR, "PASSWORD": PASSWORD}
         login = self._http.post("/session/v1/login-request", json={"data": data})
         self._http.headers["Authorization"] = f'Snowflake Token="{login.json()["data"]["token"]}"'
@@ -130,6 +137,7 @@ def test_a_signal_during_the_start_stops_it(tmp_path: Path) -> None:
         "EMULATED_SNOWFLAKE_HOST": "127.0.0.1",
         "EMULATED_SNOWFLAKE_PORT": str(free_port()),
         "EMULATED_SNOWFLAKE_DATA": str(tmp_path),
+        "EMULATED_SNOWFLAKE_CERTIFICATE_FILE": str(certificate()),
         "EMULATED_SNOWFLAKE_ACCOUNT": ACCOUNT,
         "EMULATED_SNOWFLAKE_ADMIN_USER": ADMINISTRATOR,
         "EMULATED_SNOWFLAKE_ADMIN_PASSWORD_FILE": str(password),
@@ -340,7 +348,7 @@ def test_a_dropped_database_is_gone_for_good(server: Server) -> None:
 
 
 def test_health_says_what_it_is(server: Server) -> None:
-    assert "emulated" in httpx.get(f"http://127.0.0.1:{server.port}/health").text
+    assert "emulated" in httpx.get(f"{server.url}/health", verify=trust()).text
 
 
 def test_only_recent_results_are_kept() -> None:
@@ -406,6 +414,15 @@ def test_only_so_many_answers_are_kept_and_not_for_long(monkeypatch: pytest.Monk
                 "EMULATED_SNOWFLAKE_ADMIN_PASSWORD_FILE": "/nowhere",
             },
             "cannot read /nowhere",
+        ),
+        (
+            {
+                "EMULATED_SNOWFLAKE_ACCOUNT": "SHOP",
+                "EMULATED_SNOWFLAKE_ADMIN_USER": "A",
+                "EMULATED_SNOWFLAKE_ADMIN_PASSWORD_FILE": __file__,
+                "EMULATED_SNOWFLAKE_CERTIFICATE_FILE": "/nowhere",
+            },
+            "EMULATED_SNOWFLAKE_CERTIFICATE_FILE must name a file",
         ),
     ],
 )

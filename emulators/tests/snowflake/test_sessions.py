@@ -15,7 +15,7 @@ import httpx
 import pytest
 import snowflake.connector
 
-from retailflow_emulators.snowflake.testing import ACCOUNT, ADMINISTRATOR, PASSWORD, EmulatedSnowflake
+from retailflow_emulators.snowflake.testing import ACCOUNT, ADMINISTRATOR, PASSWORD, EmulatedSnowflake, trust
 
 Error = snowflake.connector.errors.Error
 
@@ -123,7 +123,7 @@ def test_time_travel_is_refused(warehouse: EmulatedSnowflake) -> None:
 def test_a_request_that_makes_no_sense_is_no_internal_server_error(
     warehouse: EmulatedSnowflake, body: bytes, zipped: bool
 ) -> None:
-    with httpx.Client(base_url=warehouse.url, timeout=60) as http:
+    with httpx.Client(base_url=warehouse.url, timeout=60, verify=trust()) as http:
         who = {"ACCOUNT_NAME": ACCOUNT, "LOGIN_NAME": ADMINISTRATOR, "PASSWORD": PASSWORD}
         login = http.post("/session/v1/login-request", json={"data": who})
         headers = {"Authorization": f'Snowflake Token="{login.json()["data"]["token"]}"'}

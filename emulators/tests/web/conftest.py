@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from retailflow_emulators.ports import free_port
-from retailflow_emulators.snowflake.testing import START_SECONDS, EmulatedSnowflake
+from retailflow_emulators.snowflake.testing import START_SECONDS, EmulatedSnowflake, trust
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -28,6 +30,18 @@ class Running:
     port: int
     login: str
     log: Path
+    trust: ssl.SSLContext | None = None  # where it speaks TLS
+
+    def connection(self) -> http.client.HTTPConnection:
+        """For requests, one after the other."""
+        if self.trust:
+            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=self.trust)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def line(self) -> socket.socket:
+        """For bytes that are no request."""
+        line = socket.create_connection(("127.0.0.1", self.port), 20)
+        return self.trust.wrap_socket(line, server_hostname="localhost") if self.trust else line
 
     @property
     def peak_mb(self) -> float:
@@ -43,7 +57,7 @@ class Running:
         headers: dict[str, str] | None = None,
     ) -> tuple[int, bytes]:
         """Status and body of an answer; an iterable is sent in chunks unless its length is in the headers."""
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+        with contextlib.closing(self.connection()) as connection:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
             return answer.status, answer.read()
@@ -99,7 +113,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Runn
         snowflake.start()
         assert snowflake.process
         login = "/session/v1/login-request"
-        found["snowflake"] = Running(snowflake.process, snowflake.port, login, snowflake.log)
+        found["snowflake"] = Running(snowflake.process, snowflake.port, login, snowflake.log, trust())
         yield found
     finally:
         snowflake.stop()

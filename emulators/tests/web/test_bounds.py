@@ -81,7 +81,7 @@ def test_who_declares_too_much_is_refused_before_the_first_byte(
     servers: dict[str, Running], name: str
 ) -> None:
     server = servers[name]
-    with socket.create_connection(("127.0.0.1", server.port), 20) as client:
+    with server.line() as client:
         head = f"POST {server.login} HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\nExpect: 100-continue\r\n\r\n"
         client.sendall(head.encode())
         assert client.recv(100).startswith(b"HTTP/1.1 413 ")
@@ -100,7 +100,7 @@ def test_a_body_that_is_not_the_gzip_it_says_is_unreadable(servers: dict[str, Ru
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_head_beyond_the_bound_is_refused(servers: dict[str, Running], name: str) -> None:
-    with socket.create_connection(("127.0.0.1", servers[name].port), 20) as client:
+    with servers[name].line() as client:
         client.sendall(b"GET / HTTP/1.1\r\nX: ")
         answer = b""
         with contextlib.suppress(ConnectionError):  # closed

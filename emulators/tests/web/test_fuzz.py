@@ -5,7 +5,6 @@ Whatever comes, the server says what is wrong: no 500, no traceback in an answer
 
 from __future__ import annotations
 
-import http.client
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -145,7 +144,7 @@ class Target:
     login: dict[str, str] = field(default_factory=dict)
 
     def send(self, method: str, path: str, headers: dict[str, str], body: bytes | None) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+        connection = self.server.connection()
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()

@@ -23,7 +23,7 @@ connection = snowflake.connector.connect(
     warehouse="MOLECULE",
     host="127.0.0.1",
     port=8080,
-    protocol="http",
+    disable_ocsp_checks=True,
     network_timeout=30,
 )
 with connection, connection.cursor() as cursor:

@@ -13,7 +13,7 @@ with snowflake.connector.connect(
     warehouse="MOLECULE",
     host="localhost",
     port=8080,
-    protocol="http",
+    disable_ocsp_checks=True,
     network_timeout=20,
 ) as session:
     for statement in sys.argv[1].split(";"):

@@ -12,7 +12,7 @@ description:
   - Names are plain identifiers; they are used in upper case.
 options:
   login:
-    description: Account, host, port, protocol, user, role, warehouse, password or private_key_path, and timeout in seconds.
+    description: Account, host, port, authority, user, role, warehouse, password or private_key_path, and timeout in seconds.
     type: dict
     required: true
   state:

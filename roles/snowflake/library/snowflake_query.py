@@ -9,7 +9,7 @@ description:
   - Runs queries in one session and returns their rows; refuses statements that would change something.
 options:
   login:
-    description: Account, host, port, protocol, user, role, warehouse, password or private_key_path, and timeout in seconds.
+    description: Account, host, port, authority, user, role, warehouse, password or private_key_path, and timeout in seconds.
     type: dict
     required: true
   queries: {description: Statements that begin with select, with or show., type: list, elements: str, required: true}

@@ -18,7 +18,7 @@ LOGIN_SPEC: dict[str, Any] = {
     "account": {"type": "str", "required": True},
     "host": {"type": "str", "default": ""},
     "port": {"type": "int", "default": 443},
-    "protocol": {"type": "str", "default": "https", "choices": ["https", "http"]},
+    "authority": {"type": "str", "default": ""},
     "user": {"type": "str", "required": True},
     "role": {"type": "str", "default": ""},
     "warehouse": {"type": "str", "default": ""},
@@ -78,6 +78,12 @@ def explain(error: Exception, login: dict[str, Any], doing: str) -> str:
             f"{where}: cannot log in: nothing answers at port {login['port']} within {login['timeout']} s: a firewall, a proxy "
             "or a private link is in between, or the server is down"
         )
+    if "certificate verify failed" in words:
+        known = login["authority"] or "the public authorities"
+        return (
+            f"{where}: cannot log in: the server's certificate is not one that {known} signed. Nothing was sent to it. Another "
+            "server is in between, or has taken its place"
+        )
     return f"{where}: cannot log in: {words}"
 
 
@@ -95,7 +101,6 @@ def connect(login: dict[str, Any]) -> Any:
     options: dict[str, Any] = {
         "account": login["account"],
         "port": login["port"],
-        "protocol": login["protocol"],
         "user": login["user"],
         "login_timeout": login["timeout"],
         "network_timeout": login["timeout"],
@@ -107,8 +112,9 @@ def connect(login: dict[str, Any]) -> Any:
         },
     }
     options |= {name: login[name] for name in ("host", "role", "warehouse") if login[name]}
-    if login["protocol"] == "http":
-        options["disable_ocsp_checks"] = True  # there is no certificate to check
+    if login["authority"]:
+        os.environ["REQUESTS_CA_BUNDLE"] = login["authority"]  # the connector has no option for it
+        options["disable_ocsp_checks"] = True  # such an authority answers no questions about revocation
     if login["private_key_path"]:
         options |= {"authenticator": "SNOWFLAKE_JWT", "private_key_file": login["private_key_path"]}
     else:

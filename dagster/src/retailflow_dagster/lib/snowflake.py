@@ -73,7 +73,8 @@ class Warehouse(dg.ConfigurableResource[Any]):
     account: str
     host: str = ""
     port: int = 443
-    protocol: str = "https"
+    #: For a server whose authority answers no questions about revocation.
+    disable_ocsp_checks: bool = False
     user: str
     role: str
     warehouse: str
@@ -113,8 +114,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
             account=self.account,
             host=self.host or f"{self.account}.snowflakecomputing.com",
             port=self.port,
-            protocol=self.protocol,
-            insecure_mode=self.protocol == "http",
+            disable_ocsp_checks=self.disable_ocsp_checks,
             user=self.user,
             role=self.role,
             warehouse=self.warehouse,

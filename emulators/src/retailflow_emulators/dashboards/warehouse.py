@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
+from urllib.parse import parse_qsl
 
 import snowflake.connector
 from cryptography.hazmat.primitives import serialization
@@ -142,7 +143,7 @@ class Snowflake:
     def _cursor(self, details: dict[str, Any], seconds: int) -> Iterator[Any]:
         options: dict[str, Any] = {
             name: details[name]
-            for name in ("account", "user", "warehouse", "role", "host", "port", "protocol")
+            for name in ("account", "user", "warehouse", "role", "host", "port")
             if details.get(name)
         }
         missing = [name for name in ("account", "user", "db") if not details.get(name)]
@@ -154,6 +155,7 @@ class Snowflake:
             options["password"] = str(details["password"])
         else:
             raise WarehouseError("the connection details hold no private-key-value", "private-key-value")
+        options |= _driver_options(str(details.get("additional-options") or ""))
         where = f"Snowflake at {details.get('host') or details['account']}"
         try:
             connection = snowflake.connector.connect(
@@ -177,6 +179,16 @@ class Snowflake:
         finally:
             with contextlib.suppress(SnowflakeError, OSError):
                 connection.close(retry=False)
+
+
+def _driver_options(text: str) -> dict[str, Any]:
+    """Parameters of the JDBC driver, as Metabase takes them: `disableOCSPChecks=true`."""
+    given = dict(parse_qsl(text, keep_blank_values=True))
+    disabled = given.pop("disableOCSPChecks", "false").lower()
+    if given or disabled not in {"true", "false"}:
+        what = f"not emulated: {', '.join(given) or 'disableOCSPChecks=' + disabled}"
+        raise WarehouseError(what, "additional-options")
+    return {"disable_ocsp_checks": disabled == "true"}
 
 
 def _reason(error: SnowflakeError) -> str:

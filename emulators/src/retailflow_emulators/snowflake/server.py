@@ -3,6 +3,8 @@
 Configuration is by environment:
 
 - ``EMULATED_SNOWFLAKE_HOST``, ``EMULATED_SNOWFLAKE_PORT``: address to listen on (127.0.0.1, 8080).
+- ``EMULATED_SNOWFLAKE_CERTIFICATE_FILE``: the server's certificate and its private key in one file, which may be exchanged while
+  the server runs (/run/certificate/server.pem).
 - ``EMULATED_SNOWFLAKE_DATA``: folder of the databases (/data), one ``<NAME>.db`` each.
 - ``EMULATED_SNOWFLAKE_MEMORY_LIMIT``: what DuckDB may hold before it spills to disk (2GB).
 - ``EMULATED_SNOWFLAKE_PATIENCE_SECONDS``: after which a statement that still runs is answered "in progress" (40).
@@ -48,6 +50,7 @@ from starlette.routing import Route
 
 from ..web import json_text
 from ..web.bounds import BodyError, Bound, Bounded
+from ..web.certificate import Certificate
 from ..web.serving import configuration
 from . import indenting, metadata, stages
 from .access import login as access_login
@@ -466,14 +469,17 @@ def main() -> int:
     )
     try:
         settings = Settings.from_env(os.environ)
+        certificate = Certificate(settings.certificate)
     except ValueError as error:
         log.error("%s", error)
         return 2
     app = build_app(open_instance(settings), settings.patience)
     log.info(
-        "emulated Snowflake on http://%s:%d, databases in %s", settings.host, settings.port, settings.data
+        "emulated Snowflake on https://%s:%d, databases in %s", settings.host, settings.port, settings.data
     )
-    server = uvicorn.Server(configuration(app, settings.host, settings.port))
+    server = uvicorn.Server(
+        configuration(app, settings.host, settings.port, ssl_context_factory=lambda *_: certificate.context)
+    )
 
     # For a signal before uvicorn's own handlers are there; uvicorn raises a signal again after its clean stop, when this
     # changes nothing any more.

@@ -23,6 +23,7 @@ class Settings:
     account: str = "RETAILFLOW"
     admin_user: str = ""
     admin_password: str = field(default="", repr=False)
+    certificate: Path = Path("/run/certificate/server.pem")
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
@@ -43,6 +44,7 @@ class Settings:
             _name(env, "ACCOUNT", r"[A-Z0-9][A-Z0-9_-]*"),
             _name(env, "ADMIN_USER", r"[A-Z_][A-Z0-9_$]*"),
             _password(env),
+            _certificate(env),
         )
 
 
@@ -61,6 +63,17 @@ def _name(env: Mapping[str, str], name: str, pattern: str) -> str:
             "without an account and its administrator nobody could log in"
         )
     return text
+
+
+def _certificate(env: Mapping[str, str]) -> Path:
+    """The file of the server's certificate and its private key; like Snowflake, the server never speaks plain HTTP."""
+    name = PREFIX + "CERTIFICATE_FILE"
+    path = Path(env.get(name, str(Settings.certificate)))
+    if not path.is_file():
+        raise ValueError(
+            f"{name} must name a file with the server's certificate and its private key, got {path}"
+        )
+    return path
 
 
 def _password(env: Mapping[str, str]) -> str:

@@ -8,21 +8,29 @@ The server is a process on a free port of the loopback; its databases and its lo
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
+import ipaddress
 import os
+import shutil
 import signal
+import ssl
 import subprocess
 import sys
+import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import snowflake.connector
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
 
 from ..ports import free_port
 
@@ -48,7 +56,7 @@ class EmulatedSnowflake:
         self.password_file = folder / "snowflake.password"
         self.password_file.write_text(PASSWORD + "\n")
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"https://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
         self._settings = {
             f"EMULATED_SNOWFLAKE_{name.upper()}": str(value) for name, value in settings.items()
@@ -58,10 +66,12 @@ class EmulatedSnowflake:
 
     def start(self) -> None:
         """Start the server and wait until statements can run; AssertionError holds its log if they cannot."""
+        authority()
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")])),
             "EMULATED_SNOWFLAKE_HOST": "127.0.0.1",
             "EMULATED_SNOWFLAKE_PORT": str(self.port),
+            "EMULATED_SNOWFLAKE_CERTIFICATE_FILE": str(certificate()),
             "EMULATED_SNOWFLAKE_DATA": str(self.data),
             "EMULATED_SNOWFLAKE_ACCOUNT": ACCOUNT,
             "EMULATED_SNOWFLAKE_ADMIN_USER": ADMINISTRATOR,
@@ -73,7 +83,10 @@ class EmulatedSnowflake:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=5):
+            with (
+                contextlib.suppress(OSError),
+                urllib.request.urlopen(f"{self.url}/health", None, 5, context=trust()),
+            ):
                 self._make_warehouse()
                 return
             time.sleep(0.05)
@@ -146,7 +159,7 @@ class EmulatedSnowflake:
             "account": ACCOUNT.lower(),
             "host": "127.0.0.1",
             "port": self.port,
-            "protocol": "http",
+            "disable_ocsp_checks": True,
             "user": ADMINISTRATOR,
             "password": PASSWORD,
             "login_timeout": 60,
@@ -185,6 +198,59 @@ def emulated_snowflake(folder: Path, **settings: object) -> Iterator[EmulatedSno
         yield server
     finally:
         server.stop()
+
+
+@functools.cache
+def _certificates() -> tuple[Path, Path]:
+    """Files of an authority's certificate and of a server's with its key, for this process and those that it starts."""
+    folder, maker = Path(tempfile.mkdtemp(prefix="emulated-snowflake-")), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == maker:  # and not a process that this one was copied to
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    names = [
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{one} of an emulated Snowflake of tests")])
+        for one in ("authority", "server")
+    ]
+    known = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    now = datetime.now(UTC)
+    pem = []
+    for name, key, is_authority in zip(names, keys, (True, False), strict=True):
+        made = x509.CertificateBuilder(names[0], name, key.public_key(), x509.random_serial_number())
+        made = made.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1))
+        made = made.add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+        if not is_authority:
+            made = made.add_extension(x509.SubjectAlternativeName(known), critical=False)
+        pem.append(made.sign(keys[0], hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    key_pem = keys[1].private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "authority.crt").write_bytes(pem[0])
+    (folder / "server.pem").write_bytes(pem[1] + key_pem)
+    return folder / "authority.crt", folder / "server.pem"
+
+
+def certificate() -> Path:
+    """File of the certificate and the key that every server here shows."""
+    return _certificates()[1]
+
+
+def authority() -> Path:
+    """File of the certificate of who signed it.
+
+    The connector trusts from now on what it has signed, in this process and in those that it starts: it reads the name of the
+    file from the environment.
+    """
+    os.environ["REQUESTS_CA_BUNDLE"] = str(_certificates()[0])
+    return _certificates()[0]
+
+
+def trust() -> ssl.SSLContext:
+    """What an HTTP client needs to trust the servers here."""
+    return ssl.create_default_context(cafile=str(authority()))
 
 
 def private_key() -> str:

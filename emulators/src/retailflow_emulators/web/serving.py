@@ -12,6 +12,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_BYTES = 32_768  # of a request's line and headers
 HEAD_SECONDS = 30.0  # in which they must have arrived
+FAREWELL_SECONDS = 1.0
 
 
 def configuration(app: ASGIApp, host: str, port: int, **options: Any) -> uvicorn.Config:
@@ -49,6 +50,12 @@ class Patient(H11Protocol):
         elif not waiting and self._giving_up is not None:
             self._giving_up.cancel()
             self._giving_up = None
+
+    def shutdown(self) -> None:
+        """At the server's end; a TLS client whose connection is idle says no farewell, for which asyncio would wait 30 s."""
+        super().shutdown()
+        if self.transport.is_closing():
+            self.loop.call_later(FAREWELL_SECONDS, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._watch(False)

@@ -23,17 +23,17 @@ NETWORK_TIMEOUT_S = 600
 def connection_arguments(config: JsonObject) -> dict[str, Any]:
     """Arguments of the Python connector for a configuration in the terms of Airbyte's connector.
 
-    `host` is `<account>.snowflakecomputing.com`, or any host and port with `account=…&ssl=off` among
-    `jdbc_url_params`, which are the JDBC driver's own names.
+    `host` is `<account>.snowflakecomputing.com`, or any host and port with `account=…` among `jdbc_url_params`, which are
+    the JDBC driver's own names (https://docs.snowflake.com/en/developer-guide/jdbc/jdbc-parameters).
+    `disableOCSPChecks=true` is for a server whose authority answers no questions about revocation.
     """
     host, _, port = config["host"].partition(":")
     options = dict(parse_qsl(config.get("jdbc_url_params", "")))
-    plain = options.get("ssl", "on").lower() in {"off", "false"}
     arguments: dict[str, Any] = {
         "account": options.get("account") or host.removesuffix(".snowflakecomputing.com"),
         "host": host,
-        "port": int(port or (80 if plain else 443)),
-        "protocol": "http" if plain else "https",
+        "port": int(port or 443),
+        "disable_ocsp_checks": options.get("disableOCSPChecks", "").lower() == "true",
         "user": config["username"],
         "role": config["role"],
         "warehouse": config["warehouse"],
