@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -33,8 +34,8 @@ options:
   secrets:
     description:
       - Every secret by its name, with C(files), the names of its files in the order in which they take their places.
-      - C(group) is a second name for several, C(length) makes it a password, C(own) is false where O(state=planned) refuses it
-        because the operator's own variables give it.
+      - C(group) is a second name for several, C(length) makes it a password, C(keeps) leaves a copy of the old first file in the
+        folder for ever, C(own) is false where O(state=planned) refuses it because the operator's own variables give it.
     type: dict
   values:
     description: Values of secrets as the inventory gives them. One that is not in its first file is the operator's own.
@@ -62,6 +63,7 @@ waiting:
   elements: str
   returned: success
 files: {description: New files that have not taken their places yet., type: list, elements: str, returned: success}
+kept: {description: Copies of old files that stay., type: list, elements: str, returned: success}
 resumed: {description: Whether an earlier run had begun this rotation., type: bool, returned: success}
 skipped: {description: "Secrets of the operator's own variables, which C(all) leaves alone.", type: list, returned: success}
 """
@@ -90,6 +92,7 @@ class Rotation:
         self.resumed = begun is not None
         self.names: list[str] = begun["names"] if begun else []
         self.moved: list[str] = begun["moved"] if begun else []
+        self.kept: list[str] = begun["kept"] if begun else []
         self.skipped: list[str] = []
 
     def _begun(self) -> dict[str, list[str]] | None:
@@ -113,13 +116,18 @@ class Rotation:
         if unknown or not asked:
             raise RotationError(
                 f"WHAT={' '.join(unknown)} is no secret of this site. Name some of: all, {', '.join(sorted(groups))} (groups); "
-                f"{', '.join(self.known)}"
+                + ", ".join(name for name, one in self.known.items() if not one.get("fixed"))
             )
         meant = {
             name
             for name, one in self.known.items()
             if "all" in asked or name in asked or one.get("group", "") in asked
         }
+        fixed = {name: str(one["fixed"]) for name, one in self.known.items() if one.get("fixed")}
+        for name in asked:
+            if name in fixed:
+                raise RotationError(f"{name} is not rotated: {fixed[name]}")
+        meant -= fixed.keys()
         own = [name for name in self.known if name in meant and not self.ours(name)]
         named = [name for name in own if name in asked]
         if named:
@@ -137,7 +145,7 @@ class Rotation:
 
     def ours(self, name: str) -> bool:
         """Whether a secret is a file of ours, or will be, and not a value that the operator gave."""
-        if not self.known[name].get("own", True):
+        if str(self.known[name].get("own", True)).lower() == "false":
             return False
         if name not in self.values:
             return True
@@ -160,14 +168,25 @@ class Rotation:
         """Write down what is rotated, then the passwords that are not there yet."""
         self.next.mkdir(mode=0o700, exist_ok=True)
         self.next.chmod(0o700)
+        self._keep()
         self._note()
         for name in self.waiting:
             path = self.next / self.known[name]["files"][0]
             if (length := self.known[name].get("length")) and not path.exists():
-                write(path, "".join(secrets.choice(LETTERS) for _ in range(int(length))) + "\n")
+                write(path, password(int(length)) + "\n")
+
+    def _keep(self) -> None:
+        """Copy what is needed for longer than the rotation, under a name that tells it from others."""
+        for name in self.waiting:
+            file = self.known[name]["files"][0] if self.known[name].get("keeps") else ""
+            if file and (self.folder / file).exists():
+                text = (self.folder / file).read_text(encoding="utf-8")
+                copy = f"{file}.{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+                write(self.folder / copy, text)
+                self.kept = [*dict.fromkeys([*self.kept, copy])]
 
     def _note(self) -> None:
-        write(self.journal, json.dumps({"names": self.names, "moved": self.moved}) + "\n")
+        write(self.journal, json.dumps({"names": self.names, "moved": self.moved, "kept": self.kept}) + "\n")
 
     def exchange(self, names: list[str]) -> list[str]:
         """Let the new files of secrets take their places and return which did; RotationError, before that, if one is missing."""
@@ -197,6 +216,14 @@ class Rotation:
             raise RotationError(f"{', '.join(self.waiting)}: the new one has not taken its place yet")
         remove(self.old)
         remove(self.next, last=self.journal)
+
+
+def password(length: int) -> str:
+    """Letters and digits, of which Metabase wants one of each."""
+    while True:
+        made = "".join(secrets.choice(LETTERS) for _ in range(length))
+        if any(one.isdigit() for one in made) and any(one.isalpha() for one in made):
+            return made
 
 
 def write(path: Path, text: str) -> None:
@@ -258,6 +285,7 @@ def main() -> None:
         names=rotation.names,
         waiting=rotation.waiting,
         files=rotation.files(rotation.names),
+        kept=rotation.kept,
         resumed=rotation.resumed,
         skipped=rotation.skipped,
     )

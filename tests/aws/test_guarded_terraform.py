@@ -274,6 +274,19 @@ def test_a_plan_that_loses_something_stops_and_says_what_to_type(cloud: Cloud, c
     assert cloud.run(capsys)["changed"] is False, "nothing was applied"
 
 
+def test_another_key_pair_keeps_every_host_and_later_ones_get_it(cloud: Cloud, capsys: Any) -> None:
+    before = cloud.hosts()
+    said = cloud.run(capsys, public_key=OTHER_KEY, replace="aws_key_pair.operator")
+    assert not said.get("failed") and said["summary"][0] == "1 to replace", said
+    assert cloud.hosts() == before, "no host was made again"
+    (pair,) = cloud.ec2.describe_key_pairs(IncludePublicKey=True)["KeyPairs"]
+    assert pair["PublicKey"].split()[1] == OTHER_KEY.split()[1]
+    (host,) = cloud.ec2.describe_instances(InstanceIds=[before["db"]])["Reservations"]
+    assert {one["KeyName"] for one in host["Instances"]} == {pair["KeyName"]}
+    back = cloud.run(capsys, replace="aws_key_pair.operator")
+    assert not back.get("failed"), back
+
+
 def test_another_size_of_a_host_keeps_it(cloud: Cloud, capsys: Any) -> None:
     said = cloud.run(capsys, check=True, host={"instance_type": "t3.medium", "volume_gb": 20, "data_gb": 9})
     assert not said.get("failed") and said["summary"][0] == "2 to change", said

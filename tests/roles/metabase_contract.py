@@ -166,6 +166,11 @@ ENDPOINTS: dict[str, tuple[Schema, dict[str, str]]] = {
     ),
     "POST /api/session": (open_({"username": TEXT, "password": TEXT}), {}),
     "DELETE /api/session": (NEVER, {}),
+    "GET /api/user/current": (NEVER, {}),
+    "PUT /api/user/:id/password": (
+        open_({"password": {"type": "string", "minLength": 6}}, old_password={"type": "string"}),
+        {},
+    ),
     "GET /api/database": (NEVER, {}),
     "POST /api/database": (
         open_(

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -296,6 +297,45 @@ esac
     result = run("credentials", STUB_OWN="other ")
     assert (result.returncode, result.stdout) == (1, "")
     assert f"the container {OWN} does not run" in result.stderr
+
+
+def test_another_client_secret_goes_over_the_standard_input_and_the_server_starts_with_it(
+    run: Run, calls: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    patches = []
+    for name in ("first", "second"):
+        result = run("rotate", STUB_PATCH=str(tmp_path / name))
+        assert (result.returncode, result.stdout) == (0, ""), result.stderr
+        ((key, secret),) = json.loads((tmp_path / name).read_text())["stringData"].items()
+        assert key == "instance-admin-client-secret" and re.fullmatch("[0-9a-f]{32}", secret)
+        assert secret not in "".join(calls()) + result.stderr
+        patches.append(secret)
+    assert patches[0] != patches[1]
+    verbs = [re.search(r"(patch secret|rollout \w+)", line) for line in calls()]
+    assert [verb[1] for verb in verbs if verb][:3] == ["patch secret", "rollout restart", "rollout status"]
+
+
+def test_a_server_that_does_not_start_with_the_new_secret_is_an_error(run: Run, tmp_path: Path) -> None:
+    result = run("rotate", STUB_PATCH=str(tmp_path / "patch"), STUB_ROLLOUT_RC="1")
+    assert result.returncode != 0
+    executable(tmp_path / "stubs/docker", "#!/usr/bin/env bash\nexit 1\n")
+    result = run("rotate")
+    assert result.returncode == 1 and "the client secret was not changed" in result.stderr
+
+
+def test_the_embedded_one_makes_another_secret_in_its_container(run: Run, tmp_path: Path) -> None:
+    render("embedded", tmp_path)
+    docker = """case "$1" in
+ps) printf 'b2 %s \\n' "$STUB_OWN" ;;
+*) printf '%s\\n' "$*" >> "$CALLS" ;;
+esac
+"""
+    executable(tmp_path / "stubs/docker", f"#!/usr/bin/env bash\n{docker}")
+    assert run("rotate", STUB_OWN=OWN).returncode == 0
+    told = (tmp_path / "calls").read_text().splitlines()
+    assert told == ["exec b2 python -m retailflow_emulators.airbyte.credentials rotate", "restart b2"]
+    result = run("rotate", STUB_OWN="other")
+    assert result.returncode == 1 and "was not changed" in result.stderr
 
 
 def test_empty_credentials_are_an_error(run: Run, tmp_path: Path) -> None:

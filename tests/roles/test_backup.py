@@ -33,6 +33,7 @@ from postgres_backup.segments import following
 from postgres_backup.server import HEARTBEAT, SWITCH, UNARCHIVED
 from postgres_backup.store import Store
 
+import backup_keys
 from retailflow_emulators.ports import free_port
 from server_support import ROOT, emulated_aws
 
@@ -615,6 +616,38 @@ def test_a_backup_with_a_changed_bit_is_refused(
     assert "cannot be read" in done.stderr and "The running server was not touched" in done.stderr, (
         done.stderr
     )
+
+
+def pair(folder: Path, name: str) -> tuple[str, str]:
+    """Another key pair of ssh."""
+    path = folder / name
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    return path.with_suffix(".pub").read_text().strip(), path.read_text()
+
+
+def test_a_log_that_goes_on_with_another_key_is_read_with_both_and_with_neither_alone(
+    backup: Any, server: Server, folder: Path, key: tuple[str, str], config: dict[str, Any]
+) -> None:
+    new = pair(folder, "new-key")
+    backup.config["recipient"] = new[0]
+    try:
+        mark = backup.log.mark("postgres", "sales", "select count(*) || ' ' || sum(net) from sales")
+    finally:
+        backup.config["recipient"] = key[0]
+    where = ("--at", "latest", "--position", mark["position"])
+    for found in restored(backup, server, folder, f"{new[1]}\n{key[1]}", *where):
+        assert found.replace("|", " ") == mark["answer"]
+    for alone in (new[1], key[1]):
+        done = run(folder, "fetch", *where, "--into", str(folder / "new"), stdin=alone)
+        assert done.returncode == 1 and "cannot be read" in done.stderr
+
+
+def test_a_key_that_is_lost_is_noticed(folder: Path, key: tuple[str, str]) -> None:
+    new = pair(folder, "third")
+    readable = backup_keys.backup_readable
+    assert readable(key[0], key[1]) and readable(key[0].split(" ", 2)[0] + " " + key[0].split()[1], key[1])
+    assert readable(key[0], f"{new[1]}\n{key[1].rstrip()}") and not readable(key[0], new[1])
+    assert not readable("", new[1]) and not readable(key[0], "")
 
 
 def test_another_key_cannot_read_it(backup: Any, folder: Path) -> None:

@@ -253,6 +253,43 @@ def test_no_session_and_no_secret_is_left(run: Run, server: Server, tmp_path: Pa
         assert connection.scalar(sa.text("select count(*) from embedded_sessions")) == 0
 
 
+def admin(password: str, former: str | None = None) -> dict[str, Any]:
+    who = {"email": "a@b.example", "password": password, "first_name": "A", "last_name": "B"}
+    return who | ({"former_password": former} if former else {})
+
+
+def test_a_new_password_of_the_administrator_is_set_with_the_former_one_once(
+    run: Run, server: Server, tmp_path: Path
+) -> None:
+    run()
+    log_in(server)  # a session of somebody who knows the old one
+    server.writes.clear()
+    new = admin("secret2", "secret1")
+    planned = run(check=True, admin=new)
+    assert planned["actions"] == ["change the password of a@b.example"]
+    assert [one for one in server.writes if "password" in one] == []
+    done = run(admin=new)
+    assert done["actions"] == planned["actions"] and not done.get("failed")
+    assert "secret1" not in json.dumps(done) and "secret2" not in json.dumps(done)
+    with pytest.raises(MetabaseError, match="did not match stored password"):
+        log_in(server)
+    with sa.create_engine(f"sqlite:///{tmp_path}/dashboards.sqlite").connect() as connection:
+        assert connection.scalar(sa.text("select count(*) from embedded_sessions")) == 0
+    server.writes.clear()
+    again = run(admin=new)
+    assert (again["changed"], server.writes) == (False, []), "the former one is not needed any more"
+    assert run(admin=admin("secret2"))["changed"] is False
+
+
+def test_where_neither_password_is_the_administrators_nothing_changes(run: Run, server: Server) -> None:
+    run()
+    server.writes.clear()
+    refused = run(admin=admin("secret3", "secret4"))
+    assert refused["failed"] and "Put the secret back" in refused["msg"]
+    assert server.writes == []
+    assert run()["changed"] is False
+
+
 @pytest.mark.parametrize(
     ("path", "value", "action"),
     [
@@ -559,6 +596,7 @@ def test_every_endpoint_of_the_contract_is_exercised(run: Run, server: Server) -
     run(content=content, group="Readers", database={**database, "private_key": "KEY2"})
     other = {"c.yml": {"collections": {"new": {"name": "New"}}}}
     run(content=other, group="Readers", database=database)
+    run(content=other, group="Readers", database=database, admin=admin("secret2", "secret1"))
     assert server.seen == set(contract.ENDPOINTS)
 
 

@@ -225,6 +225,89 @@ def test_more_can_be_asked_for_when_it_goes_on(folder: Path) -> None:
     assert (folder / "db_admin").read_text() == current
 
 
+def test_a_secret_that_cannot_be_rotated_is_left_alone_and_says_why(folder: Path) -> None:
+    known = KNOWN | {"aws_operator": {"files": [], "fixed": "it ends with the API"}}
+    asked = secret_rotation.Rotation(folder, known)
+    asked.plan("all")
+    assert asked.names == list(KNOWN) and asked.skipped == []
+    with pytest.raises(
+        secret_rotation.RotationError, match="aws_operator is not rotated: it ends with the API"
+    ):
+        secret_rotation.Rotation(folder, known).plan("db_admin aws_operator")
+
+
+def test_the_old_key_of_backups_stays_under_a_name_of_its_own(folder: Path) -> None:
+    known = {"backup": {"files": ["backup_key", "backup_key.pub"], "keeps": True}}
+    for generation in ("first", "second", "third"):
+        for file in known["backup"]["files"]:  # type: ignore[attr-defined]
+            (folder / file).write_text(f"{generation} {file}\n")
+        making = secret_rotation.Rotation(folder, known)
+        making.plan("backup")
+        making.make()
+        for file in known["backup"]["files"]:  # type: ignore[attr-defined]
+            (folder / "next" / file).write_text(f"after {generation} {file}\n")
+        (kept,) = secret_rotation.Rotation(folder, known).kept
+        assert (folder / kept).read_text() == f"{generation} backup_key\n"
+        assert (folder / kept).stat().st_mode & 0o777 == 0o600
+        secret_rotation.Rotation(folder, known).exchange(["backup"])
+        secret_rotation.Rotation(folder, known).finish()
+    assert len(list(folder.glob("backup_key.????????"))) == 3
+
+
+def test_a_new_password_has_a_letter_and_a_digit() -> None:
+    for _ in range(200):
+        assert re.fullmatch(r"(?=.*\d)(?=.*[A-Za-z])[A-Za-z0-9]{2}", secret_rotation.password(2))
+
+
+# --- the table ---------------------------------------------------------------------------------------------------------------
+
+
+def in_the_inventory() -> set[str]:
+    """Files of the folder of secrets that the inventory names."""
+    texts = [path.read_text() for path in (ROOT / "inventory").rglob("*.yml")]
+    named = {
+        name
+        for text in texts
+        for form in (r"retailflow_secrets_dir ~ '/([^']+)'", r"\{\{ retailflow_secrets_dir \}\}/([\w.]+)")
+        for name in re.findall(form, text)
+    }
+    users = yaml.safe_load((ROOT / "inventory/group_vars/all/main.yml").read_text())[
+        "retailflow_snowflake_users"
+    ]
+    return {name for name in named if not name.startswith(("old/", "next/"))} | {
+        f"snowflake_{user}.p8" for user in users
+    }
+
+
+def rows() -> list[list[str]]:
+    """The cells of the table in the documentation."""
+    text = (ROOT / "docs/operations.md").read_text()
+    section = text[text.index("## New secrets") :].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
+
+
+def test_every_secret_of_the_inventory_is_in_the_table() -> None:
+    files = {file for one in TABLE.values() for file in one["files"]} | {
+        name for name, one in TABLE.items() if one.get("fixed")
+    }
+    assert in_the_inventory() - files == set(), "make rotate forgets a secret"
+    told = "\n".join(cell for row in rows() for cell in row[:2])
+    assert [name for name in TABLE if f"`{name}`" not in told] == []
+    groups = {one["group"] for one in TABLE.values() if one.get("group")} - set(TABLE)
+    assert [group for group in groups if f"(group `{group}`)" not in told] == []
+
+
+def test_every_secret_says_what_happens_when_its_file_is_lost() -> None:
+    assert rows() and all(len(row) == 5 and all(row) for row in rows())
+
+
+def test_a_private_key_moves_before_what_is_derived_from_it() -> None:
+    for one in TABLE.values():
+        derived = [file for file in one["files"] if file.endswith((".pub", ".crt"))]
+        assert one["files"] == [file for file in one["files"] if file not in derived] + derived
+
+
 # --- the playbook ------------------------------------------------------------------------------------------------------------
 
 

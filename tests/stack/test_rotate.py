@@ -5,26 +5,35 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import os
 import re
 import signal
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import snowflake.connector
+import testinfra
 import yaml
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
-from .conftest import PORTS, ROOT, STATE, Playbook, wait_for, why
+from .conftest import PORTS, ROOT, STATE, Host, Playbook, wait_for, why
 from .site import graphql, warehouse
 
 SECRETS = ROOT / ".secrets/local"
 TABLE = yaml.safe_load((ROOT / "playbooks/vars/secrets.yml").read_text())["retailflow_secrets"]
 # After each of these the run is killed once: before a new secret took its place, between PostgreSQL and its clients, and before
 # the old ones were forgotten.
-MOMENTS = ("Let PostgreSQL take the new passwords", "Take the old keys of Snowflake's users away")
+MOMENTS = (
+    "Let PostgreSQL take the new passwords and certificates",
+    "Take the old keys of Snowflake's users away",
+)
 LOGINS = {
     "db_admin": "retailflow_admin",
     "db_generator": "generator",
@@ -33,11 +42,28 @@ LOGINS = {
     "db_dagster": "dagster",
     "db_metabase": "metabase",
 }
+# The status with which a client id and secret on the standard input are answered, asked on Airbyte's host.
+TOKEN = """
+import sys, urllib.error, urllib.request
+url = "http://localhost:8000/api/public/v1/applications/token"
+try:
+    asked = urllib.request.Request(url, sys.stdin.buffer.read(), {"content-type": "application/json"})
+    print(urllib.request.urlopen(asked).status)
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
 FAILED = """{ runsOrError(filter: {statuses: [FAILURE, CANCELED], createdAfter: %s}) { ... on Runs { results { runId } } } }"""
 
 
 def files() -> dict[str, str]:
     return {path.name: path.read_text() for path in SECRETS.iterdir() if path.is_file()}
+
+
+def known() -> set[str]:
+    """The names of files that the table has, without their endings."""
+    return {file.split(".")[0] for one in TABLE.values() for file in one["files"]} | {
+        name for name, one in TABLE.items() if one.get("fixed")
+    }
 
 
 def killed_at(task: str) -> str:
@@ -66,11 +92,17 @@ def killed_at(task: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def seen(sql: Callable[[str], str], playbook: Playbook) -> Iterator[dict[str, Any]]:
+def airbyte() -> Host:
+    return testinfra.get_host("docker://retailflow-airbyte")
+
+
+@pytest.fixture(scope="module")
+def seen(sql: Callable[[str], str], airbyte: Host, playbook: Playbook) -> Iterator[dict[str, Any]]:
     """What the site was before, then a rotation of everything, killed twice and run a third time."""
     before = {
         "files": files(),
         "orders": sql("select count(*), max(order_id) from sales").split("|"),
+        "airbyte": json.loads(airbyte.check_output("/opt/airbyte/install.sh credentials")),
         "since": float(sql("select extract(epoch from now())")),
     }
     assert not (SECRETS / "next").exists(), "an earlier rotation was not ended"
@@ -104,7 +136,12 @@ def test_a_rotation_that_is_cut_off_ends_well_and_loses_no_row(
 
 def test_every_secret_is_another_one_and_nothing_shows_them(seen: dict[str, Any]) -> None:
     after = files()
-    assert after.keys() == seen["files"].keys()
+    assert set(after.keys() ^ seen["files"].keys()) == {
+        name for name in after if re.fullmatch(r"backup_key\.[0-9a-f]{8}", name) and name not in seen["files"]
+    }
+    assert [name for name in seen["files"] if name.split(".")[0] not in known()] == [], (
+        "make rotate forgets one"
+    )
     named = {file for one in TABLE.values() for file in one["files"]}
     assert {name for name in named if after[name] == seen["files"][name]} == set()
     secrets = [text.strip() for each in (after, seen["files"]) for text in each.values()]
@@ -148,6 +185,60 @@ def test_an_old_key_of_snowflake_is_refused_and_the_new_one_taken(
             disable_ocsp_checks=True,
             login_timeout=10,
         )
+
+
+def test_the_old_ssh_key_is_refused_and_the_new_one_taken(seen: dict[str, Any], tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    old.write_text(seen["files"]["id_ed25519"])
+    old.chmod(0o600)
+    for host in ("postgres", "airbyte", "dagster-dbt", "metabase"):
+        for key, code in ((SECRETS / "id_ed25519", 0), (old, 255)):
+            command = ["ssh", "-F", "/dev/null", "-i", str(key)]
+            for option in (
+                f"ProxyCommand=docker exec -i retailflow-{host} /usr/sbin/sshd -i",
+                "IdentitiesOnly=yes",
+                "BatchMode=yes",
+                "StrictHostKeyChecking=no",
+                "UserKnownHostsFile=/dev/null",
+            ):
+                command += ["-o", option]
+            done = subprocess.run(
+                [*command, f"admin@retailflow-{host}", "true"], capture_output=True, timeout=60
+            )
+            assert done.returncode == code, (host, done.stderr)
+
+
+def test_the_old_password_of_metabase_s_administrator_is_refused(seen: dict[str, Any]) -> None:
+    for password, status in ((files()["metabase_admin"], 200), (seen["files"]["metabase_admin"], 401)):
+        body = json.dumps({"username": "admin@retailflow.example", "password": password.strip()}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{PORTS['metabase']}/api/session", body, {"content-type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                found = answer.status
+        except urllib.error.HTTPError as error:
+            found = error.code
+        assert found == status
+
+
+def test_the_old_client_secret_of_airbyte_is_refused(seen: dict[str, Any], airbyte: Host) -> None:
+    given = json.loads(airbyte.check_output("/opt/airbyte/install.sh credentials"))
+    assert given["client_id"] == seen["airbyte"]["client_id"]
+    assert given["client_secret"] != seen["airbyte"]["client_secret"]
+    for pair, status in ((given, "200"), (seen["airbyte"], "401")):
+        told = airbyte.run("printf %%s %s | python3 -c %s", json.dumps(pair), TOKEN)
+        assert told.stdout.strip() == status, told.stderr
+
+
+def test_the_old_authority_has_signed_no_certificate_of_now(seen: dict[str, Any]) -> None:
+    old = x509.load_pem_x509_certificate(seen["files"]["authority.crt"].encode())
+    new = x509.load_pem_x509_certificate(files()["authority.crt"].encode())
+    for path in (STATE / "certificates").glob("*.crt"):
+        shown = x509.load_pem_x509_certificate(path.read_bytes())
+        shown.verify_directly_issued_by(new)
+        with pytest.raises(InvalidSignature):
+            shown.verify_directly_issued_by(old)
 
 
 def test_a_run_afterwards_changes_nothing(seen: dict[str, Any], playbook: Playbook) -> None:

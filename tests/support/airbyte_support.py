@@ -51,6 +51,9 @@ case "$*" in
   "ps "*"publish=8000/tcp "*) printf '%b' "${STUB_PUBLISHED:-}" ;;
   *"get pods --no-headers"*) printf 'airbyte-server 1/1 Running\nairbyte-db 0/1 Pending\nbootloader 0/1 Completed\n' ;;
   *"get events"*) echo "Warning FailedScheduling airbyte-server" ;;
+  *"patch secret airbyte-auth-secrets --type merge --patch-file /dev/stdin") exec cat > "${STUB_PATCH:?}" ;;
+  *"rollout restart deployment/airbyte-abctl-server") exit "${STUB_ROLLOUT_RC:-0}" ;;
+  *"rollout status deployment/airbyte-abctl-server "*) exit "${STUB_ROLLOUT_RC:-0}" ;;
   *client-id*) printf '%s' "${STUB_ID:-the-id}" | base64 ;;
   *client-secret*) printf '%s' "${STUB_SECRET:-the-secret}" | base64 ;;
 esac

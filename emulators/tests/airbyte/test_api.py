@@ -99,6 +99,25 @@ def test_the_credentials_are_its_own_and_only_its_command_prints_them(server: Se
     assert (early.returncode, early.stdout) == (1, "") and "has not made its credentials yet" in early.stderr
 
 
+def test_another_secret_counts_from_the_next_start_on(server: Server) -> None:
+    old = server.client.credentials
+
+    def token(credentials: Credentials) -> int:
+        url = f"{server.client.url}/api/public/v1/applications/token"
+        return httpx.post(url, json=asdict(credentials)).status_code
+
+    header = {"Authorization": server.client.http.headers["Authorization"]}
+    new = Credentials.rotate(server.settings.data_dir)
+    assert new.client_id == old.client_id and new.client_secret != old.client_secret
+    assert (server.settings.data_dir / "credentials.json").stat().st_mode & 0o777 == 0o600
+    assert (token(old), token(new)) == (200, 401)
+    server.stop()
+    server.start()
+    assert (token(old), token(new)) == (401, 200)
+    url = f"{server.client.url}/api/public/v1/workspaces"
+    assert httpx.get(url, headers=header).status_code == 401, "a session of the old secret is over"
+
+
 def test_health_and_overview_are_open_and_say_what_this_is(client: Client, pair: tuple[str, str]) -> None:
     client.connection(*pair, [STREAM])
     assert httpx.get(f"{client.url}/api/public/v1/health").status_code == 200

@@ -215,6 +215,9 @@ ANSWERS: dict[str, Schema] = {
     "GET /api/user": {"allOf": [PAGE, record(data=array(USER))]},
     "GET /api/user/current": USER,
     "GET /api/user/:id": USER,
+    "PUT /api/user/:id/password": {
+        "anyOf": [DONE, record(success={"const": True}, session_id=TEXT)],
+    },
     "GET /api/api-key": array(API_KEY),
     "POST /api/api-key": {"allOf": [API_KEY, record(unmasked_key=TEXT)]},
     "DELETE /api/api-key/:id": DONE,

@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from starlette.testclient import TestClient
 
 from retailflow_emulators.dashboards import throttle, vault
-from retailflow_emulators.dashboards.app import build_app
+from retailflow_emulators.dashboards.app import build_app, rotate
 from retailflow_emulators.dashboards.settings import Settings
 from retailflow_emulators.dashboards.store import Store
 
-from .conftest import ADMIN, SECRET, FakeWarehouse, add_database, set_up
+from .conftest import ADMIN, KEY, SECRET, FakeWarehouse, add_database, set_up
 
 
 def test_set_up_is_open_once_and_the_token_is_gone_after_it(fresh: TestClient) -> None:
@@ -98,6 +98,83 @@ def test_another_key_stops_the_server_with_its_state_unharmed(client: TestClient
         build_app(other, store, FakeWarehouse())
     assert build_app(settings, store, FakeWarehouse())
     store.close()
+
+
+def test_another_key_takes_the_place_of_the_old_one_and_the_old_one_is_refused(
+    client: TestClient, settings: Settings
+) -> None:
+    add_database(client)
+    new = Settings(database_url=settings.database_url, encryption_key="another-key-another-key")
+    store = Store(settings.database_url)
+    assert rotate(settings, store, ["rotate-encryption-key", new.encryption_key]) == 0
+    with pytest.raises(vault.WrongKeyError, match="encrypted with a different key"):
+        build_app(settings, store, FakeWarehouse())
+    warehouse = FakeWarehouse()
+    answer = TestClient(build_app(new, store, warehouse)).post(
+        "/api/session", json={"username": ADMIN["email"], "password": ADMIN["password"]}
+    )
+    assert answer.status_code == 200
+    details = store.all("database")[0]["details"]
+    assert vault.Vault(new.encryption_key).open(details)["private-key-value"] == SECRET
+    store.close()
+
+
+def test_a_key_that_is_wrong_short_or_missing_changes_nothing(
+    client: TestClient, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_database(client)
+    store = Store(settings.database_url)
+    before = (store.all("database"), store.setting("encryption-check"))
+    other = Settings(database_url=settings.database_url, encryption_key="another-key-another-key")
+    none = Settings(database_url=settings.database_url)
+    for given, arguments, told in (
+        (other, ["rotate-encryption-key", KEY], "Database was encrypted with a different key"),
+        (none, ["rotate-encryption-key", KEY], "environment variable was NOT set"),
+        (settings, ["rotate-encryption-key", "short"], "at least 16 characters"),
+        (settings, ["rotate-encryption-key"], "not emulated"),
+        (settings, ["dump-to-h2", "x"], "not emulated: the command dump-to-h2"),
+    ):
+        assert rotate(given, store, arguments) == 1
+        assert told in caplog.text
+    assert (store.all("database"), store.setting("encryption-check")) == before
+    store.close()
+
+
+def test_a_server_without_a_database_knows_its_key_too(fresh: TestClient, settings: Settings) -> None:
+    store = Store(settings.database_url)
+    other = Settings(database_url=settings.database_url, encryption_key="another-key-another-key")
+    with pytest.raises(vault.WrongKeyError, match="different key"):
+        build_app(other, store, FakeWarehouse())
+    store.close()
+
+
+def test_an_empty_key_decrypts_and_the_next_start_encrypts_again(
+    client: TestClient, settings: Settings
+) -> None:
+    add_database(client)
+    store = Store(settings.database_url)
+    assert rotate(settings, store, ["rotate-encryption-key", ""]) == 0
+    assert store.setting("encryption-check") == "unencrypted"
+    assert store.all("database")[0]["details"]["private-key-value"] == SECRET
+    build_app(settings, store, FakeWarehouse())
+    assert store.all("database")[0]["details"]["private-key-value"] != SECRET
+    store.close()
+
+
+def test_a_new_password_ends_every_session_and_opens_one(client: TestClient) -> None:
+    mine = client.get("/api/user/current").json()["id"]
+    path = f"/api/user/{mine}/password"
+    assert client.put(path, json={"password": "weak"}).status_code == 400
+    answer = client.put(path, json={"password": "secret2"})
+    assert (answer.status_code, answer.json()["success"]) == (200, True)
+    client.cookies.clear()
+    assert client.get("/api/user/current").status_code == 401
+    client.headers["X-Metabase-Session"] = answer.json()["session_id"]
+    assert client.get("/api/user/current").status_code == 200
+    for password, status in ((ADMIN["password"], 401), ("secret2", 200)):
+        login = {"username": ADMIN["email"], "password": password}
+        assert client.post("/api/session", json=login).status_code == status
+    assert client.put("/api/user/999/password", json={"password": "secret2"}).status_code == 404
 
 
 @pytest.mark.parametrize(

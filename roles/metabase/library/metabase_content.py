@@ -36,6 +36,9 @@ options:
     suboptions:
       email: {description: Address to log in with., type: str, required: true}
       password: {description: Password., type: str, required: true}
+      former_password:
+        description: The one before, with which the password is changed where it is not yet O(admin.password).
+        type: str
       first_name: {description: First name., type: str, required: true}
       last_name: {description: Last name., type: str, required: true}
   site_name:
@@ -123,6 +126,7 @@ def main() -> None:
                 "options": {
                     "email": text,
                     "password": dict(text, no_log=True),
+                    "former_password": {"type": "str", "no_log": True},
                     "first_name": text,
                     "last_name": text,
                 },

@@ -1,6 +1,7 @@
 """The client id and secret of the API, made at the first start as abctl makes its own, and kept.
 
-`python -m retailflow_emulators.airbyte.credentials` prints them as JSON, {"client_id": …, "client_secret": …}.
+`python -m retailflow_emulators.airbyte.credentials` prints them as JSON, {"client_id": …, "client_secret": …}. With `rotate`
+it makes another secret under the same id and prints nothing; a server that runs goes on with the old one, as Airbyte's does.
 """
 
 from __future__ import annotations
@@ -36,13 +37,24 @@ class Credentials:
         except FileNotFoundError:
             made = cls(client_id=str(uuid.uuid4()), client_secret=secrets.token_urlsafe(32))
         data_dir.mkdir(parents=True, exist_ok=True)
+        made.write(data_dir)
+        return made
+
+    @classmethod
+    def rotate(cls, data_dir: Path) -> Self:
+        """Another secret for the same id; FileNotFoundError before the first start."""
+        made = cls(cls.read(data_dir).client_id, secrets.token_urlsafe(32))
+        made.write(data_dir)
+        return made
+
+    def write(self, data_dir: Path) -> None:
+        """Keep them, whole or not at all."""
         descriptor, temporary = tempfile.mkstemp(dir=data_dir)  # mode 0600
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(asdict(made), file)
+            json.dump(asdict(self), file)
             file.flush()
             os.fsync(descriptor)
         os.replace(temporary, _path(data_dir))
-        return made
 
 
 def _path(data_dir: Path) -> Path:
@@ -51,8 +63,13 @@ def _path(data_dir: Path) -> Path:
 
 if __name__ == "__main__":
     folder = Path(os.environ.get("EMBEDDED_AIRBYTE_DATA_DIR", "/data"))
+    if sys.argv[1:] not in ([], ["rotate"]):
+        sys.exit("usage: python -m retailflow_emulators.airbyte.credentials [rotate]")
     try:
-        print(json.dumps(asdict(Credentials.read(folder))))
+        if sys.argv[1:]:
+            Credentials.rotate(folder)
+        else:
+            print(json.dumps(asdict(Credentials.read(folder))))
     except FileNotFoundError:
         sys.exit(
             "embedded Airbyte has not made its credentials yet: it makes them when it starts for the first time"

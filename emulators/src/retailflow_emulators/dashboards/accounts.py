@@ -106,6 +106,20 @@ class Accounts:
         self._names.succeeded(email)
         return self._open_session(found)
 
+    def change_password(self, identity: int, body: models.PasswordChange, caller: Document) -> str | None:
+        """A person's new password, which ends all sessions; the token of a new one where it is the caller's own.
+
+        An administrator need not know the old one (``PUT /api/user/:id/password`` in ``src/metabase/users_rest/api.clj``).
+        """
+        who = self._records.find("user", identity)
+        if "password" not in who:
+            raise ApiError(404, "Not found.")
+        if not caller["is_superuser"] and not password_matches(body.old_password or "", who["password"]):
+            raise ApiError(400, errors={"old_password": "Invalid password"})
+        self._records.changed("user", identity, {"password": hash_password(body.password)})
+        self._records.store.end_sessions(identity)
+        return self._open_session(who) if identity == caller["id"] else None
+
     def _open_session(self, who: Document) -> str:
         token = str(uuid.uuid4())
         self._records.store.add_session(hash_token(token), who["id"], self.session_seconds)

@@ -25,6 +25,7 @@ def add_routes(here: Routes, service: Service) -> None:
     here.add("GET", "/user", administrators, _users)
     here.add("GET", "/user/current", readers, lambda call: answers.user(call.caller))
     here.add("GET", "/user/{id:int}", readers, _user)
+    here.add("PUT", "/user/{id:int}/password", readers, _change_password)
     here.add("GET", "/api-key", administrators, lambda call: accounts.api_keys())
     here.add(
         "POST",
@@ -78,3 +79,15 @@ def _user(call: Call) -> dict[str, Any]:
     if not call.caller["is_superuser"] and call.id != call.caller["id"]:
         raise ApiError(403, FORBIDDEN)
     return call.service.accounts.user(call.id)
+
+
+def _change_password(call: Call) -> Response | None:
+    if not call.caller["is_superuser"] and call.id != call.caller["id"]:
+        raise ApiError(403, FORBIDDEN)
+    accounts = call.service.accounts
+    token = accounts.change_password(call.id, call.body(models.PasswordChange), call.caller)
+    if token is None:
+        return None
+    response = JSONResponse({"success": True, "session_id": token})
+    set_session_cookie(response, token, accounts.session_seconds)
+    return response

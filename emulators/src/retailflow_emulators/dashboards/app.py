@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
 
 import uvicorn
 from sqlalchemy.exc import OperationalError
@@ -16,7 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from ..web.bounds import BodyError, Bound, Bounded
 from ..web.serving import configuration
-from . import api, pages
+from . import api, encryption, pages
 from .calls import error_response
 from .errors import ApiError
 from .service import Service
@@ -34,6 +35,7 @@ DATABASE_PATIENCE = 60  # seconds to wait for the application database at start
 
 def build_app(settings: Settings, store: Store, warehouse: Warehouse) -> Starlette:
     """The application; WrongKeyError when the stored secrets need another key."""
+    encryption.ensure(store, settings.encryption_key)
     service = Service(settings, store, warehouse)
 
     def not_found(request: Request, error: Exception) -> Response:
@@ -64,8 +66,22 @@ def open_store(settings: Settings, patience: float = DATABASE_PATIENCE) -> Store
             time.sleep(2)
 
 
-def main() -> int:
-    """Serve until SIGTERM; 0 after a clean stop, 1 without its database, 2 on bad configuration."""
+def rotate(settings: Settings, store: Store, arguments: list[str]) -> int:
+    """Metabase's command `rotate-encryption-key`: 0 when every secret has the new key, else 1 and nothing changed."""
+    if len(arguments) != 2 or arguments[0] != "rotate-encryption-key":
+        log.error("not emulated: the command %s; rotate-encryption-key KEY is", " ".join(arguments[:1]))
+        return 1
+    try:
+        encryption.rotate(store, settings.encryption_key, arguments[1])
+    except (WrongKeyError, ValueError) as error:
+        log.error("ERROR ROTATING KEY: %s", error)
+        return 1
+    log.info("Encryption key rotation complete.")
+    return 0
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Serve until SIGTERM, or run a command; 0 after a clean stop, 1 without its database, 2 on bad configuration."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
@@ -80,6 +96,8 @@ def main() -> int:
     except OperationalError as error:
         log.error("the application database cannot be used: %s", str(error.orig).strip())
         return 1
+    if arguments:
+        return rotate(settings, store, list(arguments))
     try:
         app = build_app(settings, store, Snowflake(settings.connection_seconds, settings.query_seconds))
     except WrongKeyError as error:

@@ -108,6 +108,13 @@ class Login(Open):
     password: Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
 
 
+class PasswordChange(Open):
+    """PUT /api/user/:id/password."""
+
+    password: Annotated[str, AfterValidator(_strong)]
+    old_password: str | None = None
+
+
 class NewDatabase(Open):
     """POST /api/database."""
 

@@ -84,6 +84,18 @@ class Store:
             connection.execute(_documents.update().where(this).values(body=json.dumps(changed)))
         return changed
 
+    def rewrite(self, kind: str, change: Callable[[Document], Document], settings: dict[str, str]) -> None:
+        """Replace every document of ``kind`` by what ``change`` makes of it, and write settings: all or nothing."""
+        these = sa.select(_documents.c.id, _documents.c.body).where(_documents.c.kind == kind)
+        with self._lock, self._engine.begin() as connection:
+            for identity, body in connection.execute(these).all():
+                this = (_documents.c.kind == kind) & (_documents.c.id == identity)
+                changed = json.dumps(change(json.loads(body)))
+                connection.execute(_documents.update().where(this).values(body=changed))
+            for name, value in settings.items():
+                connection.execute(_settings.delete().where(_settings.c.name == name))
+                connection.execute(_settings.insert().values(name=name, value=value))
+
     def remove(self, kind: str, identity: int) -> None:
         """Forget the document, if there is one."""
         with self._lock, self._engine.begin() as connection:
@@ -124,3 +136,8 @@ class Store:
         """Close a session."""
         with self._lock, self._engine.begin() as connection:
             connection.execute(_sessions.delete().where(_sessions.c.token_hash == token_hash))
+
+    def end_sessions(self, user_id: int) -> None:
+        """Close every session of a user."""
+        with self._lock, self._engine.begin() as connection:
+            connection.execute(_sessions.delete().where(_sessions.c.user_id == user_id))

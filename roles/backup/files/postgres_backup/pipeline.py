@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from typing import IO, Any
@@ -82,18 +83,26 @@ def seal(recipient: str) -> list[list[str]]:
     return [["gzip", "-1"], ["age", "-r", recipient]]
 
 
-def unseal(identity: str) -> list[list[str]]:
-    """The programs that decrypt and decompress, with the path of the key."""
-    return [["age", "-d", "-i", identity], ["gzip", "-d"]]
+def unseal(identities: list[str]) -> list[list[str]]:
+    """The programs that decrypt and decompress, with the paths of the keys, of which age takes the one that fits."""
+    return [["age", "-d", *(part for path in identities for part in ("-i", path))], ["gzip", "-d"]]
 
 
 @contextlib.contextmanager
-def secret(text: str) -> Iterator[tuple[str, Json]]:
-    """A file that is in memory alone, as the path and the options with which a program that is started sees it."""
-    number = os.memfd_create("identity")
-    try:
-        os.write(number, text.rstrip("\n").encode() + b"\n")
-        os.set_inheritable(number, True)
-        yield IDENTITY.format(number), {"pass_fds": (number,)}
-    finally:
-        os.close(number)
+def secret(text: str) -> Iterator[tuple[list[str], Json]]:
+    """Files in memory alone, one per key, as the paths and the options with which a program that is started sees them."""
+    with contextlib.ExitStack() as opened:
+        numbers = []
+        for key in keys(text):
+            number = os.memfd_create("identity")
+            opened.callback(os.close, number)
+            os.write(number, key.encode())
+            os.set_inheritable(number, True)
+            numbers.append(number)
+        yield [IDENTITY.format(number) for number in numbers], {"pass_fds": tuple(numbers)}
+
+
+def keys(text: str) -> list[str]:
+    """The private keys of a text, each with the line that ends it; what is between them is left out."""
+    found = re.findall(r"-----BEGIN [A-Z ]+-----\n.*?\n-----END [A-Z ]+-----", text, re.DOTALL)
+    return [f"{key}\n" for key in found] or [text.rstrip("\n") + "\n"]

@@ -174,10 +174,10 @@ class WayBack:
         data, wal = part / "pgdata", part / "wal"
         data.mkdir(parents=True, mode=0o700)
         wal.mkdir(mode=0o700)
-        with secret(identity) as (path, options):
+        with secret(identity) as (paths, options):
             options["pass_fds"] += (lock,)
             unpack = ["tar", "-x", "-p", "--numeric-owner", "-C", str(data)]
-            pipeline = Pipeline(*unseal(path), unpack, feed=subprocess.PIPE, **options)
+            pipeline = Pipeline(*unseal(paths), unpack, feed=subprocess.PIPE, **options)
             self.pour(f"{plan['cluster']}/base/{plan['name']}.tar.gz.age", pipeline, plan["sha256"])
 
             def segment(name: str) -> None:
@@ -185,7 +185,7 @@ class WayBack:
                 with tempfile.TemporaryFile(dir=wal) as sealed:  # a pipe would fill up before anybody reads
                     sealed.write(answer["Body"].read())
                     sealed.seek(0)
-                    one = Pipeline(*unseal(path), feed=sealed, **options)
+                    one = Pipeline(*unseal(paths), feed=sealed, **options)
                     content = one.output.read()
                 try:
                     one.close()

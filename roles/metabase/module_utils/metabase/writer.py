@@ -50,23 +50,47 @@ class Writer:
         if not properties.get("has-user-setup"):
             body = {
                 "token": properties.get("setup-token"),
-                "user": dict(admin),
+                "user": {name: value for name, value in admin.items() if name != "former_password"},
                 "prefs": {"site_name": site_name, "allow_tracking": False},
             }
             label = f"do the first-run set-up as {admin['email']}"
             self.api.session = self.write(label, "POST", "/api/setup", body).get("id") or ""
             return bool(self.api.session)
-        login = {"username": admin["email"], "password": admin["password"]}
         try:
-            self.api.session = self.api("POST", "/api/session", login)["id"]
+            self._open(admin["email"], admin["password"])
         except MetabaseError as error:
             if error.status not in (400, 401):
                 raise
+            if self._change_password(admin):
+                return True
             raise MetabaseError(
                 f"the server is set up already, and refuses the given password of {admin['email']} (option admin,"
                 f" metabase_admin_password): {error}. Put the secret back that it was set up with, or change the"
                 " password in the server"
             ) from None
+        return True
+
+    def _open(self, email: str, password: str) -> None:
+        self.api.session = self.api("POST", "/api/session", {"username": email, "password": password})["id"]
+
+    def _change_password(self, admin: Item) -> bool:
+        """Give the administrator the wanted password where the former one still opens a session; whether one is open now.
+
+        Metabase asks an administrator for no old password, and ends the sessions of who gets a new one
+        (``PUT /api/user/:id/password`` in ``src/metabase/users_rest/api.clj``).
+        """
+        if not admin.get("former_password"):
+            return False
+        try:
+            self._open(admin["email"], admin["former_password"])
+        except MetabaseError as error:
+            if error.status not in (400, 401):
+                raise
+            return False
+        own = self.api("GET", "/api/user/current")["id"]
+        label = f"change the password of {admin['email']}"
+        answer = self.write(label, "PUT", f"/api/user/{own}/password", {"password": admin["password"]})
+        self.api.session = answer.get("session_id") or self.api.session
         return True
 
     def log_out(self) -> None:
