@@ -64,26 +64,86 @@ def test_what_is_written_into_a_text_is_what_snowflake_prints(
 @pytest.mark.parametrize(
     ("statement", "kinds"),
     [
-        ("insert into V values ('{\"a\":1}'), ('7'), (7), (true), (null)", ["BOOLEAN", "INTEGER", "VARCHAR", "VARCHAR", None]),
-        ("insert into V select A from (select '7' as A union all select 'no json')", ["VARCHAR", "VARCHAR"]),
+        ("insert into V values (7), (true), (null)", ["BOOLEAN", "INTEGER", None]),
+        ("insert into V select A from (select 7 as A union all select 8)", ["INTEGER", "INTEGER"]),
         ("insert into V select * from S", ["VARCHAR"]),
         ("insert into V select parse_json('{}') union all select to_variant('x')", ["OBJECT", "VARCHAR"]),
         ("insert into V select 7", ["INTEGER"]),
         ("insert into V select array_construct('x')", ["ARRAY"]),
-        ("insert overwrite into V (A) select '7'", ["VARCHAR"]),
+        ("insert overwrite into V (A) select '7'::variant", ["VARCHAR"]),
         ("create or replace table V (A variant) as select '7'", ["VARCHAR"]),
-        ("merge into V using S on false when not matched then insert (A) values ('7')", ["VARCHAR"]),
+        ("merge into V using S on false when not matched then insert (A) values (7)", ["INTEGER"]),
         ("merge into V using S on false when not matched then insert (A) values (S.T)", ["VARCHAR"]),
     ],
 )  # fmt: skip
-def test_a_text_in_a_variant_stays_one_and_other_values_keep_their_type(
-    run: Run, statement: str, kinds: list[object]
-) -> None:
+def test_values_in_a_variant_keep_their_type(run: Run, statement: str, kinds: list[object]) -> None:
     # https://docs.snowflake.com/en/sql-reference/data-types-semistructured
     run("create or replace table V (A variant)")
-    run("create or replace table S as select '5' as T")
+    run("create or replace table S as select '5'::variant as T")
     run(statement)
     assert [kind for (kind,) in run("select typeof(A) as K from V order by K")] == kinds
+
+
+@pytest.fixture
+def held(run: Run) -> None:
+    for statement in (
+        "create or replace table H (V variant, A array, O object)",
+        "insert into H select 1, [1], {'a': 1}",
+        "create or replace table TEXTS as select 'abc' as X, 7 as N, [1] as XS",
+    ):
+        run(statement)
+
+
+@pytest.mark.usefixtures("held")
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("insert into H (V) values ('abc')", "VARIANT but got VARCHAR(3) for column V"),
+        ("insert into H (A) values ('[1]')", "ARRAY but got VARCHAR(3) for column A"),
+        ("insert into H (A) select '[1, 2]' where false", "ARRAY but got VARCHAR(6) for column A"),
+        ("insert into H (O) select X from TEXTS", "OBJECT but got VARCHAR(16777216) for column O"),
+        ("insert into H (V, A) select * exclude (N, XS), [1] from TEXTS", "VARIANT but got VARCHAR(16777216) for column V"),
+        ("insert into H (A) select X || 'x' from TEXTS union all select 'y'", "ARRAY but got VARCHAR(16777216) for column A"),
+        ("insert into H (A) values (current_date())", "ARRAY but got DATE for column A"),
+        ("insert into H (O) select N > 1 from TEXTS", "OBJECT but got BOOLEAN for column O"),
+        ("insert into H (O) select XS from TEXTS", "OBJECT but got ARRAY for column O"),
+        ("insert into H (A) with c as (select O as P from H) select P from c", "ARRAY but got OBJECT for column A"),
+        ("update H set V = 'x'", "VARIANT but got VARCHAR(1) for column V"),
+        ("update H set A = TEXTS.X from TEXTS", "ARRAY but got VARCHAR(16777216) for column A"),
+        ("update H set O = A", "OBJECT but got ARRAY for column O"),
+        (
+            "merge into H using TEXTS T on true when matched then update set A = T.X",
+            "ARRAY but got VARCHAR(16777216) for column A",
+        ),
+        (
+            "merge into H using (select {'a': 1} as Y) T on false when not matched then insert (A) values (T.Y)",
+            "ARRAY but got OBJECT for column A",
+        ),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_than_its_column_is_refused(run: Run, statement: str, said: str) -> None:
+    before = run("select * from H")
+    with pytest.raises(snowflake.connector.errors.ProgrammingError) as error:
+        run(statement)
+    assert (error.value.errno, error.value.sqlstate) == (2023, "22000")
+    assert f"Expression type does not match column data type, expecting {said}" in str(error.value.msg)
+    assert run("select * from H") == before
+
+
+@pytest.mark.usefixtures("held")
+def test_a_variant_becomes_what_its_column_holds(run: Run) -> None:
+    """As Snowflake's drivers write: INSERT … SELECT PARSE_JSON(?)."""
+    run("insert into H select '7'::variant, parse_json('[5]'), parse_json('{\"b\": 2}')")
+    run("insert into H (A) select parse_json('5') union all select parse_json('null')")
+    assert run("select A, O from H where V = '7' or V is null order by A::varchar") == [
+        ("[5]", '{"b":2}'),
+        ("[5]", None),
+        (None, None),
+    ]
+    with pytest.raises(
+        snowflake.connector.errors.ProgrammingError, match=r"cast variant value \[5\] to OBJECT"
+    ):
+        run("insert into H (O) select parse_json('[5]')")
 
 
 def test_parameters_and_updates_of_a_variant(warehouse: EmulatedSnowflake, run: Run) -> None:
@@ -91,11 +151,16 @@ def test_parameters_and_updates_of_a_variant(warehouse: EmulatedSnowflake, run: 
     login = warehouse.connect(database="DB", schema="WRITTEN", paramstyle="qmark")
     with login as session:
         cursor = session.cursor()
-        cursor.execute("insert into V values (?, ?)", ("[1]", 1))
+        cursor.execute("insert into V select to_variant(?), ?", ("[1]", 1))
         cursor.execute("insert into V select ?, ?", (2.5, 2))
         cursor.execute("insert into V select parse_json(?), ?", ("[1]", 3))
+        for statement in ("insert into V values (?, ?)", "insert into V select ?, ?"):
+            with pytest.raises(
+                snowflake.connector.errors.ProgrammingError, match=r"VARIANT but got VARCHAR\(4\)"
+            ):
+                cursor.execute(statement, ("text", 4))
     assert run("select typeof(A) from V order by B") == [("VARCHAR",), ("DECIMAL",), ("ARRAY",)]
-    run("update V set A = 'x' where B = 3")
+    run("update V set A = 'x'::variant where B = 3")
     run("update V set A = B where B = 1")
     assert run("select typeof(A) from V order by B") == [("INTEGER",), ("DECIMAL",), ("VARCHAR",)]
 

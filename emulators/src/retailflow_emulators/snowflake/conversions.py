@@ -15,9 +15,11 @@ from fakesnow import macros as upstream
 from sqlglot import exp
 
 from . import printing
+from .errors import sql_error
 from .intervals import UNITS
 from .kinds import looks_at
 from .patches import PATCHES, Patch
+from .resolution import PREFIX
 
 # A text with a whole number: seconds, or smaller units from a year of them on,
 # https://docs.snowflake.com/en/sql-reference/functions/to_date#usage-notes
@@ -129,6 +131,10 @@ def apply(node: exp.Expr) -> exp.Expr:
     if type(node) is exp.Cast:
         return _cast(node)
     if isinstance(node, exp.TryCast):
+        if node.to.this in (exp.DType.ARRAY, exp.DType.OBJECT, exp.DType.VARIANT):
+            # https://docs.snowflake.com/en/sql-reference/functions/try_cast: only to the types that are listed there
+            said = f"Function TRY_CAST cannot be used with arguments of types VARCHAR and {node.to.this.name}"
+            raise sql_error(1065, "22023", f"SQL compilation error:\n{said}")
         if node.to.this in (exp.DType.TIMESTAMP, exp.DType.TIMESTAMPNTZ):
             return exp.Anonymous(this="TRY", expressions=[exp.Cast(this=node.this.copy(), to=node.to.copy())])
         return _text(node)
@@ -175,6 +181,8 @@ def _cast(node: exp.Cast) -> exp.Expr:
         return _global("_sf_boolean", node.this)
     if to == exp.DType.VARIANT:
         return exp.Anonymous(this="TO_JSON", expressions=[node.this.copy()])
+    if to in (exp.DType.ARRAY, exp.DType.OBJECT) and not node.find_ancestor(exp.Copy):
+        return exp.Anonymous(this=f"{PREFIX}{to.name}", expressions=[node.this.copy()])
     if to == exp.DType.DATE and _is_whole(node.this):
         return exp.Cast(this=exp.Literal.string(f"{_moment(node.this.name):%Y-%m-%d}"), to=node.to.copy())
     return _text(node)

@@ -6,23 +6,20 @@ import contextlib
 import sys
 import uuid
 from collections.abc import Callable
-from contextvars import ContextVar
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-import fakesnow.cursor as cursor_module
-import fakesnow.server as server_module
 import pyarrow as pa
 from fakesnow import transforms
 from fakesnow.cursor import FakeSnowflakeCursor
-from fakesnow.dialect import parse_one as parse_snowflake
 from fakesnow.expr import key_command
 from fakesnow.transforms.merge import operations
 from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
 from . import (
+    columntypes,
     comments,
     context,
     creation,
@@ -36,6 +33,7 @@ from . import (
     moments,
     names,
     objects,
+    parsing,
     passes,
     printing,
     refused,
@@ -48,12 +46,9 @@ from . import (
     written,
 )
 from .access import showing, visibility
-from .access.guard import is_command
 from .access.model import Key
 from .access.needed import path
-from .access.words import tokens
 from .errors import NotEmulatedError, sql_error, translated
-from .patches import patch
 from .quoting import identifier, literal, quote_keywords
 from .text import bare, statements, with_variables
 
@@ -61,59 +56,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 UPSTREAM_HAS_NOT = 9999  # the code of upstream's errors for what it does not know
-_parsed: ContextVar[dict[str, exp.Expr]] = ContextVar("_parsed", default={})  # noqa: B039 (it stays empty)
 KEPT = 64  # results whose columns are remembered
-
-
-@patch(
-    server_module, "parse_one", "DESCRIBE USER and CREATE USER, which sqlglot cannot read or complains about"
-)
-def parse_one(command: str) -> exp.Expr:
-    """A statement's tree; statements that upstream does not run have none."""
-    if is_command(command):
-        return exp.Command(this="SHOW", expression=exp.Literal.string(command))
-    tree: exp.Expr = parse_snowflake(command)
-    _parsed.set({command: tree})
-    return tree
-
-
-@patch(cursor_module, "parse_one", "the server has parsed a statement already when its cursor runs it")
-def parse_once(command: str) -> exp.Expr:
-    """The tree of this request's statement, which the cursor may change."""
-    known = _parsed.get()
-    tree: exp.Expr = known.pop(command) if command in known else parse_snowflake(command)
-    return tree
-
-
-def check_count(command: str) -> None:
-    """Refuse two statements in one request: only the first one would run.
-
-    https://docs.snowflake.com/en/sql-reference/parameters#multi-statement-count
-    """
-    if ";" not in command.rstrip("; \n\t\r"):
-        return
-    parts = 1
-    empty = True
-    for token in tokens(command):
-        if token.kind == "mark" and token.text == ";":
-            parts, empty = parts + (not empty), True
-        else:
-            empty = False
-    count = parts - (empty and parts > 1)
-    if count > 1:
-        raise sql_error(
-            8,
-            "0A000",
-            f"Actual statement count {count} did not match the desired statement count 1.",
-        )
-
-
-def _asks_for_name(expression: exp.Expr) -> bool:
-    """Whether a name comes with the parameters of the request, which are not known yet."""
-    return any(
-        isinstance(table.this, (exp.DynamicIdentifier, exp.Anonymous)) and table.this.find(exp.Placeholder)
-        for table in expression.find_all(exp.Table)
-    )
 
 
 def _array(values: tuple[Any, ...]) -> pa.Array:
@@ -152,7 +95,7 @@ class Cursor(FakeSnowflakeCursor):
         self._checked = False
         self._show: tuple[Any, ...] | None = None
         self._written_before = len(self._duck_conn.written)
-        self._kinds: list[str | None] = []
+        self._read: str | None = None  # the statement with its variables, where it was parsed
         self._lengths, self._rules = {}, creation.Rules()  # a statement that is run as it was read gives none
         with contextlib.ExitStack() as self._running:
             self._statement(command, params, *args, **settings)
@@ -162,7 +105,7 @@ class Cursor(FakeSnowflakeCursor):
         try:
             text = bare(command)
             refused.check(text)
-            check_count(command)
+            parsing.check_count(command)
             if (width := indenting.asked(text)) is not None:
                 self._conn.json_indent = width
             if not self._about_account(text) and not self._commented(text):
@@ -270,12 +213,13 @@ class Cursor(FakeSnowflakeCursor):
         return bool(found)
 
     def _inline_variables(self, sql: str) -> str:
-        return with_variables(sql, self._conn.variables._variables)
+        self._read = with_variables(sql, self._conn.variables._variables)
+        return self._read
 
     def _transform_explode(self, expression: exp.Expr) -> list[exp.Expr]:
         refused.check_tree(expression)
         bound = isinstance(expression, exp.Put) and expression.args["target"].name == "?"
-        if not bound and ("identifier" not in self._command.lower() or not _asks_for_name(expression)):
+        if not bound and ("identifier" not in self._command.lower() or not parsing.asks_for_name(expression)):
             named = expression.transform(lambda node: transforms.identifier(node, None), copy=False)
             expression = named
             self._check(expression)
@@ -312,7 +256,6 @@ class Cursor(FakeSnowflakeCursor):
         expression = tables.read(context.answer(expression, self._conn), self._conn, params)
         moments.check_written(expression, self._conn)
         expression = written.as_texts(expression, self._conn, params)
-        self._kinds = variants.kinds(expression)
         self._lengths = lengths.given(expression, self._conn)
         self._rules = creation.typed(expression)
         expression = keys.unenforced(expression)
@@ -325,6 +268,7 @@ class Cursor(FakeSnowflakeCursor):
         return merges.native(transformed) if isinstance(transformed, exp.Merge) else transformed
 
     def _execute(self, transformed: exp.Expr, params: Any = None) -> None:
+        kind = str(transformed.args.get("kind")).upper()
         try:
             self._run(transformed, params)
         except (duckdb.Error, ProgrammingError) as error:
@@ -341,6 +285,8 @@ class Cursor(FakeSnowflakeCursor):
             objects.enter(entered, self._conn, make=False)
         elif said := temporary.settled(self._conn):
             self._answer(transformed, said)
+        if self._read and isinstance(transformed, (exp.Create, exp.Alter)) and kind in ("TABLE", "VIEW"):
+            columntypes.after(transformed, self._read, self._conn)
         self._describe()
 
     def _run(self, transformed: exp.Expr, params: Any) -> None:
@@ -410,12 +356,7 @@ class Cursor(FakeSnowflakeCursor):
     def _describe(self) -> None:
         """Remember the types of the result's columns."""
         if self._sfqid and self._sfqid not in self._conn.described:
-            columns = self._duck_conn.columns
-            if len(self._kinds) == len(columns):
-                columns = [
-                    (name, kind if kind and type_ == "JSON" else type_)
-                    for (name, type_), kind in zip(columns, self._kinds, strict=True)
-                ]
+            columns = columntypes.described(self._duck_conn.columns, self._read, self._conn)
             self._conn.described[self._sfqid] = columns
             while len(self._conn.described) > KEPT:
                 self._conn.described.popitem(last=False)

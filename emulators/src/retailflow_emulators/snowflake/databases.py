@@ -13,7 +13,7 @@ import duckdb
 from fakesnow import info_schema
 from fakesnow import macros as upstream_macros
 
-from . import loads, macros, patches  # noqa: F401 (loads: a patch)
+from . import columntypes, loads, macros, patches  # noqa: F401 (loads: a patch)
 from .access.guard import Gate
 from .access.metering import Meter
 from .access.model import Account, Key
@@ -63,6 +63,7 @@ def open_instance(settings: Settings) -> Instance:
         duck.execute(f"attach database {literal(str(file))} as {identifier(name)}")
         duck.execute(info_schema.per_db_creation_sql(name))
         duck.execute(upstream_macros.creation_sql(name))
+        columntypes.load(duck, name)
         log.info("attached database %s", name)
     adopt(instance)
     return instance

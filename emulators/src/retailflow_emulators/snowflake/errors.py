@@ -48,6 +48,8 @@ def translated(error: BaseException) -> ProgrammingError | None:
         return sql_error(100046, "22003", found[1])  # of what number is not known
     if found := re.search(r"Error: (String '.*' is too long and would be truncated)", text, re.DOTALL):
         return sql_error(100078, "22000", found[1])
+    if found := re.search(r"Error: (Failed to cast variant value .*)", text, re.DOTALL):
+        return sql_error(100071, "22000", found[1])
     if found := re.search(r"Error: (Max LOB size .*)", text):
         return sql_error(100082, "22000", found[1])
     if found := re.search(r"NOT NULL constraint failed: (?:\S*\.)?(\S+)", text):

@@ -133,14 +133,17 @@ _COLUMNS = """(
     select column_name, column_index as ordinal_position, column_default, comment,
         case when is_nullable then 'YES' else 'NO' end as is_nullable,
         case when data_type like 'DECIMAL%' or data_type = 'BIGINT' then 'NUMBER' when data_type = 'VARCHAR' then 'TEXT'
-            when data_type = 'DOUBLE' then 'FLOAT' when data_type = 'BLOB' then 'BINARY' when data_type = 'JSON' then 'VARIANT'
-            when data_type = 'TIMESTAMP' then 'TIMESTAMP_NTZ' when data_type = 'TIMESTAMP WITH TIME ZONE' then 'TIMESTAMP_TZ'
+            when data_type = 'DOUBLE' then 'FLOAT' when data_type = 'BLOB' then 'BINARY'
+            when data_type = 'JSON' then coalesce(kind, 'VARIANT') when data_type = 'TIMESTAMP' then 'TIMESTAMP_NTZ'
+            when data_type = 'TIMESTAMP WITH TIME ZONE' then coalesce(kind, 'TIMESTAMP_TZ')
             else data_type end as data_type,
         case when data_type = 'BIGINT' then 38 else numeric_precision end as numeric_precision, numeric_scale,
         ext_character_maximum_length as character_maximum_length,
         database_name as table_catalog, schema_name as table_schema, table_name
     from duckdb_columns() left join (select * from _fs_global._fs_information_schema._fs_columns_ext
         where ext_table_catalog = {0} and ext_table_schema = {1} and ext_table_name = {2}) on ext_column_name = column_name
+        left join (select column_name as kind_of, kind from _fs_global._fs_information_schema._sf_kinds
+        where table_catalog = {0} and table_schema = {1} and table_name = {2}) on kind_of = column_name
     where database_name = {0} and schema_name = {1} and table_name = {2}
 )"""
 
@@ -161,6 +164,9 @@ def describe_table(expression: exp.Expr, *names: str | None) -> exp.Expr:
     catalog, schema, name = (one[1:-1] for one in place)
     text = module.SQL_DESCRIBE_TABLE.substitute(catalog=catalog, schema=schema, table=name)
     text = text.replace("_fs_information_schema._fs_columns", _COLUMNS.format(*place))
+    text = text.replace(
+        "ELSE data_type END", "WHEN data_type = 'TIMESTAMP_LTZ' THEN 'TIMESTAMP_LTZ(9)' ELSE data_type END"
+    )
     where = "database_name = {} and schema_name = {} and table_name = {}".format(*place)
     for key, shown in ((PRIMARY, "primary key"), (UNIQUE, "unique key")):
         has = f"""case when column_name in (select unnest(constraint_column_names) from {_CONSTRAINTS}

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 LONGEST = 16_777_216  # characters, where no length is given
 Lengths = Mapping[str, int | None]
 _TEXT = (exp.DType.VARCHAR, exp.DType.TEXT, exp.DType.CHAR, exp.DType.NVARCHAR, exp.DType.NCHAR)
-_OURS = re.compile(r"length\(.*?\) > \(?(\d+)\)?.*is too long and would be truncated", re.DOTALL)
+OURS = r"length\(.*?\) > \(?(\d+)\)?.*is too long and would be truncated"
+_OURS = re.compile(OURS, re.DOTALL)
 
 
 def of_type(type_: exp.Expr | None) -> int | None:

@@ -61,8 +61,8 @@ def type_name(name: str) -> str:
         return f"NUMBER({38 if type_.integer else type_.precision},{type_.scale})"
     if name == "TIMESTAMP WITH TIME ZONE":
         return "TIMESTAMP_TZ(9)"
-    known = {"TIME": "TIME(9)", "BLOB": "BINARY(8388608)"}
-    return known.get(name) or _TYPES.get(type_.kind, name)
+    known = {"TIME": "TIME(9)", "BLOB": "BINARY(8388608)", "TIMESTAMP_LTZ": "TIMESTAMP_LTZ(9)"}
+    return known.get(name) or (name if name in ("ARRAY", "OBJECT") else _TYPES.get(type_.kind, name))
 
 
 def _sequence(name: str, session: Session) -> str:

@@ -68,6 +68,7 @@ def _global(name: str, *arguments: exp.Expr) -> exp.Expr:
 @looks_at(
     exp.ConvertTimezone,
     exp.CurrentDate,
+    exp.CurrentTimestamp,
     exp.Localtimestamp,
     exp.UnixToTime,
     exp.StrToTime,
@@ -83,8 +84,10 @@ def zones(node: exp.Expr) -> exp.Expr:
         return _convert(node)
     if isinstance(node, exp.CurrentDate) and not node.this:
         return _call("today")
-    if isinstance(node, exp.Localtimestamp):
-        return exp.CurrentTimestamp()
+    if isinstance(node, (exp.CurrentTimestamp, exp.Localtimestamp)) and not node.args.get("sysdate"):
+        return _call(
+            "now"
+        )  # DuckDB would look for a column CURRENT_TIMESTAMP, which is the result's own name
     target = node.args.get("target_type") if isinstance(node, (exp.UnixToTime, exp.StrToTime)) else None
     if target is not None and target.this in (exp.DType.TIMESTAMPTZ, exp.DType.TIMESTAMPLTZ):
         template = node.args.get("format")

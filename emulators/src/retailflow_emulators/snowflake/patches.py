@@ -204,6 +204,7 @@ _to_sf_type |= {
     "INTERVAL": "text",
     "ARRAY": "array",
     "OBJECT": "object",
+    "TIMESTAMP_LTZ": "timestamp_ltz",
 }
 PATCHES.append(
     Patch(
@@ -238,6 +239,11 @@ def _fits(column: pa.ChunkedArray) -> bool:
 def narrowed(table: pa.Table, rowtype: list[Any]) -> pa.Table:
     """Rows as upstream sends them, whole numbers as Snowflake does."""
     columns = [_narrow(column) for column in table.columns]
+    columns = [
+        # a TIMESTAMP_LTZ is sent without an offset: clients show it in the time zone of the session
+        column.cast(pa.timestamp("us")) if about["type"] == "timestamp_ltz" else column
+        for column, about in zip(columns, rowtype, strict=True)
+    ]
     columns = [
         column.cast(pa.decimal128(38, 0))
         if pa.types.is_uint64(column.type)

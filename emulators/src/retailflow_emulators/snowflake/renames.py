@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import duckdb
 from sqlglot import exp
 
+from . import columntypes
 from .errors import NotEmulatedError
 from .quoting import identifier
 
@@ -71,6 +72,7 @@ def _keep(connection: Connection, old: str, new: str) -> None:
     known = "_fs_global._fs_information_schema"
     there = "ext_table_catalog = ? and ext_table_schema = ? and ext_table_name = ?"
     to = new[1:-1].replace('""', '"')
+    columntypes.moved(connection, (database, schema, name), to)
     for table in ("_fs_columns_ext", "_fs_tables_ext"):
         connection.execute(f"delete from {known}.{table} where {there}", [database, schema, to])
         connection.execute(

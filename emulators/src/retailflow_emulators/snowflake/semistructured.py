@@ -50,8 +50,6 @@ create or replace macro {{c}}._sfa_overlap(a, b) as list_has_any({_LIST}, cast(c
 create or replace macro {{c}}._sfa_contains(v, a) as list_contains({_LIST}, to_json(v));
 create or replace macro {{c}}._sfa_text(a, sep) as
     array_to_string(list_transform({_LIST}, lambda x: coalesce(x ->> '$', '')), sep);
-create or replace macro {{c}}._sfa_of(v) as case when v is null then null when json_type(to_json(v)) = 'ARRAY' then to_json(v)
-    else json_array(v) end;
 create or replace macro {{c}}._sfa_sorted(a, up, nulls_first) as
     cast(_sf_array_sorted(cast(cast(a as json) as varchar), up, nulls_first) as json);
 create or replace macro {{c}}._sfa_keys(o) as to_json(json_keys(o));
@@ -146,7 +144,6 @@ _PLAIN: dict[type[exp.Expr], tuple[str, tuple[str, ...]]] = {
     exp.ArrayContains: ("_sfa_contains", ("expression", "this")),
     exp.ArrayToString: ("_sfa_text", ("this", "expression")),
     exp.Flatten: ("_sfa_flatten", ("this",)),
-    exp.ToArray: ("_sfa_of", ("this",)),
     exp.JSONKeys: ("_sfa_keys", ("this",)),
 }
 
@@ -191,12 +188,15 @@ def _object_constant(node: exp.Struct) -> exp.Expr:
     exp.ObjectInsert,
     exp.Anonymous,
     exp.StrtokToArray,
+    exp.ToArray,
 )
 def functions(node: exp.Expr) -> exp.Expr:
     """Functions of arrays and objects."""
     if known := _PLAIN.get(type(node)):
         name, parts = known
         return _call(name, *(node.args.get(part) or exp.null() for part in parts))
+    if isinstance(node, exp.ToArray):
+        return exp.Anonymous(this=f"{PREFIX}ARRAY", expressions=[node.this.copy()])
     if isinstance(node, exp.Array):
         return _array(*node.expressions)
     if isinstance(node, exp.Struct):

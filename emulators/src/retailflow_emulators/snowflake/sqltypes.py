@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+LONGEST_TEXT = 16_777_216
 DIGITS = 38  # of a NUMBER, https://docs.snowflake.com/en/sql-reference/data-types-numeric
 _INTEGERS = {
     "TINYINT": 3,
@@ -54,6 +55,20 @@ class SqlType:
                 name, "other"
             )
         )
+
+    @property
+    def shown(self) -> str:
+        """The type as Snowflake's messages say it."""
+        if self.kind == "number":
+            return f"NUMBER({min(self.precision, DIGITS)},{self.scale})"
+        timestamp = "TIMESTAMP_TZ(9)" if self.zoned else "TIMESTAMP_NTZ(9)"
+        known = {
+            "text": f"VARCHAR({LONGEST_TEXT})",
+            "time": "TIME(9)",
+            "timestamp": timestamp,
+            "other": "BOOLEAN",
+        }
+        return known.get(self.kind, self.kind.upper())
 
     @property
     def leading(self) -> int:

@@ -30,8 +30,7 @@ def read(expression: exp.Expr, session: Session, params: Any) -> exp.Expr:
         function = node.this
         name = str(function.this).upper() if isinstance(function, exp.Anonymous) else ""
         if name == "RESULT_SCAN":
-            table: exp.Expr = exp.to_identifier(_result(function, session), quoted=True)
-            table = exp.Table(this=table)
+            table = _result(function, session)
         elif name == "INFER_SCHEMA":
             table = _schema(expression, function, session, params)
         else:
@@ -48,8 +47,8 @@ def read(expression: exp.Expr, session: Session, params: Any) -> exp.Expr:
     return expression
 
 
-def _result(function: exp.Anonymous, session: Session) -> str:
-    """The name under which DuckDB finds the result of an earlier statement."""
+def _result(function: exp.Anonymous, session: Session) -> exp.Expr:
+    """The result of an earlier statement as a table of DuckDB."""
     argument = function.expressions[0] if function.expressions else exp.null()
     query = argument.this.name if isinstance(argument, exp.Cast) else argument.name
     kept = session.results_cache.get(query)
@@ -58,7 +57,16 @@ def _result(function: exp.Anonymous, session: Session) -> str:
     connection: Any = session._duck_conn
     name = f"result of {query}"
     connection.show(name, kept[0])
-    return name
+    shown = exp.Table(this=exp.to_identifier(name, quoted=True))
+    held = [one for one, type_ in session.described.get(query, []) if type_ in ("JSON", "ARRAY", "OBJECT")]
+    if not held:
+        return shown
+    # Arrow has texts for them.
+    replaced = [
+        exp.alias_(exp.Anonymous(this="json", expressions=[exp.column(one, quoted=True)]), one, quoted=True)
+        for one in dict.fromkeys(held)
+    ]
+    return exp.select(exp.Star(replace=replaced)).from_(shown).subquery("scanned")
 
 
 def _schema(statement: exp.Expr, function: exp.Anonymous, session: Session, params: Any) -> exp.Expr:

@@ -6,9 +6,14 @@ https://docs.snowflake.com/en/user-guide/querying-semistructured. DuckDB keeps t
 
 from __future__ import annotations
 
+import re
+
 import duckdb
+from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
+from .errors import sql_error
+from .inferred import ARRAYS, OBJECTS
 from .kinds import looks_at
 from .resolution import PREFIX
 from .rules import rule
@@ -35,6 +40,14 @@ create or replace macro CATALOG._sf_order(v) as try_cast(case when json_type(v) 
 create or replace macro CATALOG._sf_rank(v) as case when v is not null and json_type(v) <> 'NULL'
     then row(coalesce(CATALOG._sf_order(v), 'inf'::double), v ->> '$') end;
 """
+# A VARIANT becomes an ARRAY or an OBJECT where one is wanted, https://docs.snowflake.com/en/sql-reference/functions/to_array
+# and to_object; Snowflake's drivers write with INSERT … SELECT PARSE_JSON(?).
+_MACROS += """
+create or replace macro CATALOG._sf_to_array(v) as case json_type(v) when 'ARRAY' then v when 'NULL' then null
+    else case when v is not null then json_array(v) end end;
+create or replace macro CATALOG._sf_to_object(v) as case json_type(v) when 'OBJECT' then v when 'NULL' then null
+    else case when v is not null then error('Failed to cast variant value ' || cast(v as varchar) || ' to OBJECT') end end;
+"""
 # What a VARIANT holds, https://docs.snowflake.com/en/sql-reference/functions/is_double-real and is_decimal.
 _HELD = {
     "INTEGER": "'UBIGINT', 'BIGINT'",
@@ -60,13 +73,6 @@ _READ_TEXT = (
     exp.StartsWith, exp.EndsWith, exp.Contains, exp.Pad, exp.Reverse, exp.StrPosition, exp.Strtok,
 )  # fmt: skip
 _COMPARE = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ)
-_ARRAYS = (
-    exp.Array, exp.ArrayAgg, exp.ArrayUniqueAgg, exp.ArrayAppend, exp.ArrayPrepend, exp.ArrayCompact, exp.ArrayConcat,
-    exp.ArrayDistinct, exp.ArraySlice, exp.ArrayInsert, exp.ArrayExcept, exp.ArrayIntersect, exp.ArrayRemove, exp.ArrayRemoveAt,
-    exp.ArrayReverse, exp.ArrayConstructCompact, exp.SortArray, exp.Flatten, exp.ToArray, exp.JSONKeys, exp.Split,
-    exp.StrtokToArray, exp.GenerateSeries,
-)  # fmt: skip
-_OBJECTS = (exp.Struct, exp.StarMap, exp.JSONObject, exp.ObjectAgg, exp.ObjectInsert, exp.ParseUrl)
 
 
 def create(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
@@ -111,6 +117,18 @@ def _is_text(node: exp.Expr) -> bool:
     return isinstance(node, exp.Literal) and node.is_string
 
 
+_JSON = re.compile(r'-?\d+(\.\d+)?([eE][+-]?\d+)?|true|false|null|".*"', re.DOTALL)
+
+
+def _may_be_variant(one: exp.Expr, other: exp.Expr) -> bool:
+    """Whether a column is compared with a text that DuckDB would read as JSON if the column is a VARIANT."""
+    return isinstance(one, exp.Column) and _is_text(other) and bool(_JSON.fullmatch(other.name))
+
+
+def _is_assignment(node: exp.Expr) -> bool:
+    return node.arg_key == "expressions" and isinstance(node.parent, exp.Update)
+
+
 def _like(one: exp.Expr, other: exp.Expr) -> exp.Expr:
     """A VARIANT that is compared with something else."""
     return (
@@ -132,12 +150,18 @@ def texts(node: exp.Expr) -> exp.Expr:
                 part.replace(_text(part))
     elif isinstance(node, exp.In) and is_variant(node.this) and any(map(_is_text, node.expressions)):
         node.this.replace(_text(node.this))
+    elif isinstance(node, exp.In) and node.expressions and _may_be_variant(node.this, node.expressions[0]):
+        node.this.replace(
+            exp.Anonymous(this=f"{PREFIX}LIKE", expressions=[node.this.copy(), node.expressions[0].copy()])
+        )
     elif isinstance(node, exp.Between) and is_variant(node.this):
         node.this.replace(_like(node.this, node.args["low"]))
     elif isinstance(node, _COMPARE):
         for one, other in ((node.this, node.expression), (node.expression, node.this)):
             if is_variant(one) and not is_variant(other):
                 one.replace(_like(one, other))
+            elif _may_be_variant(one, other) and not _is_assignment(node):
+                one.replace(exp.Anonymous(this=f"{PREFIX}LIKE", expressions=[one.copy(), other.copy()]))
     return node
 
 
@@ -166,6 +190,8 @@ def held(node: exp.Expr) -> exp.Expr:
     if not isinstance(node, exp.Anonymous) or not node.expressions:
         return node
     does, _, type_ = str(node.this).upper().partition("_")
+    if (does, type_) == ("TO", "OBJECT"):
+        return exp.Anonymous(this=f"{PREFIX}OBJECT", expressions=[node.expressions[0].copy()])
     if (
         does not in ("AS", "IS")
         or type_ not in _HELD
@@ -197,8 +223,8 @@ def compared(statement: exp.Expr) -> exp.Expr | None:
             pairs = [(node.this, node.args["low"])]
         elif isinstance(node, exp.Case):
             pairs = [(node.this, node.args["ifs"][0].this)] if node.this else []
-        elif node.arg_key == "expressions" and isinstance(node.parent, exp.Update):
-            continue  # an assignment
+        elif _is_assignment(node):
+            continue
         else:
             pairs = [(node.this, node.expression), (node.expression, node.this)]
         found += [(one, other) for one, other in pairs if _is_text(other) and not _is_text(one)]
@@ -207,27 +233,65 @@ def compared(statement: exp.Expr) -> exp.Expr | None:
     return changed if found else None
 
 
-def is_held(node: exp.Expr) -> bool:
-    """Whether a value is by its look one that DuckDB writes into a VARIANT as it is."""
+HOLDERS = ("VARIANT", "ARRAY", "OBJECT")
+
+
+def is_held(node: exp.Expr, type_: str) -> bool:
+    """Whether a value is by its look one that DuckDB writes into a VARIANT, ARRAY or OBJECT as it is."""
+    if type_ != "VARIANT":
+        return isinstance(node, (exp.Null, *(ARRAYS if type_ == "ARRAY" else OBJECTS)))
     if isinstance(node, exp.Literal):
         return not node.is_string
-    made = isinstance(node, (exp.Null, exp.Boolean, exp.ParseJSON, exp.ToVariant, *_ARRAYS, *_OBJECTS))
+    made = isinstance(node, (exp.Null, exp.Boolean, exp.ParseJSON, exp.ToVariant, *ARRAYS, *OBJECTS))
     return made or is_variant(node)
 
 
-def to_be_held(node: exp.Expr) -> exp.Expr:
-    """A value that is written into a VARIANT."""
-    if isinstance(node, (exp.Literal, exp.Placeholder)):
+def to_be_held(node: exp.Expr, type_: str, column: str, kind: str | None, bound: object) -> exp.Expr:
+    """A value that is written into a VARIANT, ARRAY or OBJECT; ``kind`` and ``bound`` say what is known of it."""
+    text = node.name if isinstance(node, exp.Literal) and node.is_string else bound
+    if isinstance(text, str):
+        raise _mismatch(type_, f"VARCHAR({max(1, len(text))})", column)
+    if isinstance(node, exp.Placeholder) and type_ == "VARIANT":
         return exp.Anonymous(this="TO_JSON", expressions=[node.copy()])
-    return exp.Anonymous(this=f"{PREFIX}HELD", expressions=[node.copy()])
+    about = (exp.Literal.string(one) for one in (type_, column, kind or ""))
+    return exp.Anonymous(this=f"{PREFIX}HELD", expressions=[node.copy(), *about])
+
+
+def _mismatch(wanted: str, found: str, column: str) -> ProgrammingError:
+    said = f"Expression type does not match column data type, expecting {wanted} but got {found} for column {column}"
+    return sql_error(2023, "22000", f"SQL compilation error:\n{said}")
 
 
 @rule("HELD")
 def _held_value(operands: list[str], types: list[SqlType]) -> str:
-    """A text stays a text, and other values keep their type."""
+    """A value as a column of VARIANT, ARRAY or OBJECT takes it: it keeps its type."""
+    value, *about = operands
+    wanted, column, kind = (one[1:-1].replace("''", "'") for one in about)
+    found = kind if types[0].kind == "variant" else types[0].shown
+    if types[0].kind == "null":
+        return value
+    if types[0].kind == "text" or (wanted != "VARIANT" and found not in ("", wanted)):
+        raise _mismatch(wanted, found, column)
+    if types[0].kind != "variant":
+        return f"_fs_global._sf_json({value})"
+    return value if wanted in ("VARIANT", kind) else f"_fs_global._sf_to_{wanted.lower()}({value})"
+
+
+@rule("ARRAY")
+def _to_array(operands: list[str], types: list[SqlType]) -> str:
+    """https://docs.snowflake.com/en/sql-reference/functions/to_array"""
     if types[0].kind in ("variant", "null"):
-        return operands[0]
-    return f"TO_JSON({operands[0]})" if types[0].kind == "text" else f"_fs_global._sf_json({operands[0]})"
+        return f"_fs_global._sf_to_array(CAST({operands[0]} AS JSON))"
+    return f"_fs_global._sf_to_array(json_array(_fs_global._sf_json({operands[0]})))"
+
+
+@rule("OBJECT")
+def _to_object(operands: list[str], types: list[SqlType]) -> str:
+    """https://docs.snowflake.com/en/sql-reference/functions/to_object"""
+    if types[0].kind in ("variant", "null"):
+        return f"_fs_global._sf_to_object(CAST({operands[0]} AS JSON))"
+    said = f"invalid type [CAST({operands[0]} AS OBJECT)] for parameter 'TO_OBJECT'"
+    raise sql_error(1007, "22023", f"SQL compilation error:\n{said}")
 
 
 @rule("LIKE")
@@ -238,31 +302,3 @@ def _compared(operands: list[str], types: list[SqlType]) -> str:
     if types[1].kind == "number" and types[1].scale:
         return f"CAST({operands[0]} AS DOUBLE)"
     return f"({operands[0]} ->> '$')" if types[1].kind == "text" else operands[0]
-
-
-def kinds(statement: exp.Expr) -> list[str | None]:
-    """Of each column of a result ARRAY or OBJECT where its look says so, else None."""
-    query = statement
-    while isinstance(query, exp.SetOperation):
-        query = query.this
-    return [_kind(one.unalias()) for one in query.selects] if isinstance(query, exp.Select) else []
-
-
-def _kind(node: exp.Expr) -> str | None:
-    while isinstance(node, (exp.Paren, exp.Filter, exp.Window, exp.WithinGroup)):
-        node = node.this
-    if isinstance(node, exp.Subquery):
-        inner = kinds(node.this)
-        return inner[0] if len(inner) == 1 else None
-    if isinstance(node, (exp.Cast, exp.TryCast)):
-        return {exp.DType.ARRAY: "ARRAY", exp.DType.OBJECT: "OBJECT"}.get(node.to.this)
-    if isinstance(node, exp.Anonymous):
-        name = str(node.this).upper()
-        return {
-            "OBJECT_DELETE": "OBJECT",
-            "OBJECT_PICK": "OBJECT",
-            "TO_OBJECT": "OBJECT",
-            "AS_ARRAY": "ARRAY",
-            "AS_OBJECT": "OBJECT",
-        }.get(name)
-    return "ARRAY" if isinstance(node, _ARRAYS) else "OBJECT" if isinstance(node, _OBJECTS) else None
