@@ -79,7 +79,7 @@ Error = snowflake.connector.errors.Error
         ("select 'maybe'::boolean", 100037, "Boolean value 'maybe' is not recognized"),
         ("select parse_json('{')", 100069, "Error parsing JSON"),
         ("select object_insert(object_construct('a', 1), 'a', 2)", 100103, "Duplicate field key 'a'"),
-        ("select column1 from values (1, 2) group by column2", 979, "neither an aggregate nor"),
+        ("select column1 from values (1, 2) group by column2", 1104, "neither an aggregate nor"),
         ("show integrations", 2, "not emulated: SHOW INTEGRATIONS"),
         ("drop role NOBODY", 2003, "Role 'NOBODY' does not exist"),
         ("alter warehouse NONE set auto_suspend = 60", 2003, "Warehouse 'NONE' does not exist"),

@@ -242,3 +242,38 @@ def test_the_information_schema_lists_views_among_the_tables(warehouse: Emulated
         "where TABLE_SCHEMA = 'PUBLIC' order by 1"
     )
     assert found == [("T", "BASE TABLE", 0), ("V", "VIEW", None)]
+
+
+def test_the_information_schema_says_when_objects_were_changed(warehouse: EmulatedSnowflake) -> None:
+    """https://docs.snowflake.com/en/sql-reference/info-schema/tables"""
+
+    def moments(view: str, where: str, *columns: str) -> list[datetime]:
+        ((*found,),) = warehouse.query(
+            f"select {', '.join(columns)} from CHANGED.INFORMATION_SCHEMA.{view} where {where}"
+        )
+        return found
+
+    before = datetime.now(UTC)
+    warehouse.query("create or replace database CHANGED")
+    warehouse.query("create table T (A number)")
+    warehouse.query("create view V as select * from T")
+    names = ("CREATED", "LAST_ALTERED", "LAST_DDL")
+    created, altered, defined = moments("TABLES", "TABLE_NAME = 'T'", *names)
+    assert before <= created == altered == defined
+    warehouse.query("select * from T")
+    assert moments("TABLES", "TABLE_NAME = 'T'", *names) == [created, altered, defined]
+    for statement in ("insert into T values (1)", "update T set A = 2", "delete from T"):
+        warehouse.query(statement)
+        again = moments("TABLES", "TABLE_NAME = 'T'", *names)
+        assert again[0] == created and again[1] > altered and again[2] == defined
+        altered = again[1]
+    warehouse.query("alter table T add column B number")
+    created, altered, defined = moments("TABLES", "TABLE_NAME = 'T'", *names)
+    assert created < altered == defined
+    places = {
+        "VIEWS": "TABLE_NAME = 'V'",
+        "SCHEMATA": "SCHEMA_NAME = 'PUBLIC'",
+        "DATABASES": "DATABASE_NAME = 'CHANGED'",
+    }
+    for view, where in places.items():
+        assert min(moments(view, where, "CREATED", "LAST_ALTERED")) >= before

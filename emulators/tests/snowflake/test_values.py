@@ -18,6 +18,7 @@ TYPES = {
     "d": 3,
     "ts": 8,
     "tz": 7,
+    "lz": 6,
     "v": 5,
     "o": 9,
     "a": 10,
@@ -30,11 +31,11 @@ def pages() -> dict[str, list[tuple[str, str, str]]]:
     found: dict[str, list[tuple[str, str, str]]] = {}
     for line in Path(__file__).with_name("values.txt").read_text().splitlines():
         if line.startswith("## "):
-            found[line[3:]] = []
+            page = found.setdefault(line[3:], [])
         elif line and not line.startswith("#"):
             expression, _, answer = line.partition(" => ")
             kind, _, value = answer.partition(" ")
-            found[list(found)[-1]].append((expression, kind, value))
+            page.append((expression, kind, value))
     return found
 
 
@@ -50,7 +51,7 @@ def answers(
         return [(kind(column), text(value)) for column, value in zip(cursor.description, row, strict=True)]
     except snowflake.connector.errors.Error as error:
         if len(expressions) == 1:
-            refused, _, what = str(error).partition("not emulated: ")
+            refused, _, what = str(error).replace("\n", "\\n").partition("not emulated: ")
             return (
                 [("refused", what.partition(":")[0])]
                 if what

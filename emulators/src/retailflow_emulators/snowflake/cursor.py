@@ -23,7 +23,9 @@ from . import (
     comments,
     context,
     creation,
+    domains,
     flattening,
+    grouping,
     indenting,
     intervals,
     keys,
@@ -113,12 +115,17 @@ class Cursor(FakeSnowflakeCursor):
                 if self._show:
                     self._hide(*self._show)
         except duckdb.Error as error:
-            raise translated(error) or error from error
+            raise grouping.explained(error, self._read) or translated(error) or error from error
         except ProgrammingError as error:
             cause = error.__cause__ or error.__context__
             if error.errno == UPSTREAM_HAS_NOT:
                 raise NotEmulatedError(str(cause or error.raw_msg)) from cause
-            raise (translated(cause) if isinstance(cause, duckdb.Error) else None) or error from cause
+            known = (
+                grouping.explained(cause, self._read) or translated(cause)
+                if isinstance(cause, duckdb.Error)
+                else None
+            )
+            raise known or error from cause
         except (NotImplementedError, ValueError) as error:
             raise NotEmulatedError(f"{error}") from error
         finally:
@@ -279,6 +286,7 @@ class Cursor(FakeSnowflakeCursor):
                 raise
             self._duck_conn.recover()
             self._run(compared, params)
+        domains.verify(self._arrow_table, self._read)
         if created := transformed.args.get("create_db_name"):
             objects.enter(created, self._conn, make=True)
         elif (entered := transformed.args.get("set_database")) and not transformed.args.get("set_schema"):

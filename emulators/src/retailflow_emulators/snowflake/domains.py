@@ -7,9 +7,14 @@ known, so that is refused. https://docs.snowflake.com/en/sql-reference/functions
 
 from __future__ import annotations
 
+import re
+
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 from sqlglot import exp
 
+from .errors import NotEmulatedError
 from .kinds import looks_at
 
 INVALID = "Invalid floating point operation: "
@@ -54,6 +59,18 @@ def create(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
             (f"_sf_{name}_once", f"list_transform([[{given}]], lambda v: {catalog}._sf_{name}_({kept}))[1]"),
         ):
             connection.execute(f"create or replace macro {catalog}.{macro}({names}) as {body}")
+
+
+_TOTALS = re.compile(r"\b(sum|avg)\s*\(", re.IGNORECASE)
+
+
+def verify(table: pa.Table | None, statement: str | None) -> None:
+    """Refuse a sum or an average beyond the range of a FLOAT, for which DuckDB answers that it is infinite."""
+    if table is None or statement is None or not _TOTALS.search(statement):
+        return
+    for column in table.columns:
+        if pa.types.is_floating(column.type) and pc.any(pc.is_inf(column)).as_py():
+            raise NotEmulatedError(BEYOND.removesuffix(": "))
 
 
 @looks_at(*_FUNCTIONS)

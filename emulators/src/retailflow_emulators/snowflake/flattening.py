@@ -24,6 +24,9 @@ _MACRO = f"""
 create or replace macro {{catalog}}._flatten_input(input) as case
     when typeof(input) = 'VARCHAR' then error('Invalid argument types for function ''FLATTEN'': (VARCHAR)')
     else cast(cast(input as json) as varchar) end;
+create or replace macro {{catalog}}._sf_json_text(t) as
+    case when left(t, 1) in ('{{{{', '[') and (contains(t, ',') or contains(t, '{{undefined}}'))
+    then _sf_shown_json(t) else t end;
 create or replace macro {{catalog}}._flatten_seq(input) as cast(hash(cast(input as json)) >> 1 as bigint);
 create or replace macro {{catalog}}._flatten_rows(input, number, at_, outer_, deep, mode) as table
     select case when PATH is not null then "SEQ" end as "SEQ", KEY as "KEY", PATH as "PATH", INDEX as "INDEX",
@@ -40,6 +43,11 @@ _PLAIN = re.compile(r"[A-Za-z_]\w*")
 _MODES = {"BOTH": (dict, list), "OBJECT": (dict,), "ARRAY": (list,)}
 
 
+# What stands for a NULL in an ARRAY, which Snowflake shows as undefined and not as the null of JSON:
+# https://docs.snowflake.com/en/sql-reference/functions/array_construct#examples
+UNDEFINED = "\uf8fbundefined"
+
+
 class Number(str):
     """A number as it is written."""
 
@@ -48,7 +56,8 @@ def create(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
     """Make what the statement of a FLATTEN calls."""
     kinds: list[Any] = ["VARCHAR", "VARCHAR", "BOOLEAN", "BOOLEAN", "VARCHAR"]
     connection.create_function(FUNCTION, flattened, kinds, _STRUCT, null_handling="special")  # type: ignore[call-overload]
-    connection.execute(_MACRO.format(catalog=catalog))
+    connection.create_function("_sf_shown_json", shown, ["VARCHAR"], "VARCHAR")
+    connection.execute(_MACRO.format(catalog=catalog, undefined=UNDEFINED))
 
 
 def flattened(text: str | None, path: str, outer: bool | None, deep: bool, mode: str) -> list[dict[str, Any]]:
@@ -69,7 +78,7 @@ def _rows(value: Any, path: str, deep: bool, kinds: tuple[type, ...]) -> Iterato
     this = _text(value)
     steps: list[tuple[str | None, int | None, Any]]
     if isinstance(value, dict):
-        steps = [(name, None, one) for name, one in value.items()]
+        steps = [(name, None, one) for name, one in sorted(value.items())]
     else:
         steps = [(None, place_, one) for place_, one in enumerate(value)]  # type: ignore[arg-type, var-annotated]
     for key, index, one in steps:
@@ -98,18 +107,36 @@ def _at(value: Any, path: str) -> Any:
 
 def _text(value: Any, null: str | None = None) -> str | None:
     """A value as JSON; ``null`` for a null."""
-    return null if value is None else json_text(value)
+    return None if value == UNDEFINED else null if value is None else json_text(value)
 
 
 def json_text(value: Any) -> str:
-    """A value as JSON, its numbers as they were written."""
+    """A value as JSON, its numbers as they were written, and the keys of objects in order as Snowflake has them.
+
+    https://docs.snowflake.com/en/user-guide/querying-semistructured: the rows of car_sales.
+    """
     if isinstance(value, Number):
         return str(value)
     if isinstance(value, dict):
-        return "{" + ",".join(f"{json_text(str(key))}:{json_text(one)}" for key, one in value.items()) + "}"
+        return (
+            "{"
+            + ",".join(f"{json_text(str(key))}:{json_text(one)}" for key, one in sorted(value.items()))
+            + "}"
+        )
     if isinstance(value, list):
         return "[" + ",".join(map(json_text, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
+
+
+def ordered(text: str) -> str:
+    """An ARRAY or OBJECT with the keys of objects in order."""
+    return json_text(json.loads(text, parse_float=Number, parse_int=Number))
+
+
+def shown(text: str) -> str:
+    """An ARRAY or OBJECT as a text."""
+    text = ordered(text) if "{" in text and "," in text else text
+    return text.replace(f'"{UNDEFINED}"', "undefined")
 
 
 def in_order(statement: exp.Expr) -> exp.Expr:

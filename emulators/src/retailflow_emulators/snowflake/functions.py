@@ -20,6 +20,10 @@ _MACROS = """
 create or replace macro CATALOG._sf_changes(l) as len(list_filter(l, lambda x, i: i > 1 and x <> l[i - 1]));
 create or replace macro CATALOG._sf_getbit(x, n) as
     case when n between 0 and 126 then cast((cast(x as hugeint) >> cast(n as integer)) & 1 as integer) end;
+create or replace macro CATALOG._sf_md5_upper(x) as cast('0x' || left(md5(cast(x as varchar)), 16) as ubigint);
+create or replace macro CATALOG._sf_md5_lower(x) as cast('0x' || right(md5(cast(x as varchar)), 16) as ubigint);
+create or replace macro CATALOG._sf_cbrt(x) as case when pow(round(cbrt(x)), 3) = x then round(cbrt(x))
+    else sign(x) * pow(abs(x), 1 / 3) end;
 create or replace macro CATALOG._sf_real(x) as case when not isnan(x) then x end;
 create or replace macro CATALOG._sf_bucket(x, low, high, n) as case when x < low then 0 when x >= high then n + 1
     else cast(floor((cast(x as double) - low) * n / (cast(high as double) - low)) as bigint) + 1 end;
@@ -108,6 +112,9 @@ def _global(name: str, *arguments: exp.Expr) -> exp.Expr:
 @looks_at(
     exp.GroupConcat,
     exp.SHA2,
+    exp.MD5NumberLower64,
+    exp.MD5NumberUpper64,
+    exp.Cbrt,
     exp.Soundex,
     exp.WidthBucket,
     exp.ApproxQuantile,
@@ -133,6 +140,12 @@ def apply(node: exp.Expr) -> exp.Expr:
         node.set("separator", exp.Literal.string(""))
     elif isinstance(node, exp.SHA2) and node.args.get("length") and node.args["length"].name != "256":
         return _call("_sf_fn_sha2", node.this, node.args["length"])
+    elif isinstance(node, (exp.MD5NumberLower64, exp.MD5NumberUpper64)):
+        # https://docs.snowflake.com/en/sql-reference/functions/md5_number_lower64
+        half = "lower" if isinstance(node, exp.MD5NumberLower64) else "upper"
+        return _global(f"_sf_md5_{half}", node.this)
+    elif isinstance(node, exp.Cbrt):
+        return _global("_sf_cbrt", node.this)
     elif isinstance(node, exp.Soundex):
         return _call("_sf_fn_soundex", node.this)
     elif isinstance(node, exp.WidthBucket):

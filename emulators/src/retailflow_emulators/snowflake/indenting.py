@@ -15,6 +15,7 @@ import fakesnow.server as server_module
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from . import flattening
 from .patches import narrowed, patch
 
 DEFAULT, MOST = 2, 16
@@ -33,6 +34,19 @@ def asked(command: str) -> int | None:
     """The JSON_INDENT that a statement sets; None for other statements."""
     found = _PARAMETER.match(command)
     return int(found["width"] or DEFAULT) if found else None
+
+
+def in_order(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of JSON with the keys of objects in order; equal values are looked at once."""
+    texts = values.cast(pa.string())
+    if not pc.any(pc.match_substring_regex(texts, r"\{.*,")).as_py():
+        return values
+    encoded = texts.combine_chunks().dictionary_encode()
+    ordered = [
+        one if one is None or one[:1] not in "{[" else flattening.ordered(one)
+        for one in encoded.dictionary.to_pylist()
+    ]
+    return pa.chunked_array([pa.array(ordered, pa.string()).take(encoded.indices)])
 
 
 def indented(values: pa.ChunkedArray, width: int) -> pa.ChunkedArray:
@@ -54,9 +68,12 @@ def indented(values: pa.ChunkedArray, width: int) -> pa.ChunkedArray:
 @patch(server_module, "to_sf", "SELECT ARRAY_CONSTRUCT(1) is printed on three lines")
 def printed(table: pa.Table, rowtype: list[Any]) -> pa.Table:
     """Rows as upstream sends them, with JSON as it is printed."""
-    if width := WIDTH.get():
-        for number, column in enumerate(rowtype):
-            if column["type"] in _KINDS and not pa.types.is_null(table.schema.field(number).type):
-                new = indented(table.column(number), width)
-                table = table.set_column(number, table.schema.field(number).with_type(new.type), new)
+    width = WIDTH.get()
+    for number, column in enumerate(rowtype):
+        if column["type"] in _KINDS and not pa.types.is_null(table.schema.field(number).type):
+            new = in_order(table.column(number))
+            new = indented(new, width) if width else new
+            if pc.any(pc.match_substring(new.cast(pa.string()), flattening.UNDEFINED)).as_py():
+                new = pc.replace_substring(new.cast(pa.string()), f'"{flattening.UNDEFINED}"', "undefined")
+            table = table.set_column(number, table.schema.field(number).with_type(new.type), new)
     return narrowed(table, rowtype)

@@ -7,6 +7,7 @@ query is looked at by a rule: DuckDB would run it once per place where the macro
 
 from __future__ import annotations
 
+import re
 from string import Template
 
 import duckdb
@@ -14,6 +15,7 @@ from fakesnow import macros as upstream
 from sqlglot import exp
 
 from . import variants
+from .flattening import UNDEFINED
 from .kinds import looks_at
 from .patches import PATCHES, Patch
 from .resolution import PREFIX
@@ -30,7 +32,7 @@ _TEXTS = {
     "TIME": "left(cast(x as varchar), 8)",
     # https://docs.snowflake.com/en/sql-reference/data-types-numeric#special-values
     "DOUBLE": r"case when isnan(try_cast(x as double)) then 'NaN' else regexp_replace(cast(x as varchar), '\.0$', '') end",
-    "JSON": "(try_cast(x as json) ->> '$')",
+    "JSON": "_fs_global._sf_json_text(try_cast(x as json) ->> '$')",
     "BLOB": "hex(try_cast(x as blob))",
 }
 _MOMENTS = ("TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE", "TIME")
@@ -160,14 +162,35 @@ def _measured(operands: list[str], types: list[SqlType]) -> str:
     return operands[0] if types[0].kind in ("text", "null", "other") else _as_text(operands, types)
 
 
+_ELEMENT = re.compile(r"\[-?\d+\]$")
+
+
 def in_json(statement: exp.Expr) -> exp.Expr:
     """A translated statement whose values become JSON as Snowflake writes them."""
+    _undefined(statement)
     for node in list(statement.find_all(exp.Anonymous)):
         if str(node.this).upper() == "TO_JSON" and len(node.expressions) == 1:
             value = node.expressions[0]
             if not _is_json(value) and not value.find(exp.Query):
                 node.replace(_macro("_sf_json", value))
     return statement
+
+
+def _undefined(statement: exp.Expr) -> None:
+    """Let what stands for a NULL in an ARRAY be NULL where an element is read."""
+    for node in list(statement.find_all(exp.JSONExtract, exp.JSONExtractScalar, exp.GetExtract)):
+        path = node.expression
+        if isinstance(node, exp.GetExtract):
+            path = exp.Literal.number(0) if not isinstance(path, exp.Literal) else path
+        last = path.expressions[-1] if isinstance(path, exp.JSONPath) and path.expressions else path
+        if isinstance(last, exp.JSONPathSubscript) or (
+            isinstance(path, exp.Literal) and (not path.is_string or _ELEMENT.search(path.name))
+        ):
+            scalar = isinstance(node, exp.JSONExtractScalar)
+            nothing: exp.Expr = exp.Literal.string(UNDEFINED if scalar else f'"{UNDEFINED}"')
+            if not scalar:
+                nothing = exp.Cast(this=nothing, to=exp.DataType(this=exp.DType.JSON))
+            node.replace(exp.Nullif(this=exp.Paren(this=node.copy()), expression=nothing))
 
 
 def _is_json(value: exp.Expr) -> bool:

@@ -138,14 +138,29 @@ def _check_type(node: exp.DataType) -> None:
         raise NotEmulatedError(what)
 
 
+# https://docs.snowflake.com/en/sql-reference/functions-date-time#supported-date-and-time-parts; DuckDB has some more.
+_MORE_UNITS = ("DECADE", "CENTURY", "MILLENNIUM", "MILLENNIA", "ERA", "ISOYEAR")
+
+
+def _check_unit(node: exp.Expr) -> None:
+    unit = node.args.get("unit")
+    if isinstance(unit, (exp.Literal, exp.Var)) and unit.name.upper().rstrip("S") in _MORE_UNITS:
+        said = f"'{unit.name.upper()}' is not a valid date/time component for function DATE_TRUNC"
+        raise sql_error(2151, "22023", f"SQL compilation error:\n{said}")
+
+
 def check_tree(expression: exp.Expr) -> None:
     """Refuse what a statement asks for anywhere."""
     for node in expression.walk():
         name = str(node.this).upper() if isinstance(node, exp.Anonymous) else ""
         if name in _FUNCTIONS:
             raise NotEmulatedError(_FUNCTIONS[name])
+        if name.startswith("SYSTEM$"):
+            raise NotEmulatedError(name)
         if isinstance(node, exp.DataType):
             _check_type(node)
+        if isinstance(node, (exp.DateTrunc, exp.TimestampTrunc)):
+            _check_unit(node)
         if isinstance(node, exp.Interval) and isinstance(_around(node), (exp.Select, exp.Alias)):
             raise NotEmulatedError("INTERVAL as a value")
         if isinstance(node, exp.When) and node.args.get("source"):
@@ -153,6 +168,10 @@ def check_tree(expression: exp.Expr) -> None:
             raise sql_error(1003, "42000", "SQL compilation error:\nsyntax error unexpected 'BY'.")
         if isinstance(node, exp.Generator) and not node.args.get("rowcount"):
             raise NotEmulatedError("GENERATOR without ROWCOUNT")
+        if isinstance(node, exp.TableSample) and not isinstance(node.parent, (exp.Table, exp.Subquery)):
+            raise NotEmulatedError("SAMPLE of a table function")
+        if isinstance(node, exp.MatchRecognize):
+            raise NotEmulatedError("MATCH_RECOGNIZE")
         if isinstance(node, exp.Pivot) and node.find(exp.PivotAny):
             raise NotEmulatedError("PIVOT … IN (ANY): name the values")
         if (

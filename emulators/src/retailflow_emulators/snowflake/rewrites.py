@@ -296,6 +296,20 @@ def texts(node: exp.Expr) -> exp.Expr:
     return node
 
 
+@looks_at(exp.Values)
+def columns_of_values(node: exp.Expr) -> exp.Expr:
+    """VALUES with a name alone: its columns are COLUMN1, COLUMN2 and so on.
+
+    https://docs.snowflake.com/en/sql-reference/constructs/values
+    """
+    alias = node.args.get("alias")
+    if isinstance(alias, exp.TableAlias) and alias.this and not alias.columns and node.expressions:
+        row = node.expressions[0]
+        width = len(row.expressions) if isinstance(row, exp.Tuple) else 1
+        alias.set("columns", [exp.to_identifier(f"COLUMN{number}") for number in range(1, width + 1)])
+    return node
+
+
 PASSES: tuple[Rewrite, ...] = (
     variants.texts,
     variants.values,
@@ -314,6 +328,7 @@ PASSES: tuple[Rewrite, ...] = (
     domains.checked,
     arithmetic,
     positions,
+    columns_of_values,
     texts,
 )
 

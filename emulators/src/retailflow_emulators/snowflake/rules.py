@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from .errors import NotEmulatedError
 from .sqltypes import DIGITS, SqlType
 
 Rule = Callable[[list[str], list[SqlType]], str]
@@ -103,6 +104,8 @@ def _sum(sign: str, operands: list[str], types: list[SqlType]) -> str:
     if sign == "-" and "date" in kinds and "text" in kinds:
         one, other = (f"CAST({text} AS DATE)" for text in operands)
         return f"({one} - {other})"
+    if sign == "-" and "timestamp" in kinds and set(kinds) <= {"timestamp", "date"}:
+        raise NotEmulatedError("INTERVAL as a value")
     if "interval" in kinds:
         texts = [
             f"CAST({text} AS TIMESTAMP)" if kind == "text" else text

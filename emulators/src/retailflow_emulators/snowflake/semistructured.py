@@ -12,20 +12,21 @@ from typing import Any
 import duckdb
 from sqlglot import exp
 
-from .flattening import Number, json_text
+from .flattening import UNDEFINED, Number, json_text
 from .kinds import looks_at
 from .resolution import PREFIX
 
+_NEW = f"""coalesce(to_json(v), json('"{UNDEFINED}"'))"""
 _LIST = "cast(cast(a as json) as json[])"
 _OCCURS = "len(list_filter(list_slice(l, 1, i), lambda y: y = x))"
 _IN_OTHER = "len(list_filter(m, lambda y: y = x))"
 _MACROS = f"""
-create or replace macro {{c}}._sfa_append(a, v) as case when a is not null then to_json(list_append({_LIST}, to_json(v))) end;
-create or replace macro {{c}}._sfa_prepend(a, v) as case when a is not null then to_json(list_prepend(to_json(v), {_LIST})) end;
+create or replace macro {{c}}._sfa_append(a, v) as case when a is not null then to_json(list_append({_LIST}, {_NEW})) end;
+create or replace macro {{c}}._sfa_prepend(a, v) as case when a is not null then to_json(list_prepend({_NEW}, {_LIST})) end;
 create or replace macro {{c}}._sfa_cat(a, b) as case when a is not null and b is not null then
     to_json(list_concat({_LIST}, cast(cast(b as json) as json[]))) end;
 create or replace macro {{c}}._sfa_compact(a) as
-    to_json(list_filter({_LIST}, lambda x: coalesce(json_type(x), 'NULL') <> 'NULL'));
+    to_json(list_filter({_LIST}, lambda x: coalesce(json_type(x), 'NULL') <> 'NULL' and x <> json('"{UNDEFINED}"')));
 create or replace macro {{c}}._sfa_distinct_(l) as to_json(list_filter(l, lambda x, i: list_position(l, x) = i));
 create or replace macro {{c}}._sfa_distinct(a) as {{c}}._sfa_distinct_({_LIST});
 create or replace macro {{c}}._sfa_position(v, a) as nullif(list_position({_LIST}, to_json(v)), 0) - 1;
@@ -33,7 +34,7 @@ create or replace macro {{c}}._sfa_slice_(l, f, t) as to_json(case when t > f th
 create or replace macro {{c}}._sfa_slice(a, f, t) as {{c}}._sfa_slice_({_LIST},
     cast(case when f < 0 then greatest(json_array_length(a) + f, 0) else f end as bigint),
     cast(case when t < 0 then json_array_length(a) + t else t end as bigint));
-create or replace macro {{c}}._sfa_insert_(l, p, v) as to_json(list_concat(list_concat(list_slice(l, 1, p), [to_json(v)]),
+create or replace macro {{c}}._sfa_insert_(l, p, v) as to_json(list_concat(list_concat(list_slice(l, 1, p), [{_NEW}]),
     list_slice(l, p + 1, len(l))));
 create or replace macro {{c}}._sfa_insert(a, p, v) as {{c}}._sfa_insert_({_LIST},
     cast(case when p < 0 then json_array_length(a) + p else p end as bigint), v);
@@ -49,10 +50,11 @@ create or replace macro {{c}}._sfa_flatten(a) as to_json(flatten(cast(cast(a as 
 create or replace macro {{c}}._sfa_overlap(a, b) as list_has_any({_LIST}, cast(cast(b as json) as json[]));
 create or replace macro {{c}}._sfa_contains(v, a) as list_contains({_LIST}, to_json(v));
 create or replace macro {{c}}._sfa_text(a, sep) as
-    array_to_string(list_transform({_LIST}, lambda x: coalesce(x ->> '$', '')), sep);
+    array_to_string(list_transform({_LIST}, lambda x: coalesce(nullif(x ->> '$', '{UNDEFINED}'), '')), sep);
 create or replace macro {{c}}._sfa_sorted(a, up, nulls_first) as
     cast(_sf_array_sorted(cast(cast(a as json) as varchar), up, nulls_first) as json);
-create or replace macro {{c}}._sfa_keys(o) as to_json(json_keys(o));
+create or replace macro {{c}}._sfa_keys(o) as to_json(list_sort(json_keys(o)));
+create or replace macro {{c}}._sfa_shown(o) as {{c}}._sf_json_text(cast(o as varchar));
 create or replace macro {{c}}._sfa_put(o, k, v, replace_) as
     cast(_sf_object_put(cast(o as varchar), k, cast(to_json(v) as varchar), replace_) as json);
 create or replace macro {{c}}._sfa_without(o, keys) as
@@ -84,8 +86,8 @@ def array_sorted(text: str | None, up: bool, nulls_first: bool) -> str | None:
     if text is None:
         return None
     values = _read(text)
-    nulls = [one for one in values if one is None]
-    rest = [one for one in values if one is not None]
+    nulls = [one for one in values if one is None or one == UNDEFINED]
+    rest = [one for one in values if one is not None and one != UNDEFINED]
     rest.sort(
         key=lambda one: (isinstance(one, Number), float(one) if isinstance(one, Number) else json_text(one))
     )
@@ -155,8 +157,18 @@ def _call(name: str, *arguments: exp.Expr) -> exp.Expr:
     )
 
 
+def _element(value: exp.Expr) -> exp.Expr:
+    """A value in an ARRAY, where a NULL is not the null of JSON."""
+    undefined = exp.Cast(this=exp.Literal.string(f'"{UNDEFINED}"'), to=exp.DataType(this=exp.DType.JSON))
+    if isinstance(value, exp.Null):
+        return undefined
+    element = exp.Anonymous(this="TO_JSON", expressions=[value.copy()])
+    plain = isinstance(value, (exp.Literal, exp.Boolean, exp.Array, exp.Struct))
+    return element if plain else exp.Coalesce(this=element, expressions=[undefined])
+
+
 def _array(*values: exp.Expr) -> exp.Expr:
-    elements = [exp.Anonymous(this="TO_JSON", expressions=[one.copy()]) for one in values]
+    elements = [_element(one) for one in values]
     return exp.Anonymous(this="json_array", expressions=elements)
 
 
@@ -189,12 +201,15 @@ def _object_constant(node: exp.Struct) -> exp.Expr:
     exp.Anonymous,
     exp.StrtokToArray,
     exp.ToArray,
+    exp.JSONFormat,
 )
 def functions(node: exp.Expr) -> exp.Expr:
     """Functions of arrays and objects."""
     if known := _PLAIN.get(type(node)):
         name, parts = known
         return _call(name, *(node.args.get(part) or exp.null() for part in parts))
+    if isinstance(node, exp.JSONFormat):
+        return _call("_sfa_shown", exp.Anonymous(this="TO_JSON", expressions=[node.this.copy()]))
     if isinstance(node, exp.ToArray):
         return exp.Anonymous(this=f"{PREFIX}ARRAY", expressions=[node.this.copy()])
     if isinstance(node, exp.Array):

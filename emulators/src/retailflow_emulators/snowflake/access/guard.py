@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ def is_command(sql: str) -> bool:
     """Whether ``Guard.command`` is for a statement."""
     text = head(sql)
     return any(one.OURS.match(text) for one in (commands, granting, showing))
+
+
+_WRITES = {"INSERT", "UPDATE", "DELETE", "TRUNCATE"}
 
 
 @dataclass
@@ -129,9 +133,20 @@ class Guard:
         try:
             with self._made(needs.made):
                 yield
+            self._changed(needs)
         finally:
             if name:
                 self.gate.meter.end(name)
+
+    def _changed(self, needs: Needs) -> None:
+        """Note when tables were written or defined anew."""
+        for need in needs.needs:
+            written = bool(_WRITES.intersection(need.privileges))
+            if need.kind == "TABLE" and (written or need.privileges == ("OWNERSHIP",)):
+                thing = self.account.things.get(key_of("TABLE", self.full("TABLE", need.names)))
+                if thing is not None:
+                    thing.changed = time.time()
+                    thing.defined = thing.defined if written else thing.changed
 
     def _usable_warehouse(self) -> str | None:
         name = self.warehouse

@@ -116,6 +116,8 @@ class Thing:
     grants: list[Grant] = field(default_factory=list)
     reads: list[list[str]] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
+    changed: float = 0.0  # when rows were written or columns changed
+    defined: float = 0.0  # when a statement of definition changed it
 
 
 @dataclass(kw_only=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
+import duckdb
 from sqlglot import exp
 
-from ..errors import NotEmulatedError, sql_error
+from ..errors import NotEmulatedError, is_snowflakes, sql_error
 from .needed import INFORMATION, LOCATION, METERING, Needs, first_words, name_of, names_in, path, table_of
 
 VIEWS_OF_INFORMATION = ("TABLES", "VIEWS", "COLUMNS", "SCHEMATA", "DATABASES", "LOAD_HISTORY")
@@ -19,6 +21,20 @@ _FOREIGN = re.compile(
     r"|from_substrait.*|checkpoint|force_checkpoint|enable_.*|disable_.*|storage_info|test_.*|icu_.*|write_log|parse_log_.*",
     re.IGNORECASE,
 )
+
+
+@functools.cache
+def _functions_of_duckdb() -> frozenset[str]:
+    with duckdb.connect() as connection:
+        rows = connection.execute("select distinct upper(function_name) from duckdb_functions()").fetchall()
+    return frozenset(name for (name,) in rows)
+
+
+def _is_foreign(name: str) -> bool:
+    """Whether only DuckDB has a function: what works here by accident is unknown to Snowflake."""
+    return name in _functions_of_duckdb() and not is_snowflakes(name)
+
+
 _TABLE_FUNCTIONS = {
     "INFER_SCHEMA",
     "RESULT_SCAN",
@@ -49,7 +65,7 @@ def reads(tree: exp.Expr, found: Needs, targets: tuple[Any, ...] = ()) -> None:
         elif isinstance(node, exp.Column):
             _sequence(node, found)
         elif isinstance(node, exp.Anonymous):
-            if _FOREIGN.fullmatch(str(node.this)):
+            if _FOREIGN.fullmatch(str(node.this)) or _is_foreign(str(node.this).upper()):
                 raise sql_error(
                     2140, "42601", f"SQL compilation error:\nUnknown function {str(node.this).upper()}."
                 )

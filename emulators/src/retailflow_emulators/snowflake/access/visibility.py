@@ -194,7 +194,7 @@ def _visible(view: str, database: str, guard: Guard, table: exp.Table) -> str | 
     place = table.copy()
     place.set("alias", None)
     tuple_ = "(" + ", ".join(columns) + ")" if len(columns) > 1 else columns[0]
-    every = [name for names in owners.values() for name in names]
+    every = listed = [name for names in owners.values() for name in names]
     if len(columns) == 1:
         every = [name[1:-1] for name in every]
     where = f"{tuple_} in ({', '.join(every)})" if every else "false"
@@ -205,7 +205,7 @@ def _visible(view: str, database: str, guard: Guard, table: exp.Table) -> str | 
             for owner, names in owners.items()
         )
         replaced = [f"(case {cases} else '' end) as {column}"] if cases else []
-        replaced += _known(view, guard, database, every) if view in ("TABLES", "VIEWS") else []
+        replaced += _known(view, kind, guard, database, listed)
         star = f"* replace ({', '.join(replaced)})" if replaced else "*"
     source = place.sql(dialect="duckdb", comments=False)
     if view == "TABLES":
@@ -221,17 +221,32 @@ _VIEWS = """select database_name as TABLE_CATALOG, schema_name as TABLE_SCHEMA, 
     'NO' as IS_ICEBERG, 'NO' as IS_DYNAMIC, 'NO' as IS_IMMUTABLE, 'NO' as IS_HYBRID from duckdb_views()"""
 
 
-def _known(view: str, guard: Guard, database: str, listed: list[str]) -> list[str]:
-    """Columns of what the account knows of tables and views: when they were made, and the texts of views."""
-    made, texts = [], []
+# Columns of the information schema, and which moments of an object they are the latest of.
+_MOMENTS = {"CREATED": ("at",), "LAST_ALTERED": ("at", "changed", "defined"), "LAST_DDL": ("at", "defined")}
+
+
+def _known(view: str, kind: str, guard: Guard, database: str, listed: list[str]) -> list[str]:
+    """Columns of what the account knows of objects: when they were made and changed, and the texts of views."""
+    cases: dict[str, list[str]] = {column: [] for column in _MOMENTS}
+    texts = []
+    place = f"({', '.join(_COLUMNS[view])})"
     for key, thing in list(guard.account.things.items()):
-        name = f"({', '.join(map(literal, key[2:]))})"
-        if key[:2] != ("TABLE", database) or not thing.at or name not in listed:
+        parts = key[1:] if kind == "DATABASE" else key[2:]
+        name = f"({', '.join(map(literal, parts))})"
+        if (
+            key[0] != kind
+            or (kind != "DATABASE" and key[1] != database)
+            or not thing.at
+            or name not in listed
+        ):
             continue
-        made.append(f"when (TABLE_SCHEMA, TABLE_NAME) = {name} then '{moment(thing.at)}'::timestamptz")
+        for column, moments in _MOMENTS.items():
+            at = moment(max(getattr(thing, one) for one in moments))
+            cases[column].append(f"when {place} = {name} then '{at}'::timestamptz")
         if "TEXT" in thing.settings:
-            texts.append(f"when (TABLE_SCHEMA, TABLE_NAME) = {name} then {literal(thing.settings['TEXT'])}")
-    found = [f"(case {' '.join(made)} end) as CREATED"] if made else []
+            texts.append(f"when {place} = {name} then {literal(thing.settings['TEXT'])}")
+    columns = list(cases) if view in ("TABLES", "VIEWS") else ["CREATED", "LAST_ALTERED"]
+    found = [f"(case {' '.join(cases[column])} end) as {column}" for column in columns if cases[column]]
     if texts and view == "VIEWS":
         found.append(f"(case {' '.join(texts)} else VIEW_DEFINITION end) as VIEW_DEFINITION")
     return found
