@@ -62,6 +62,12 @@ def inserts(statement: exp.Copy, params: Any, urls: list[str], parquet: Any = No
     found: list[exp.Expr] = _inserts(statement, params, urls, parquet)
     for insert in found:
         selected = insert.expression.expressions
+        for row in insert.expression.find_all(exp.Anonymous):
+            if str(row.this) == "json_object":  # a row of parquet for a VARIANT
+                row.set(
+                    "expressions",
+                    [one if n % 2 == 0 else printing.as_json(one) for n, one in enumerate(row.expressions)],
+                )
         for cast in list(insert.expression.find_all(exp.Cast)):
             if cast.to.this in _TEXT and not isinstance(cast.this, exp.Literal):
                 cast.this.replace(printing.text(cast.this))

@@ -119,7 +119,7 @@ def translated(error: BaseException) -> ProgrammingError | None:
             r"(?:Scalar|Aggregate|Table|Macro)? ?Function with name \"?(\S+?)\"? does not exist", text
         ):
             name = found[1].upper()
-            if is_snowflakes(name):
+            if is_snowflakes(name) or name.startswith("SYSTEM$"):
                 return NotEmulatedError(name)
             return _compilation(2140, "42601", f"Unknown function {name}")
         if found := re.search(

@@ -87,6 +87,11 @@ def _macro(name: str, value: exp.Expr) -> exp.Expr:
     )
 
 
+def as_json(value: exp.Expr) -> exp.Expr:
+    """A value as it stands in a VARIANT."""
+    return _macro("_sf_json", value)
+
+
 def is_text(node: exp.Expr) -> bool:
     """Whether a value is a text by its look, or one that a later step reads."""
     if isinstance(node, (exp.Paren, exp.Distinct, exp.Order)):

@@ -155,8 +155,6 @@ def check_tree(expression: exp.Expr) -> None:
         name = str(node.this).upper() if isinstance(node, exp.Anonymous) else ""
         if name in _FUNCTIONS:
             raise NotEmulatedError(_FUNCTIONS[name])
-        if name.startswith("SYSTEM$"):
-            raise NotEmulatedError(name)
         if isinstance(node, exp.DataType):
             _check_type(node)
         if isinstance(node, (exp.DateTrunc, exp.TimestampTrunc)):
