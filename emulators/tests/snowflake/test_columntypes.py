@@ -70,6 +70,13 @@ def described(session: Session, table: str) -> list[str]:
         ),
         ("create or replace table C (X object, Y variant) as select {}, [1]", "C", ["OBJECT", "VARIANT"]),
         ("create or replace table C (A array); create or replace table C (A variant)", "C", ["VARIANT"]),
+        ("create or replace table C (A array); create table if not exists C (A variant)", "C", ["ARRAY"]),
+        ("create or replace table C (A variant); create table if not exists C (A array)", "C", ["VARIANT"]),
+        (
+            "create or replace view X as select [1] as A; create view if not exists X as select 1::variant as A",
+            "X",
+            ["ARRAY"],
+        ),
         ("create or replace table C (A array); drop table C; create table C (A object)", "C", ["OBJECT"]),
         (
             "create or replace table C (V variant); alter table C add column A array, L timestamp_ltz;"

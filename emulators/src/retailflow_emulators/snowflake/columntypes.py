@@ -32,10 +32,6 @@ _COLUMNS = (
     "table_catalog varchar, table_schema varchar, table_name varchar, column_name varchar, kind varchar"
 )
 _HERE = "table_catalog = ? and table_schema = ? and table_name = ?"
-_FOUND = (
-    "select column_name, data_type from duckdb_columns() "
-    "where database_name = ? and schema_name = ? and table_name = ? and data_type in ('JSON', 'TIMESTAMP WITH TIME ZONE')"
-)
 JOIN = """left join _fs_global._fs_information_schema._sf_kinds on _sf_kinds.table_catalog = {0}
     and _sf_kinds.table_schema = {1} and _sf_kinds.table_name = {2} and _sf_kinds.column_name = {3}"""
 
@@ -195,26 +191,30 @@ def after(statement: exp.Expr, written: str, session: Session) -> None:
     """Remember what a statement that ran says about columns; ``written`` is the statement as it was written."""
     connection: Any = session._duck_conn
     where = lengths.place(statement.this, session)
-    columns = {name for name, _ in connection.execute(_FOUND, list(where)).fetchall()}
+    if isinstance(statement, exp.Alter) and not any(map(_concerns, statement.args.get("actions") or [])):
+        return
+    connection._connection.execute(f"select * from {'.'.join(map(identifier, where))} limit 0")
+    columns = {column[0]: str(column[1]) for column in connection._connection.description}
     before = known(connection, where)
-    if not columns and not before:
+    if not before and not any(type_ in AMBIGUOUS for type_ in columns.values()):
         return
     read = read_again(written)
-    kinds = _altered(read, before) if isinstance(read, exp.Alter) else _made(read, session, connection, where)
-    keep(connection, where, {name: kind for name, kind in kinds.items() if name in columns})
+    kinds = _altered(read, before) if isinstance(read, exp.Alter) else _made(read, session, list(columns))
+    keep(connection, where, {name: kind for name, kind in kinds.items() if columns.get(name) in AMBIGUOUS})
 
 
-def _made(read: exp.Expr, session: Session, connection: Any, where: Place) -> dict[str, str]:
+def _concerns(action: exp.Expr) -> bool:
+    """Whether a part of an ALTER changes columns."""
+    return isinstance(action, (exp.ColumnDef, exp.RenameColumn, exp.Drop, exp.Command))
+
+
+def _made(read: exp.Expr, session: Session, names: list[str]) -> dict[str, str]:
     clone, like = read.args.get("clone"), read.find(exp.LikeProperty)
     if source := clone.this if clone else like.this if like else None:
         return dict(of_table(source, session))
     given = read.this.expressions if isinstance(read.this, exp.Schema) else []
     found: dict[str, str] = {}
     if isinstance(read.expression, exp.Query):
-        sql = "select column_name from duckdb_columns() where database_name = ? and schema_name = ? and table_name = ? "
-        names = [
-            name for (name,) in connection.execute(f"{sql} order by column_index", list(where)).fetchall()
-        ]
         kinds = inferred.of_result(read.expression, names, look(session))
         found = {name: kind for name, kind in zip(names, kinds, strict=True) if kind}
     for column in given:

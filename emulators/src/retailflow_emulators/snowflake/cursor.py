@@ -276,6 +276,9 @@ class Cursor(FakeSnowflakeCursor):
 
     def _execute(self, transformed: exp.Expr, params: Any = None) -> None:
         kind = str(transformed.args.get("kind")).upper()
+        changes = isinstance(transformed, (exp.Create, exp.Alter)) and kind in ("TABLE", "VIEW")
+        if changes and isinstance(transformed, exp.Create) and transformed.args.get("exists"):
+            changes = not self._conn.look(("TABLE", *lengths.place(transformed.this, self._conn)))
         try:
             self._run(transformed, params)
         except (duckdb.Error, ProgrammingError) as error:
@@ -293,7 +296,7 @@ class Cursor(FakeSnowflakeCursor):
             objects.enter(entered, self._conn, make=False)
         elif said := temporary.settled(self._conn):
             self._answer(transformed, said)
-        if self._read and isinstance(transformed, (exp.Create, exp.Alter)) and kind in ("TABLE", "VIEW"):
+        if self._read and changes:
             columntypes.after(transformed, self._read, self._conn)
         self._describe()
 

@@ -139,7 +139,7 @@ class Guard:
                 self.gate.meter.end(name)
 
     def _changed(self, needs: Needs) -> None:
-        """Note when tables were written or defined anew."""
+        """Note when tables were written, or defined again."""
         for need in needs.needs:
             written = bool(_WRITES.intersection(need.privileges))
             if need.kind == "TABLE" and (written or need.privileges == ("OWNERSHIP",)):
