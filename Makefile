@@ -148,6 +148,11 @@ policy: ## writes the IAM policies that TARGET=aws needs, and how to use them (A
 	  > $(STATE)/policy.log 2>&1 || { cat $(STATE)/policy.log >&2; exit 1; }
 	cat $(STATE)/policies/README.txt
 
+.PHONY: pin-images
+pin-images: ## upstream's images by what their tags stand for today (TARGET=aws); again, raises them
+	@tools/machine venv
+	ansible-playbook -i inventory/$(TARGET).yml playbooks/pin_images.yml
+
 .PHONY: print-lambda
 print-lambda: made ## the generator as AWS has it: configuration, environment, code
 	@$(PLAYBOOK) playbooks/print_lambda.yml > $(STATE)/lambda.log 2>&1 || { cat $(STATE)/lambda.log >&2; exit 1; }
