@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import certifi
+import dagster as dg
 import psycopg2
 import pytest
 import snowflake.connector
@@ -20,6 +21,7 @@ from dagster_postgres.utils import pg_url_from_config
 import dbt_support
 from bench import postgres
 from retailflow_dagster import entrypoint
+from retailflow_dagster.lib.airbyte import AirbyteSync
 from retailflow_dagster.lib.postgres import Shop
 from retailflow_dagster.lib.snowflake import Warehouse
 from retailflow_emulators.snowflake.testing import private_key
@@ -175,3 +177,30 @@ def test_a_snowflake_of_another_authority_is_refused_and_told_nothing(tmp_path: 
 def test_public_servers_are_still_known(tmp_path: Path) -> None:
     """Such as the one that failed runs are reported to."""
     assert certifi.contents().strip() in (tmp_path / "authorities.crt").read_text()
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_an_airbyte_of_another_authority_is_refused_and_told_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, foreign: bool
+) -> None:
+    """Whatever else requests are told to trust."""
+    path = tmp_path / "airbyte.crt"
+    monkeypatch.delenv("POSTGRES_AUTHORITY", raising=False)
+    monkeypatch.delenv("SNOWFLAKE_AUTHORITY", raising=False)
+    monkeypatch.setenv("AIRBYTE_AUTHORITY", SNOWFLAKE.certificate)
+    monkeypatch.setenv("AIRBYTE_AUTHORITY_FILE", str(path))
+    entrypoint.write_authorities()
+    other = Authority("foreign")
+    (tmp_path / "others.crt").write_text(other.certificate)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "others.crt"))
+    with HttpsListener((other if foreign else SNOWFLAKE).sign()) as server:
+        sync = AirbyteSync(
+            url=f"https://localhost:{server.port}",
+            authority_file=str(path),
+            client_id="id",
+            client_secret="hush",
+            connection_name="c",
+        )
+        with pytest.raises(dg.Failure):
+            sync.latest_syncs()
+        assert bool(server.said) != foreign

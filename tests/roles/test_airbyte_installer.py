@@ -33,7 +33,8 @@ def calls(tmp_path: Path) -> Callable[[], list[str]]:
         return [
             line
             for line in lines
-            if line not in ("docker info", "abctl version") and not line.startswith("docker ps ")
+            if line not in ("docker info", "abctl version")
+            and not line.startswith(("docker ps ", "docker port "))
         ]
 
     return read
@@ -82,6 +83,16 @@ def install_call(folder: Path, *more: str) -> str:
     return " ".join(
         [f"abctl local install {options} --values {folder}/opt/values.yml --host localhost", *more]
     )
+
+
+@pytest.mark.parametrize("published", ["", "0.0.0.0:8000\\n", "0.0.0.0:9000\\n[::]:9000\\n"])
+def test_a_cluster_at_another_port_is_made_again_and_keeps_its_data(
+    run: Run, calls: Callable[[], list[str]], tmp_path: Path, published: str
+) -> None:
+    result = run("install", STUB_PORT=published)
+    assert result.returncode == 0, result.stderr
+    removed = ["abctl local uninstall"] if "9000" in published else []
+    assert calls()[1:] == [*removed, install_call(tmp_path, "--low-resource-mode")]
 
 
 @pytest.mark.parametrize("distribution", ["abctl", "embedded"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
 import signal
+import ssl
 import subprocess
 import time
 import urllib.request
@@ -17,7 +19,7 @@ from typing import Any
 import boto3
 import snowflake.connector
 
-from .conftest import ADMINISTRATOR, AWS, PORTS, ROOT, wait_for
+from .conftest import ADMINISTRATOR, AUTHORITY, AWS, PORTS, ROOT, wait_for
 
 RULE = "retailflow-generator-schedule"
 FUNCTION = "retailflow-generator"
@@ -74,13 +76,23 @@ def warehouse(name: str) -> snowflake.connector.SnowflakeConnection:
     )
 
 
+def trust() -> ssl.SSLContext:
+    """The site's own authority has signed the certificates of the pages."""
+    return ssl.create_default_context(cafile=str(AUTHORITY))
+
+
+def pages_login() -> str:
+    """What the fronts ask for before pages without a login of their own."""
+    password = (ROOT / ".secrets/local/pages").read_text().strip()
+    return "Basic " + base64.b64encode(f"retailflow:{password}".encode()).decode()
+
+
 def graphql(query: str, **variables: Any) -> Any:
     """Ask Dagster's webserver; OSError while it is down."""
     body = json.dumps({"query": query, "variables": variables}).encode()
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{PORTS['dagster']}/graphql", body, {"content-type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as response:
+    headers = {"content-type": "application/json", "authorization": pages_login()}
+    request = urllib.request.Request(f"https://127.0.0.1:{PORTS['dagster']}/graphql", body, headers)
+    with urllib.request.urlopen(request, timeout=60, context=trust()) as response:
         return json.load(response)["data"]
 
 

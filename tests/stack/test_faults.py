@@ -38,6 +38,7 @@ from .site import (
     schedule,
     seen,
     status,
+    trust,
 )
 
 Generate = Callable[[Any], dict[str, Any]]
@@ -200,7 +201,7 @@ def test_a_lost_connection_a_restarted_engine_and_five_interrupted_runs_are_heal
 
 def delete_connection() -> None:
     """Delete the connection through Airbyte's public API, as somebody in a browser would."""
-    base = f"http://127.0.0.1:{PORTS['airbyte']}/api/public/v1"
+    base = f"https://127.0.0.1:{PORTS['airbyte']}/api/public/v1"
 
     def call(method: str, path: str, body: Any = None, token: str = "") -> Any:
         request = urllib.request.Request(
@@ -209,7 +210,7 @@ def delete_connection() -> None:
             {"content-type": "application/json", **({"authorization": f"Bearer {token}"} if token else {})},
             method=method,
         )
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=30, context=trust()) as response:
             text = response.read()
         return json.loads(text) if text else None
 

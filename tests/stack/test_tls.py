@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
+import urllib.error
+import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,14 +20,15 @@ import yaml
 
 import tls_support
 
+from .conftest import PORTS as PUBLISHED
 from .conftest import ROOT, STATE, Host, Playbook, wait_for, why
-from .site import docker, ended, launch, state
+from .site import docker, ended, launch, pages_login, state, trust
 
 NETWORK = yaml.safe_load((ROOT / "inventory/group_vars/all/network.yml").read_text())
 ADDRESS = {role: host["private_ip"] for role, host in NETWORK["network_hosts"].items()}
 LOCAL_CLOUD = yaml.safe_load((ROOT / "roles/local-cloud/defaults/main.yml").read_text())
 ADDRESS["snowflake"] = LOCAL_CLOUD["local_cloud_addresses"]["snowflake"]
-PORTS = (5432, 8080)
+PORTS = (5432, 8000, 8080)
 HOSTS = ("retailflow-postgres", "retailflow-airbyte", "retailflow-dagster-dbt", "retailflow-metabase")
 CLIENTS = """select coalesce(json_agg(json_build_object(
     'login', usename, 'address', host(client_addr), 'encrypted', ssl)), '[]')
@@ -187,7 +191,9 @@ def cycle(
             sql(f"select json_agg(distinct cust_name) from sales where {between} and length(cust_name) > 8")
         )
     )
-    wanted = json.dumps([*customers, "SCRAM-SHA-256", "login-request", clear_login])
+    secret = json.loads(docker("exec", HOSTS[1], "/opt/airbyte/install.sh", "credentials"))["client_secret"]
+    words = [*customers, secret, "SCRAM-SHA-256", "login-request", "Bearer ", clear_login]
+    wanted = json.dumps(words)
     heard: set[str] = set()
     for one in HOSTS:
         found = subprocess.run(
@@ -298,3 +304,28 @@ def test_a_renewal_disconnects_nobody(dagster: Host, postgres: Host, playbook: P
     assert presented() != before
     assert postgres.check_output("docker inspect --format '{{.State.Pid}}' postgres") == process
     assert login(dagster) == ""
+
+
+@pytest.mark.parametrize(
+    ("page", "status"),
+    [("dagster", 401), ("dbt_docs", 401), ("airbyte", 401), ("metabase", 200)],
+)
+def test_every_page_is_shown_by_https_alone(page: str, status: int) -> None:
+    """As people reach it on this machine; one without a login of its own asks for one."""
+    port = PUBLISHED[page]
+
+    def get(context: ssl.SSLContext, **headers: str) -> int:
+        request = urllib.request.Request(f"https://127.0.0.1:{port}/", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30, context=context) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert get(trust()) == status
+    assert get(trust(), Authorization=pages_login()) == 200
+    with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
+        get(ssl.create_default_context(cadata=tls_support.Authority().certificate))
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30)
+    assert caught.value.code == 400

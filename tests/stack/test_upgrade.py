@@ -27,7 +27,7 @@ def test_an_upgrade_that_fails_goes_back_to_image_and_database(
     assert "Restore | Restore it with its owner, rights and content" in run.stdout
     assert (
         metabase.run(
-            "python3 -c 'import urllib.request as u; u.urlopen(\"http://localhost:3000/api/health\")'"
+            "python3 -c 'import urllib.request as u; u.urlopen(\"http://localhost:13000/api/health\")'"
         ).rc
         == 0
     )

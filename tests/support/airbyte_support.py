@@ -49,6 +49,7 @@ if [ -s "${STUB_LATE:-}" ]; then sed -i 1d "$STUB_LATE"; exit 1; fi
 case "$*" in
   info) exit "${STUB_DOCKER_RC:-0}" ;;
   "ps "*"publish=8000/tcp "*) printf '%b' "${STUB_PUBLISHED:-}" ;;
+  "port airbyte-abctl-control-plane 80/tcp") printf '%b' "${STUB_PORT:-}" ;;
   *"get pods --no-headers"*) printf 'airbyte-server 1/1 Running\nairbyte-db 0/1 Pending\nbootloader 0/1 Completed\n' ;;
   *"get events"*) echo "Warning FailedScheduling airbyte-server" ;;
   *"patch secret airbyte-auth-secrets --type merge --patch-file /dev/stdin") exec cat > "${STUB_PATCH:?}" ;;

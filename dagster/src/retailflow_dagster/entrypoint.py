@@ -4,8 +4,9 @@
 
 Where ``POSTGRES_AUTHORITY`` holds the certificate of an authority, it is written to the file that ``PGSSLROOTCERT`` names: libpq
 takes no other form, and with ``PGSSLMODE=verify-full`` every process of the container refuses a server that it has not signed.
-``SNOWFLAKE_AUTHORITY`` is for a Snowflake whose certificate no public authority has signed: it is written, after the public ones,
-to the file that ``REQUESTS_CA_BUNDLE`` names, which Snowflake's connector and requests read.
+``AIRBYTE_AUTHORITY`` is written to ``AIRBYTE_AUTHORITY_FILE``. ``SNOWFLAKE_AUTHORITY`` is for a Snowflake whose certificate no
+public authority has signed: it is written, after the public ones, to the file that ``REQUESTS_CA_BUNDLE`` names, which its
+connector and requests read.
 
 Hosts start in any order, and a Dagster process that dies because PostgreSQL is not there yet costs seconds of
 processor time at every restart. Nothing may write into the image, so what dbt parsed when it was built is copied
@@ -57,6 +58,8 @@ def write_authorities() -> None:
     """Writes the authorities' certificates, so that a reader finds the old ones or the new ones and never half of them."""
     if authority := os.environ.get("POSTGRES_AUTHORITY"):
         _write(os.environ["PGSSLROOTCERT"], authority)
+    if authority := os.environ.get("AIRBYTE_AUTHORITY"):
+        _write(os.environ["AIRBYTE_AUTHORITY_FILE"], authority)
     if authority := os.environ.get("SNOWFLAKE_AUTHORITY"):
         _write(os.environ["REQUESTS_CA_BUNDLE"], f"{certifi.contents()}\n{authority}\n")
 

@@ -19,6 +19,7 @@ def resources_from_env() -> dict[str, Any]:
     return {
         "airbyte": AirbyteSync(
             url=dg.EnvVar("AIRBYTE_URL"),
+            authority_file=env("AIRBYTE_AUTHORITY_FILE", ""),
             client_id=dg.EnvVar("AIRBYTE_CLIENT_ID"),
             client_secret=dg.EnvVar("AIRBYTE_CLIENT_SECRET"),
             workspace_id=env("AIRBYTE_WORKSPACE_ID", ""),

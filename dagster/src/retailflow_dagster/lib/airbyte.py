@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 import dagster as dg
+import requests
 from dagster_airbyte.resources import AirbyteClient
 from dagster_airbyte.translator import AirbyteJobStatusType
 from dagster_airbyte.types import AirbyteOutput
@@ -55,6 +56,15 @@ class Client(AirbyteClient):
     """AirbyteClient with a few more questions; it reports the id of the job that it started."""
 
     started: Callable[[int], None] = ignore
+    #: Of the authority that has signed the server's certificate, where no public one has.
+    authority_file: str = ""
+
+    def _get_session(self, include_additional_request_headers: bool) -> requests.Session:
+        session = super()._get_session(include_additional_request_headers)
+        if self.authority_file:
+            session.verify = self.authority_file
+            session.trust_env = False  # REQUESTS_CA_BUNDLE would go before it
+        return session
 
     def start_sync_job(self, connection_id: str) -> Mapping[str, Any]:
         """Starts a sync and passes its id on at once."""
@@ -98,6 +108,7 @@ class AirbyteSync(dg.ConfigurableResource[Any]):
     """
 
     url: str
+    authority_file: str = ""
     client_id: str
     client_secret: str
     workspace_id: str = ""
@@ -113,6 +124,7 @@ class AirbyteSync(dg.ConfigurableResource[Any]):
         options: dict[str, Any] = {
             "rest_api_base_url": f"{base}/api/public/v1",
             "configuration_api_base_url": f"{base}/api/v1",
+            "authority_file": self.authority_file,
             "client_id": self.client_id,
             "client_secret": self.client_secret,
             "request_max_retries": 3 if patient else 0,
