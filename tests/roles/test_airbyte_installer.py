@@ -79,10 +79,8 @@ def fetch_call(call: str) -> str:
 def install_call(folder: Path, *more: str) -> str:
     """Return how abctl is told to install."""
     chart = DEFAULTS["airbyte_bash_installer_chart_version"]
-    options = f"--no-browser --insecure-cookies --port 8000 --chart-version {chart}"
-    return " ".join(
-        [f"abctl local install {options} --values {folder}/opt/values.yml --host localhost", *more]
-    )
+    options = f"--no-browser --port 8000 --chart-version {chart} --values {folder}/opt/values.yml"
+    return " ".join([f"abctl local install {options} --insecure-cookies --host localhost", *more])
 
 
 @pytest.mark.parametrize("published", ["", "0.0.0.0:8000\\n", "0.0.0.0:9000\\n[::]:9000\\n"])
@@ -93,6 +91,16 @@ def test_a_cluster_at_another_port_is_made_again_and_keeps_its_data(
     assert result.returncode == 0, result.stderr
     removed = ["abctl local uninstall"] if "9000" in published else []
     assert calls()[1:] == [*removed, install_call(tmp_path, "--low-resource-mode")]
+
+
+def test_behind_a_front_cookies_are_for_https_alone(
+    run: Run, calls: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    render(
+        "abctl", tmp_path, __airbyte_bash_installer_need=NEED, airbyte_bash_installer_insecure_cookies=False
+    )
+    assert run("install").returncode == 0
+    assert "abctl local install" in calls()[-1] and "--insecure-cookies" not in calls()[-1]
 
 
 @pytest.mark.parametrize("distribution", ["abctl", "embedded"])
