@@ -77,6 +77,7 @@ def test_what_fills_a_volume_has_no_network() -> None:
         ("HostConfig", {"Binds": ["/var/run/docker.sock:/var/task:rw"]}),
         ("HostConfig", {"Binds": ["retailflow-registry:/opt:rw"]}),
         ("HostConfig", {"Binds": [f"{CODE}:/etc:rw"]}),
+        ("HostConfig", {"Binds": [f"{CODE}:/tmp/data:rw"]}),
         ("HostConfig", {"Binds": [f"{CODE}:/opt:rw,rslave"]}),
         ("HostConfig", {"Binds": [f"{CODE}\n:/opt:rw"]}),
         ("HostConfig", {"Mounts": [{"Type": "bind", "Source": "/", "Target": "/opt"}]}),
@@ -246,9 +247,9 @@ def test_docker_py_runs_a_function_unchanged(way: Way) -> None:
     assert client.volumes.list() == [] and volume.name == CODE
     client.images.get("docker.io/library/busybox:latest")
     filler = client.containers.run(
-        "busybox", "sleep 100", volumes={volume.name: {"bind": "/var/task", "mode": "rw"}}, detach=True
+        "busybox", "sleep 100", volumes={volume.name: {"bind": "/tmp/data", "mode": "rw"}}, detach=True
     )
-    assert filler.put_archive("/var/task", b"x" * 300_000)
+    assert filler.put_archive("/tmp/data", b"x" * 300_000)
     filler.remove(force=True)
     client.images.get(FUNCTION)
     running = client.containers.run(
@@ -273,7 +274,7 @@ def test_docker_py_runs_a_function_unchanged(way: Way) -> None:
     made = [json.loads(body) for method, path, body in way.seen if path.endswith("/containers/create")]
     assert [one["HostConfig"]["NetworkMode"] for one in made] == ["none", "retailflow"]
     assert all(one["HostConfig"]["CapDrop"] == ["ALL"] for one in made)
-    assert ("PUT", f"/v1.44/containers/{MINE}/archive?path=%2Fvar%2Ftask", b"x" * 300_000) in way.seen
+    assert ("PUT", f"/v1.44/containers/{MINE}/archive?path=%2Ftmp%2Fdata", b"x" * 300_000) in way.seen
 
 
 @pytest.mark.parametrize(
@@ -291,6 +292,7 @@ def test_docker_py_runs_a_function_unchanged(way: Way) -> None:
         ("DELETE", f"/v1.44/containers/{THEIRS}?force=1"),
         ("PUT", f"/v1.44/containers/{THEIRS}/archive?path=/opt"),
         ("PUT", f"/v1.44/containers/{MINE}/archive?path=/etc"),
+        ("PUT", f"/v1.44/containers/{MINE}/archive?path=/var/task"),
         ("PUT", f"/v1.44/containers/{MINE}/archive?path=/opt&path=/etc"),
         ("PUT", f"/v1.44/containers/{MINE}/archive?path=/etc&path=/opt"),
         ("POST", f"/v1.44/containers/{MINE}/exec"),

@@ -14,8 +14,9 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-#: Where the code and the layers of a function are mounted.
-TARGETS = ("/var/task", "/opt")
+#: Where code and layers are: in a function, and in the container that fills their volumes (LAMBDA_DATA_DIR of moto's settings).
+IN_A_FUNCTION = ("/var/task", "/opt")
+IN_A_FILLER = ("/tmp/data", "/opt")
 #: A function has 10,240 MB at most ("Lambda quotas", Lambda's developer guide).
 MEMORY_BYTES = 10_240 * 2**20
 #: An execution environment has 1,024 processes and threads at most (the same page).
@@ -66,6 +67,7 @@ class Site:
     def container(self, asked: dict[str, Any]) -> dict[str, Any]:
         """The request for a container, made of what is allowed of the one that was asked for."""
         image = self.image(_text("Image", asked.pop("Image", "")))
+        targets = IN_A_FILLER if image == self.filler else IN_A_FUNCTION
         host = asked.pop("HostConfig", None) or {}
         networks = set((asked.pop("NetworkingConfig", None) or {}).get("EndpointsConfig") or {})
         networks |= {host.pop("NetworkMode", "")} - {"", None, "default", "bridge"}
@@ -76,23 +78,23 @@ class Site:
             "Cmd": _texts("Cmd", asked.pop("Cmd", None)),
             "Env": _texts("Env", asked.pop("Env", None)),
             "Labels": self.marks,
-            "HostConfig": self._host(host),
+            "HostConfig": self._host(host, targets),
         }
         if image == self.filler:
             made["HostConfig"]["NetworkMode"] = "none"
         elif networks:
             made["HostConfig"]["NetworkMode"] = self.network
             made["NetworkingConfig"] = {"EndpointsConfig": {self.network: {}}}
-        if set(asked.pop("Volumes", None) or {}) - set(TARGETS):
-            raise RefusedError("a volume elsewhere than at " + " and ".join(TARGETS))
+        if set(asked.pop("Volumes", None) or {}) - set(targets):
+            raise RefusedError("a volume elsewhere than at " + " and ".join(targets))
         _nothing_else("a container with", asked)
         return made
 
-    def _host(self, asked: dict[str, Any]) -> dict[str, Any]:
+    def _host(self, asked: dict[str, Any], targets: tuple[str, ...]) -> dict[str, Any]:
         binds = _texts("Binds", asked.pop("Binds", None))
         for bind in binds:
             name, _, place = bind.partition(":")
-            if not self.owns_volume(name) or place not in {f"{target}:rw" for target in TARGETS}:
+            if not self.owns_volume(name) or place not in {f"{target}:rw" for target in targets}:
                 raise RefusedError(f"the mount {bind}")
         memory = asked.pop("Memory", 0) or 0
         if not isinstance(memory, int) or not 0 <= memory <= MEMORY_BYTES:

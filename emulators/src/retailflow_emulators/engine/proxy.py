@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from .allowed import TARGETS, RefusedError, Site
+from .allowed import IN_A_FILLER, RefusedError, Site
 
 log = logging.getLogger("retailflow.engine")
 
@@ -98,8 +98,8 @@ class Proxy:
 
     async def _use_container(self, request: Request, path: str, query: dict[str, str]) -> Response:
         if request.method == "PUT":
-            if query.get("path") not in TARGETS or len(query) > 1:
-                raise RefusedError("files elsewhere than at " + " and ".join(TARGETS))
+            if query.get("path") not in IN_A_FILLER or len(query) > 1:
+                raise RefusedError("files elsewhere than at " + " and ".join(IN_A_FILLER))
             return await self._send("PUT", path, query, _bounded(request))
         if set(query) - SETTINGS:
             raise RefusedError(f"the parameter {sorted(set(query) - SETTINGS)[0]}")
