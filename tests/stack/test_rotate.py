@@ -24,7 +24,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from .conftest import PORTS, ROOT, STATE, Host, Playbook, wait_for, why
-from .site import graphql, warehouse
+from .site import graphql, trust, warehouse
 
 SECRETS = ROOT / ".secrets/local"
 TABLE = yaml.safe_load((ROOT / "playbooks/vars/secrets.yml").read_text())["retailflow_secrets"]
@@ -45,7 +45,7 @@ LOGINS = {
 # The status with which a client id and secret on the standard input are answered, asked on Airbyte's host.
 TOKEN = """
 import sys, urllib.error, urllib.request
-url = "http://localhost:8000/api/public/v1/applications/token"
+url = "http://127.0.0.1:18000/api/public/v1/applications/token"
 try:
     asked = urllib.request.Request(url, sys.stdin.buffer.read(), {"content-type": "application/json"})
     print(urllib.request.urlopen(asked).status)
@@ -215,10 +215,10 @@ def test_the_old_password_of_metabase_s_administrator_is_refused(seen: dict[str,
     for password, status in ((files()["metabase_admin"], 200), (seen["files"]["metabase_admin"], 401)):
         body = json.dumps({"username": "admin@retailflow.example", "password": password.strip()}).encode()
         request = urllib.request.Request(
-            f"http://127.0.0.1:{PORTS['metabase']}/api/session", body, {"content-type": "application/json"}
+            f"https://127.0.0.1:{PORTS['metabase']}/api/session", body, {"content-type": "application/json"}
         )
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=30, context=trust()) as answer:
                 found = answer.status
         except urllib.error.HTTPError as error:
             found = error.code
