@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import moto_support
 import secrets_store
@@ -165,3 +167,53 @@ def test_a_second_operator_gets_the_passwords_of_the_first(tmp_path: Path) -> No
         refused = run("fetched")
         assert not refused.ok
         assert ".secrets/aws/db_admin differ from what the site has" in " ".join(refused.text.split())
+
+
+def tasks_of_rotation(*names: str) -> list[Any]:
+    """Tasks of playbooks/rotate.yml as they are there."""
+    plays = yaml.safe_load((aws_support.ROOT / "playbooks/rotate.yml").read_text())
+    tasks = {task["name"]: task for play in plays for task in play.get("tasks", [])}
+    return [tasks[f"Rotate | {name}"] for name in names]
+
+
+def test_a_rotation_is_in_the_store_before_anything_uses_it_and_a_second_operator_gets_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "site").mkdir()
+    with aws_support.moto(tmp_path) as url:
+        site = aws_support.clone(tmp_path / "site", url, 9)
+        play: dict[str, Any] = {
+            "hosts": "control",
+            "vars_files": ["vars/secrets.yml"],
+            "environment": "{{ retailflow_aws_environment }}",
+        }
+        secrets = {"ansible.builtin.include_tasks": "tasks/secrets.yml"}
+        begin = tasks_of_rotation(
+            "Refuse what cannot be rotated", "Keep what is rotated", "Make the new passwords"
+        )
+        end = tasks_of_rotation(
+            "Put them into the Parameter Store", "Let them take their places", "Forget the old secrets"
+        )
+        for name, tasks in (("own", [secrets]), ("rotate", [*begin, *end])):
+            (site.root / f"playbooks/{name}.yml").write_text(json.dumps([{**play, "tasks": tasks}]))
+        folder = site.root / ".secrets/aws"
+
+        def run(name: str, state: str = "present") -> aws_support.Run:
+            what = {"retailflow_secrets_state": state, "retailflow_rotate": "db_admin metabase_encryption"}
+            return site.play(f"playbooks/{name}.yml", "-e", json.dumps(what))
+
+        folder.mkdir(parents=True)
+        for user in ("airbyte", "dbt", "metabase"):
+            (folder / f"snowflake_{user}.p8").write_text("a key\n")
+        assert run("own").ok
+        before = {path.name: path.read_text() for path in folder.iterdir()}
+        done = run("rotate")
+        assert done.ok, done.text
+        after = {path.name: path.read_text() for path in folder.iterdir()}
+        assert {name for name in after if after[name] != before[name]} == {"db_admin", "metabase_encryption"}
+        assert not [text for text in after.values() if len(text) > 9 and text.strip() in done.text]
+        again = run("own")
+        assert again.ok and again.changed == 0, again.text
+        shutil.rmtree(folder)
+        assert run("own", "fetched").ok
+        assert {path.name: path.read_text() for path in folder.iterdir()} == after
