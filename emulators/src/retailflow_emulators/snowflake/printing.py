@@ -198,7 +198,16 @@ def _undefined(statement: exp.Expr) -> None:
             node.replace(exp.Nullif(this=exp.Paren(this=node.copy()), expression=nothing))
 
 
+_AROUND = (exp.Window, exp.Filter, exp.WithinGroup, exp.ArrayAgg, exp.Order, exp.Distinct, exp.Paren)
+
+
 def _is_json(value: exp.Expr) -> bool:
+    if isinstance(value, (exp.Window, exp.Filter, exp.ArrayAgg)):
+        # An array of what is JSON: the macro would have all of it in as many places as there are types.
+        inner: exp.Expr = value
+        while isinstance(inner, _AROUND):
+            inner = inner.expressions[0] if isinstance(inner, exp.Distinct) else inner.this
+        return bool(value.find(exp.ArrayAgg)) and _is_json(inner)
     called = value.expression if isinstance(value, exp.Dot) else value
     made = isinstance(called, exp.Anonymous) and str(called.this).upper() in (
         "TO_JSON", "_FS_OBJECT_CONSTRUCT", "JSON_ARRAY", "_SF_JSON", "RANGE", "MAP",
