@@ -9,6 +9,7 @@
 - IAM decides about every request as AWS's does, once there are identities: `authorization.py`. It simulates what a user or role
   may do: `simulation.py`.
 - A body is as large as the service takes it, and as a refusal needs it where nobody known has signed it: `bounds.py`.
+- A volume for a function's code that could not be filled is given up: `code_volumes.py`.
 - S3 keeps buckets and objects over a restart: `stored_objects.py`.
 - Lambda retries events and keeps those that failed, its metrics are counted, alarms on them are evaluated: `asynchronous.py`.
 """
@@ -20,6 +21,7 @@ from typing import Any
 import asynchronous
 import authorization
 import bounds
+import code_volumes
 import simulation
 import stored_objects
 from moto.core.responses import ActionResult
@@ -84,6 +86,7 @@ InstanceResponse.run_instances = run  # type: ignore[method-assign]
 asynchronous.install()
 authorization.install()
 bounds.install()
+code_volumes.install()
 simulation.install()
 stored_objects.install()
 
