@@ -212,3 +212,10 @@ def test_every_role_variable_of_the_inventories_exists() -> None:
             checked += 1
             assert any(name in options(role) for role in owners), f"{path}: no role knows {name}"
     assert checked > 0
+
+
+def test_every_scenario_of_molecule_is_run() -> None:
+    (listed,) = re.findall(r"for name in ([\w -]+); do\n\s+if mkdir", (ROOT / "tools/test").read_text())
+    assert sorted(listed.split()) == sorted(
+        path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml")
+    )
