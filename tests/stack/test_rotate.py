@@ -28,12 +28,9 @@ from .site import graphql, trust, warehouse
 
 SECRETS = ROOT / ".secrets/local"
 TABLE = yaml.safe_load((ROOT / "playbooks/vars/secrets.yml").read_text())["retailflow_secrets"]
-# After each of these the run is killed once: before a new secret took its place, between PostgreSQL and its clients, and before
-# the old ones were forgotten.
-MOMENTS = (
-    "Let PostgreSQL take the new passwords and certificates",
-    "Take the old keys of Snowflake's users away",
-)
+# After this the run is killed: PostgreSQL has the new passwords and its clients the old ones. The other moments are those of
+# tests/roles/test_rotate_playbook.py.
+MOMENT = "Let PostgreSQL take the new passwords and certificates"
 LOGINS = {
     "db_admin": "retailflow_admin",
     "db_generator": "generator",
@@ -105,7 +102,7 @@ def airbyte() -> Host:
 
 @pytest.fixture(scope="module")
 def seen(sql: Callable[[str], str], airbyte: Host, playbook: Playbook) -> Iterator[dict[str, Any]]:
-    """What the site was before, then a rotation of everything, killed twice and run a third time."""
+    """What the site was before, then a rotation of everything, killed once and run again."""
     assert not (SECRETS / "next").exists(), "an earlier rotation was not ended"
     wait_for(lambda: well(playbook), 180, "the site is well, whatever the test before this one did")
     before = {
@@ -114,9 +111,8 @@ def seen(sql: Callable[[str], str], airbyte: Host, playbook: Playbook) -> Iterat
         "airbyte": json.loads(airbyte.check_output("/opt/airbyte/install.sh credentials")),
         "since": float(sql("select extract(epoch from now())")),
     }
-    for moment in MOMENTS:
-        killed_at(moment)
-        assert (SECRETS / "next/rotation.json").exists()
+    killed_at(MOMENT)
+    assert (SECRETS / "next/rotation.json").exists()
     done = playbook("playbooks/rotate.yml")
     assert done.returncode == 0, why(done)
     yield before | {"text": done.stdout}
