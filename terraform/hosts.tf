@@ -32,8 +32,9 @@ data "aws_ami" "debian" {
 }
 
 resource "aws_key_pair" "operator" {
-  key_name   = var.name
-  public_key = var.public_key
+  key_name = var.name
+  # Without its comment, which whoever asks may write or not: another one would replace the pair.
+  public_key = regex("^\\S+ \\S+", var.public_key)
   tags       = { Name = var.name }
 }
 

@@ -16,7 +16,7 @@ mock_provider "aws" {
 
 variables {
   operator_cidr = "203.0.113.7/32"
-  public_key    = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMockMockMockMockMockMockMockMockMockMockMock"
+  public_key    = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMockMockMockMockMockMockMockMockMockMockMock somebody's key"
   network_file  = "tests/network.yml"
 }
 
@@ -58,6 +58,10 @@ run "what_the_lists_yield" {
   }
 
   # --- hosts
+  assert {
+    condition     = aws_key_pair.operator.public_key == "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMockMockMockMockMockMockMockMockMockMockMock"
+    error_message = "A comment is no part of the key."
+  }
   assert {
     condition     = { for role, host in aws_instance.host : role => host.instance_type } == { db = "t3.small", web_app = "t3.micro" }
     error_message = "One instance per listed host, of the listed size."

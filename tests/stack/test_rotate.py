@@ -241,7 +241,7 @@ def test_the_old_authority_has_signed_no_certificate_of_now(seen: dict[str, Any]
 
 
 def test_a_run_afterwards_changes_nothing(seen: dict[str, Any], playbook: Playbook) -> None:
-    again = playbook("playbooks/configure.yml", "playbooks/wire.yml")
+    again = playbook("playbooks/provision.yml", "playbooks/configure.yml", "playbooks/wire.yml")
     assert again.returncode == 0, why(again)
     recap = re.findall(r"changed=(\d+)", again.stdout)
     assert recap and set(recap) == {"0"}, why(again)

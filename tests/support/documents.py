@@ -86,6 +86,8 @@ ELSEWHERE = {
     "make drill": "test_backup runs it",
     "make pause": "test_pause runs its playbook and goes on from there",
     "make resume": "is make up",
+    "make rotate": "test_rotate runs its playbook, cut off and again",
+    "make rotate WHAT=snowflake_observer": "test_rotate gives every secret a new one",
     "make upgrade": "test_upgrade runs its playbook",
     "make upgrade WHAT=postgres": "the scenario postgres of molecule upgrades its roles; a site keeps its version",
     "make recover": "test_a_lost_control_node_comes_back_and_a_second_run_changes_nothing runs it",
