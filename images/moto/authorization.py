@@ -11,9 +11,10 @@
 - The resources of a request are those that its parameters name; for EC2 also those that it makes. Each of them must be
   allowed. Where the parameters say nothing, or nothing that is known here, every Resource of a statement matches.
 - Conditions: `aws:ResourceTag/…` and `ec2:ResourceTag/…` of EC2's resources, `aws:RequestTag/…`, `aws:TagKeys`,
-  `ec2:CreateAction`, `iam:PassedToService`, `iam:AWSServiceName`, `aws:RequestedRegion`. Whoever hands a role to a service
-  needs `iam:PassRole` on it. Not emulated, and said in the log: other keys and operators; a statement with one never allows.
-  Nor are policies of queues and buckets, permission boundaries and session policies.
+  `ec2:CreateAction`, `ecs:cluster`, `ecs:container-instances`, `ecs:CreateAction`, `iam:PassedToService`,
+  `iam:AWSServiceName`, `aws:RequestedRegion`. Whoever hands a role to a service needs `iam:PassRole` on it. Not emulated, and
+  said in the log: other keys and operators; a statement with one never allows. Nor are policies of queues and buckets,
+  permission boundaries and session policies.
 
 `EMULATED_AWS_RECORD` is a file that gets a line `caller action resource` for each new triple that was asked for.
 """

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import authorization_ecs
 from authorization_policy import Resource, each
 from moto.ec2.models import ec2_backends
 from moto.iam.access_control import IAMRequestBase, S3IAMRequest
@@ -83,10 +84,6 @@ _EC2_MADE = {
 # Who hands which role to whom: the parameter with the role's name or ARN, and the service.
 _PASSED = {
     "ec2:RunInstances": (("IamInstanceProfile", "ec2.amazonaws.com"),),
-    "ecs:RegisterTaskDefinition": (
-        ("taskRoleArn", "ecs-tasks.amazonaws.com"),
-        ("executionRoleArn", "ecs-tasks.amazonaws.com"),
-    ),
     "iam:AddRoleToInstanceProfile": (("RoleName", "ec2.amazonaws.com"),),
     "lambda:CreateFunction": (("Role", "lambda.amazonaws.com"),),
     "lambda:UpdateFunctionConfiguration": (("Role", "lambda.amazonaws.com"),),
@@ -99,6 +96,9 @@ _TAGGING = {
     "ecs:CreateCluster": "ecs:TagResource",
     "ecs:CreateService": "ecs:TagResource",
     "ecs:RegisterTaskDefinition": "ecs:TagResource",
+    "ecs:RegisterContainerInstance": "ecs:TagResource",
+    "ecs:RunTask": "ecs:TagResource",
+    "ecs:StartTask": "ecs:TagResource",
     "events:PutRule": "events:TagResource",
     "iam:CreateInstanceProfile": "iam:TagInstanceProfile",
     "iam:CreateRole": "iam:TagRole",
@@ -175,7 +175,7 @@ class Call:
         if self.service == "ec2":
             found = self._of_ec2()
         elif self.service == "ecs":
-            found = [Resource(arn) for arn in self._of_ecs()]
+            found = authorization_ecs.resources(self)
         else:
             found = [Resource(arn) for arn in self._named()]
         tags = self._request_tags(self.parameters)
@@ -194,30 +194,6 @@ class Call:
                 ends = [value if value.startswith("arn:") else end.format(value) for value in values]
                 return [self.arn(self.service, end).removesuffix(":*") for end in ends]
         return []
-
-    def _of_ecs(self) -> list[str]:
-        cluster = str(self.parameters.get("cluster") or self.parameters.get("clusterName") or "")
-        cluster = cluster.rsplit("/", 1)[-1]
-        found = []
-        for parameter, kind in (
-            ("service", "service"),
-            ("serviceName", "service"),
-            ("services", "service"),
-            ("containerInstance", "container-instance"),
-            ("containerInstances", "container-instance"),
-            ("tasks", "task"),
-        ):
-            for value in each(self.parameters.get(parameter) or []):
-                found.append(self.arn("ecs", f"{kind}/{cluster}/{str(value).rsplit('/', 1)[-1]}"))
-        if self.parameters.get("resourceArn"):
-            return [str(self.parameters["resourceArn"])]
-        if not found and (family := self.parameters.get("taskDefinition") or self.parameters.get("family")):
-            found.append(self.arn("ecs", f"task-definition/{str(family).rsplit('/', 1)[-1]}"))
-        if not found and cluster:
-            found.append(self.arn("ecs", f"cluster/{cluster}"))
-        for value in each(self.parameters.get("clusters") or []) if not found else []:
-            found.append(self.arn("ecs", f"cluster/{str(value).rsplit('/', 1)[-1]}"))
-        return found
 
     def _of_ec2(self) -> list[Resource]:
         if self.name.startswith("Describe"):
@@ -281,11 +257,15 @@ class Call:
             if value:
                 arn = self.arn("iam", value if value.startswith("arn:") else f"role/{value}")
                 yield "iam:PassRole", Resource(arn, {"iam:PassedToService": [service]})
+        for one in authorization_ecs.passed(self) if self.service == "ecs" else ():
+            yield "iam:PassRole", one
         if (tagging := _TAGGING.get(self.action)) and (
             self.parameters.get("Tags") or self.parameters.get("tags")
         ):
-            for one in self.resources():
-                yield tagging, one
+            made = authorization_ecs.tagged(self) if self.service == "ecs" else self.resources()
+            shared = self._request_tags(self.parameters) | {"aws:RequestedRegion": [self.region]}
+            for one in made:
+                yield tagging, Resource(one.arn, shared | one.keys)
         if self.service == "ec2" and self.name != "CreateTags":
             for one in self.parameters.get("TagSpecifications") or []:
                 arn = self.arn("ec2", f"{one.get('ResourceType')}/*")
