@@ -4,8 +4,7 @@
   detach them, so that whoever made an interface on its own, as our Terraform does, could never remove it.
 - EC2 refuses to terminate a protected instance. moto forgets the protection of a new instance, and where it is turned on later
   keeps the word of the request, which is neither on nor off.
-- ECS says that an agent is connected when it holds a connection to the service. No agent connects to this API, so
-  `agentConnected` is false; moto says true. ECS keeps the attributes with which an instance is registered; moto forgets them.
+- ECS places tasks and lets agents run them: `ecs`, a package.
 - IAM decides about every request as AWS's does, once there are identities: `authorization.py`. It simulates what a user or role
   may do: `simulation.py`.
 - A body is as large as the service takes it, and as a refusal needs it where nobody known has signed it: `bounds.py`.
@@ -22,18 +21,14 @@ import asynchronous
 import authorization
 import bounds
 import code_volumes
+import ecs
 import simulation
 import stored_objects
-from moto.core.responses import ActionResult
 from moto.ec2.models.instances import Instance, InstanceBackend
 from moto.ec2.responses.instances import InstanceResponse
-from moto.ecs.models import ContainerInstance
-from moto.ecs.responses import EC2ContainerServiceResponse
 from moto.server import main
 
 _terminate = Instance.terminate
-_enter = ContainerInstance.__init__
-_register = EC2ContainerServiceResponse.register_container_instance
 _modify = InstanceBackend.modify_instance_attribute
 _run = InstanceResponse.run_instances
 
@@ -47,20 +42,6 @@ def terminate(self: Instance) -> Any:
         interface.attachment_id = None
         interface.status = "available"
     return state
-
-
-def enter(self: ContainerInstance, *arguments: Any, **options: Any) -> None:
-    """Make the entry of an instance whose agent is not connected."""
-    _enter(self, *arguments, **options)
-    self.agent_connected = False
-
-
-def register(self: EC2ContainerServiceResponse) -> ActionResult:
-    """Register an instance with its attributes."""
-    answer = _register(self)
-    for one in self._get_param("attributes") or []:
-        answer.result["containerInstance"].attributes[one["name"]] = one.get("value")  # type: ignore[index]
-    return answer
 
 
 def modify(self: InstanceBackend, instance_id: str, key: str, value: Any) -> Instance:
@@ -79,14 +60,13 @@ def run(self: InstanceResponse) -> Any:
 
 
 Instance.terminate = terminate  # type: ignore[method-assign]
-ContainerInstance.__init__ = enter  # type: ignore[method-assign]
-EC2ContainerServiceResponse.register_container_instance = register  # type: ignore[method-assign]
 InstanceBackend.modify_instance_attribute = modify  # type: ignore[method-assign]
 InstanceResponse.run_instances = run  # type: ignore[method-assign]
 asynchronous.install()
 authorization.install()
 bounds.install()
 code_volumes.install()
+ecs.install()
 simulation.install()
 stored_objects.install()
 
