@@ -96,6 +96,10 @@ def test_the_text_depends_on_the_rules_alone() -> None:
     text = firewall.render(some, GATEWAY, [3000])
     assert text == firewall.render(reversed(some), GATEWAY, [3000])
     lines = [line.strip() for line in text.splitlines()]
+    hook = next(number for number, line in enumerate(lines) if line.startswith("type filter"))
+    assert lines[hook + 1] == 'iifname != "eth0" accept', (
+        "what a host's own containers ask it is no traffic of the network"
+    )
     assert "ip saddr 10.0.1.13 tcp dport 8000-8010 accept" in lines
     assert "ip saddr 10.0.0.0/16 accept" in lines
     assert f"ip saddr {GATEWAY} tcp dport 3000 accept" in lines
