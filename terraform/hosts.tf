@@ -50,7 +50,9 @@ data "aws_iam_policy_document" "assume" {
 }
 
 # What the ECS agent and the engine of a host need, for this site and this role only. AWS's own policy for container
-# instances would also let a host make clusters, join any of them, read every image and write every log.
+# instances would also let a host make clusters, join any of them, read every image and write every log. What the agent asks for
+# with other settings than ours is left out: it drains spot instances (UpdateContainerInstancesState) and reports network
+# interfaces of tasks (SubmitAttachmentStateChanges). It never deregisters itself.
 data "aws_iam_policy_document" "host" {
   for_each = local.hosts
 
@@ -63,20 +65,14 @@ data "aws_iam_policy_document" "host" {
     sid = "JoinTheCluster"
     actions = [
       "ecs:RegisterContainerInstance",
-      "ecs:DeregisterContainerInstance",
       "ecs:SubmitContainerStateChange",
       "ecs:SubmitTaskStateChange",
-      "ecs:SubmitAttachmentStateChanges",
     ]
     resources = ["${local.arn.ecs}:cluster/${var.name}"]
   }
   statement {
-    sid = "ListenToTheCluster"
-    actions = [
-      "ecs:Poll",
-      "ecs:StartTelemetrySession",
-      "ecs:UpdateContainerInstancesState",
-    ]
+    sid       = "ListenToTheCluster"
+    actions   = ["ecs:Poll", "ecs:StartTelemetrySession"]
     resources = ["${local.arn.ecs}:container-instance/${var.name}/*"]
   }
   statement {
