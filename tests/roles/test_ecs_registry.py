@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,6 +32,13 @@ def instance_id() -> str:
     return str(ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"])
 
 
+def joined(ecs: Any) -> str:
+    """A host whose agent has registered it."""
+    host = instance_id()
+    ecs.register_container_instance(cluster="shop", instanceIdentityDocument=json.dumps({"instanceId": host}))
+    return host
+
+
 def test_a_cluster_is_made_once_and_keeps_foreign_tags(ecs: Any) -> None:
     assert run(ecs, "ensure_cluster", {"Project": "shop"}, check=True) == ["create cluster shop"]
     assert ecs.list_clusters()["clusterArns"] == []
@@ -45,48 +53,24 @@ def test_a_cluster_is_made_once_and_keeps_foreign_tags(ecs: Any) -> None:
     assert tags == {"Project": "shop", "Team": "data"}
 
 
-def test_an_instance_is_registered_once_with_its_attributes(ecs: Any) -> None:
-    run(ecs, "ensure_cluster", {})
-    host = instance_id()
-    assert run(ecs, "ensure_instance", host, {"role": "postgres"}, check=True)
-    assert ecs.list_container_instances(cluster="shop")["containerInstanceArns"] == []
-    assert f"register {host} in shop" in run(ecs, "ensure_instance", host, {"role": "postgres"})
-    assert run(ecs, "ensure_instance", host, {"role": "postgres"}) == []
-    assert run(ecs, "ensure_instance", host, {"role": "airbyte"}) == [f"set the attributes of {host}"]
-    (arn,) = ecs.list_container_instances(cluster="shop")["containerInstanceArns"]
-    found = ecs.describe_container_instances(cluster="shop", containerInstances=[arn])["containerInstances"][
-        0
-    ]
-    assert found["ec2InstanceId"] == host
-    assert {"name": "role", "value": "airbyte"} in [
-        {"name": one["name"], "value": one.get("value")} for one in found["attributes"]
-    ]
-
-
 def test_removal_works_twice_and_removes_instances_too(ecs: Any) -> None:
     run(ecs, "ensure_cluster", {"Project": "shop"})
-    first, second = instance_id(), instance_id()
-    for host in (first, second):
-        run(ecs, "ensure_instance", host, {})
+    first, second = joined(ecs), joined(ecs)
+    assert run(ecs, "remove_instance", first, check=True) == [f"deregister {first}"]
     assert run(ecs, "remove_instance", first) == [f"deregister {first}"]
     assert run(ecs, "remove_instance", first) == []
     mine = {"Project": "shop"}
     assert run(ecs, "remove_cluster", mine) == [f"deregister {second}", "delete cluster shop"]
     assert run(ecs, "remove_cluster", mine) == []
     assert run(ecs, "remove_instance", second) == []
+    assert run(ecs, "drain_instance", second) == []
 
 
-def test_every_entry_of_an_instance_is_brought_up_to_date_and_removed(
-    ecs: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_entry_of_an_instance_is_removed(ecs: Any) -> None:
     """An agent that lost what it knew registers its host a second time; ECS keeps both entries."""
     run(ecs, "ensure_cluster", {})
-    host = instance_id()
-    run(ecs, "ensure_instance", host, {"role": "db"})
-    monkeypatch.setattr(ecs_registry.Registry, "find", lambda self, _: [])
-    run(ecs, "ensure_instance", host, {})
-    monkeypatch.undo()
-    assert run(ecs, "ensure_instance", host, {"role": "db"}) == [f"set the attributes of {host}"]
+    host = joined(ecs)
+    ecs.register_container_instance(cluster="shop", instanceIdentityDocument=json.dumps({"instanceId": host}))
     assert run(ecs, "remove_instance", host) == [f"deregister {host}"] * 2
     assert run(ecs, "remove_instance", host) == []
 
@@ -115,13 +99,53 @@ def test_an_instance_that_runs_tasks_is_drained_before_it_leaves(
     ecs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(ecs, "ensure_cluster", {})
-    host = instance_id()
-    run(ecs, "ensure_instance", host, {})
+    host = joined(ecs)
     running = [["task"], ["task"], []]
     monkeypatch.setattr(ecs_registry.Registry, "tasks", lambda self, **where: running.pop(0))
     monkeypatch.setattr(ecs_registry, "PAUSE", 0)
     assert run(ecs, "remove_instance", host) == [f"drain {host}", f"deregister {host}"]
     assert running == [], "it waited until the task had ended"
+
+
+def test_a_drained_instance_stays_and_is_drained_once(ecs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(ecs, "ensure_cluster", {})
+    host = joined(ecs)
+    monkeypatch.setattr(ecs_registry, "PAUSE", 0)
+    assert run(ecs, "drain_instance", host, check=True) == [f"drain {host}"]
+    assert run(ecs, "drain_instance", host) == [f"drain {host}"]
+    assert run(ecs, "drain_instance", host) == []
+    (arn,) = ecs.list_container_instances(cluster="shop", status="DRAINING")["containerInstanceArns"]
+    assert ecs.describe_container_instances(cluster="shop", containerInstances=[arn])["failures"] == []
+
+
+def test_a_host_whose_agent_is_away_is_not_waited_for(ecs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(ecs, "ensure_cluster", {})
+    host = joined(ecs)
+    (entry,) = ecs_registry.Registry(ecs, "shop", {}, False).find(host)
+    monkeypatch.setattr(ecs_registry.Registry, "find", lambda self, _: [entry | {"agentConnected": False}])
+    monkeypatch.setattr(ecs_registry.Registry, "tasks", lambda self, **where: ["task"])
+    assert run(ecs, "remove_instance", host) == [f"deregister {host}"]
+
+
+class Tasks:
+    """A cluster of three tasks by the state that they are in: one is to run, the others are to stop."""
+
+    LAST = {"one": "PENDING", "two": "STOPPING", "three": "STOPPED"}
+
+    def get_paginator(self, operation: str) -> Any:
+        assert operation == "list_tasks"
+        return self
+
+    def paginate(self, *, cluster: str, desiredStatus: str) -> list[dict[str, Any]]:
+        listed = {"RUNNING": [["one"]], "STOPPED": [["two"], ["three"]]}
+        return [{"taskArns": page} for page in listed[desiredStatus]]
+
+    def describe_tasks(self, *, cluster: str, tasks: list[str]) -> dict[str, Any]:
+        return {"tasks": [{"taskArn": name, "lastStatus": self.LAST[name]} for name in tasks]}
+
+
+def test_a_task_that_is_still_ending_counts_and_one_that_has_ended_does_not() -> None:
+    assert ecs_registry.Registry(Tasks(), "shop", {}, False).tasks() == ["one", "two"]
 
 
 def test_a_cluster_that_is_not_ours_is_left_alone(ecs: Any) -> None:

@@ -93,4 +93,19 @@ def test_the_ecs_agent_would_join_its_cluster_with_its_role(host: Any) -> None:
     assert settings["ECS_CLUSTER"] == "shop"
     assert json.loads(settings["ECS_INSTANCE_ATTRIBUTES"]) == {"role": "probe"}
     assert json.loads(settings["ECS_AVAILABLE_LOGGING_DRIVERS"]) == ["json-file", "awslogs"]
+    assert settings["ECS_DISABLE_PRIVILEGED"] == "true"
     assert config.mode == 0o600
+
+
+def test_a_container_of_ecs_is_found_by_the_name_of_its_service(host: Any) -> None:
+    label = "com.amazonaws.ecs.container-name=shop-page"
+    run = f"docker run --detach --name ecs-shop-1-shop-page-c0ffee --label {label} --stop-timeout 1"
+    host.check_output(f"{run} retailflow/base:latest sleep infinity")
+    try:
+        assert host.check_output("docker exec shop-page cat /proc/1/comm") == "sleep"
+        assert host.check_output("docker exec probe cat /proc/1/comm") != "", "and others as before"
+        assert "shop-page" not in host.check_output(
+            "docker ps --format '{{.Names}}' --filter name=^shop-page$"
+        )
+    finally:
+        host.check_output("docker rm --force ecs-shop-1-shop-page-c0ffee")

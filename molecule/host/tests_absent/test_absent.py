@@ -13,6 +13,7 @@ def test_nothing_is_left(host: Any) -> None:
     assert not host.file("/etc/docker/daemon.json").exists
     assert not host.file("/etc/systemd/system/docker.service.d").exists
     assert not host.file("/etc/ecs").exists
+    assert not host.file("/usr/local/bin/docker").exists
     assert not host.package("amazon-ecs-init").is_installed
     assert host.run("systemctl is-active ecs.service").stdout.strip() != "active"
     assert host.check_output("find /etc -name '*retailflow*'") == ""

@@ -1,17 +1,14 @@
-"""Ansible module: an ECS cluster, or one container instance of it, by idempotent look-up."""
+"""Ansible module: make or remove an ECS cluster, or take a host out of it, by idempotent look-up."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from typing import Any
 
 try:
-    import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 except ImportError:
-    boto3 = None
     BotoCoreError = ClientError = Exception
 
 from ansible.module_utils.retailflow_aws import AwsWork, ForeignError
@@ -20,26 +17,22 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 DOCUMENTATION = r"""
 ---
 module: ecs_registry
-short_description: Make or remove an ECS cluster, or a container instance of one
+short_description: Make or remove an ECS cluster, or take a host out of one
 description:
-  - Without O(instance_id) it is about the cluster, with it about that container instance.
+  - Without O(instance_id) it is about the cluster, with it about the container instances of that host. Its agent registers the
+    host, so it is only drained or removed here.
   - Looks everything up first, so that it also works with emulators of the API that leave out parts of an answer.
   - What is removed is drained first, so that services end in order, and a cluster that lacks O(tags) is refused.
-  - A container instance is registered with an instance identity document, as the ECS agent does. AWS accepts only the
-    document that it signed for the instance, so on AWS leave registering to the agent.
 options:
   cluster: {description: Name of the cluster., type: str, required: true}
-  state: {description: Whether it is there., type: str, choices: [present, absent], default: present}
+  state:
+    description: Whether it is there. V(drained) is for a host, which has no task any more then and gets no new one.
+    type: str
+    choices: [present, drained, absent]
+    default: present
   tags: {description: Tags of the cluster., type: dict, default: {}}
   drain_timeout: {description: Seconds that tasks have to end before they are ended., type: int, default: 120}
   instance_id: {description: EC2 instance id of the host., type: str, default: ""}
-  attributes: {description: Attributes of the container instance., type: dict, default: {}}
-  register_as:
-    description:
-      - With what the host itself would register, as an agent does with its instance role. Empty for the credentials of the task.
-      - C(role_arn) is that role, C(access_key) and C(secret_key) belong to who may assume it.
-    type: dict
-    default: {}
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -52,11 +45,11 @@ EXAMPLES = r"""
 - name: Make a cluster
   ecs_registry:
     cluster: shop
-- name: Enter a host
+- name: End the tasks of a host
   ecs_registry:
     cluster: shop
     instance_id: i-0123456789abcdef0
-    attributes: {role: database}
+    state: drained
 """
 
 RETURN = r"""
@@ -65,7 +58,7 @@ actions: {description: What was done, or would be., type: list, returned: succes
 
 
 # Seconds between two looks at what is ending.
-PAUSE = 5
+PAUSE = 2
 
 
 class Registry(AwsWork):
@@ -78,13 +71,11 @@ class Registry(AwsWork):
         tags: dict[str, Any],
         check_mode: bool,
         drain_timeout: int = 120,
-        register_as: dict[str, str] | None = None,
     ) -> None:
         super().__init__(tags, check_mode)
         self.client = client
         self.cluster = cluster
         self.drain_timeout = drain_timeout
-        self.register_as = register_as or {}
 
     def wait(self, done: Callable[[], bool]) -> None:
         """Wait until something is done, but no longer than the drain timeout."""
@@ -170,11 +161,19 @@ class Registry(AwsWork):
             )
 
     def tasks(self, **where: str) -> list[str]:
-        """Return the ARNs of tasks that are to run."""
-        found: list[str] = self.client.list_tasks(cluster=self.cluster, desiredStatus="RUNNING", **where)[
-            "taskArns"
-        ]
-        return found
+        """Return the ARNs of tasks that run or are still ending; those that have ended are listed for an hour."""
+
+        def listed(desired: str) -> list[str]:
+            pages = self.client.get_paginator("list_tasks").paginate(
+                cluster=self.cluster, desiredStatus=desired, **where
+            )
+            return [arn for page in pages for arn in page["taskArns"]]
+
+        running, ending = listed("RUNNING"), listed("STOPPED")
+        for start in range(0, len(ending), 100):
+            answer = self.client.describe_tasks(cluster=self.cluster, tasks=ending[start : start + 100])
+            running += [one["taskArn"] for one in answer["tasks"] if one["lastStatus"] != "STOPPED"]
+        return running
 
     def find(self, instance_id: str) -> list[dict[str, Any]]:
         """Return the container instances of an EC2 instance, more than one where an agent lost what it knew."""
@@ -182,79 +181,38 @@ class Registry(AwsWork):
             return []
         return [one for one in self.instances() if one.get("ec2InstanceId") == instance_id]
 
-    def agent(self, instance_id: str) -> Any:
-        """Return the client of the host itself, by its instance role; this one where no such role is known."""
-        if not self.register_as or self.check_mode:
-            return self.client
-        keys = {
-            "aws_access_key_id": self.register_as["access_key"],
-            "aws_secret_access_key": self.register_as["secret_key"],
-        }
-        region = self.client.meta.region_name
-        sts = boto3.client("sts", region_name=region, **keys)
-        session = sts.assume_role(RoleArn=self.register_as["role_arn"], RoleSessionName=instance_id)[
-            "Credentials"
-        ]
-        return boto3.client(
-            "ecs",
-            region_name=region,
-            aws_access_key_id=session["AccessKeyId"],
-            aws_secret_access_key=session["SecretAccessKey"],
-            aws_session_token=session["SessionToken"],
-        )
-
-    def ensure_instance(self, instance_id: str, attributes: dict[str, str]) -> None:
-        """Register an EC2 instance and set its attributes; other attributes stay."""
-        entries = self.find(instance_id)
-        wanted = {key: str(value) for key, value in attributes.items()}
-        listed = [{"name": key, "value": value} for key, value in sorted(wanted.items())]
-        if not entries:
-            region = self.client.meta.region_name
-            document = json.dumps({"instanceId": instance_id, "region": region, "version": "2017-09-30"})
-            answer = self.act(
-                f"register {instance_id} in {self.cluster}",
-                self.agent(instance_id).register_container_instance,
-                cluster=self.cluster,
-                instanceIdentityDocument=document,
-                attributes=listed,
-            )
-            entries = [answer.get("containerInstance", {})]
-        for entry in entries:
-            present = {one["name"]: one.get("value", "") for one in entry.get("attributes", [])}
-            if not wanted.items() <= present.items():
-                target = entry.get("containerInstanceArn", "").rsplit("/", 1)[-1]
-                targets = [one | {"targetType": "container-instance", "targetId": target} for one in listed]
-                self.act(
-                    f"set the attributes of {instance_id}",
-                    self.client.put_attributes,
-                    cluster=self.cluster,
-                    attributes=targets,
-                )
+    def drain_instance(self, instance_id: str) -> None:
+        """End the tasks of an EC2 instance, and let it get no new ones."""
+        for entry in self.find(instance_id):
+            self.drain(entry)
 
     def remove_instance(self, instance_id: str) -> None:
         """Remove an EC2 instance from the cluster."""
         for entry in self.find(instance_id):
             self.deregister(entry)
 
-    def deregister(self, instance: dict[str, Any]) -> None:
-        """Drain one container instance, then deregister it, whatever still runs on it."""
+    def drain(self, instance: dict[str, Any]) -> None:
+        """Let the tasks of one container instance end, where its agent can hear of it."""
         arn = instance["containerInstanceArn"]
-        name = instance.get("ec2InstanceId", arn)
-        if (
-            instance.get("agentConnected")
-            and instance["status"] == "ACTIVE"
-            and self.tasks(containerInstance=arn)
-        ):
+        if not instance.get("agentConnected") or instance["status"] not in ("ACTIVE", "DRAINING"):
+            return
+        if instance["status"] == "ACTIVE":
             self.act(
-                f"drain {name}",
+                f"drain {instance.get('ec2InstanceId', arn)}",
                 self.client.update_container_instances_state,
                 cluster=self.cluster,
                 containerInstances=[arn],
                 status="DRAINING",
             )
-            self.wait(lambda: not self.tasks(containerInstance=arn))
+        self.wait(lambda: not self.tasks(containerInstance=arn))
+
+    def deregister(self, instance: dict[str, Any]) -> None:
+        """Drain one container instance, then deregister it, whatever still runs on it."""
+        arn = instance["containerInstanceArn"]
+        if self.tasks(containerInstance=arn):
+            self.drain(instance)
         self.act(
-            f"deregister {name}",
+            f"deregister {instance.get('ec2InstanceId', arn)}",
             self.client.deregister_container_instance,
             cluster=self.cluster,
             containerInstance=arn,
@@ -267,11 +225,9 @@ def main() -> None:
     module = AnsibleAWSModule(
         argument_spec={
             "cluster": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "drained", "absent"], "default": "present"},
             "tags": {"type": "dict", "default": {}},
             "instance_id": {"type": "str", "default": ""},
-            "attributes": {"type": "dict", "default": {}},
-            "register_as": {"type": "dict", "default": {}, "no_log": True},
             "drain_timeout": {"type": "int", "default": 120},
         },
         supports_check_mode=True,
@@ -283,11 +239,16 @@ def main() -> None:
         params["tags"],
         module.check_mode,
         params["drain_timeout"],
-        params["register_as"],
     )
+    if (params["state"] == "drained") > bool(params["instance_id"]):
+        module.fail_json(msg="state drained is for a host: give its instance_id.")
+    if params["instance_id"] and params["state"] == "present":
+        module.fail_json(
+            msg="The agent of a host registers it: with instance_id, state is drained or absent."
+        )
     try:
-        if params["instance_id"] and params["state"] == "present":
-            registry.ensure_instance(params["instance_id"], params["attributes"])
+        if params["state"] == "drained":
+            registry.drain_instance(params["instance_id"])
         elif params["instance_id"]:
             registry.remove_instance(params["instance_id"])
         elif params["state"] == "present":

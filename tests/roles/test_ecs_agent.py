@@ -1,0 +1,152 @@
+"""What the role ecs-agent refuses before anything changes, and what the inventory tells agents, name server and hosts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import small_play
+
+ROOT = Path(__file__).parents[2]
+VARIABLES = ROOT / "inventory/group_vars"
+NETWORK: dict[str, Any] = yaml.safe_load((VARIABLES / "all/network.yml").read_text())
+HOSTS: dict[str, Any] = NETWORK["network_hosts"]
+
+GOOD: dict[str, Any] = {
+    "ecs_agent_cluster": "shop",
+    "ecs_agent_install": True,
+    "ecs_agent_image": "",
+    "ecs_agent_version": "1.2.3-1",
+    "ecs_agent_package_checksum": "sha256:12",
+}
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "no cluster": ({"ecs_agent_cluster": ""}, "Set ecs_agent_cluster."),
+    "two agents": ({"ecs_agent_image": "agent"}, "A host has one agent"),
+    "no checksum": ({"ecs_agent_package_checksum": ""}, "amazon-ecs-init-1.2.3-1.amd64.deb (verify"),
+    "no version": ({"ecs_agent_version": ""}, "Set ecs_agent_version"),
+}
+TAKEN: list[dict[str, Any]] = [
+    {},
+    {"ecs_agent_install": False, "ecs_agent_package_checksum": "", "ecs_agent_version": ""},
+    {"ecs_agent_install": False, "ecs_agent_image": "agent", "ecs_agent_package_checksum": ""},
+]
+# Of each host of the local target, by each backend.
+ASKED = [
+    "container_service_backend",
+    "docker_engine_dns",
+    "local_cloud_addresses",
+]
+
+
+def included(entry: str, role: str = "ecs-agent", **given: Any) -> dict[str, Any]:
+    return {
+        "ansible.builtin.include_role": {"name": role, "tasks_from": entry, "public": True},
+        "vars": given,
+    }
+
+
+def refused() -> list[dict[str, Any]]:
+    tasks = []
+    for what, (given, words) in BAD.items():
+        results = "ansible_failed_result.results | default([ansible_failed_result])"
+        told = f"{{{{ {results} | map(attribute='msg', default='') | join(' ') }}}}"
+        said = {"that": f"{words!r} in told", "fail_msg": f"{what}: {{{{ told }}}}"}
+        tasks.append(
+            {
+                "block": [
+                    included("preflight", **{**GOOD, **given}),
+                    {"ansible.builtin.fail": {"msg": f"taken: {what}"}},
+                ],
+                "rescue": [{"ansible.builtin.assert": said, "vars": {"told": told}}],
+            }
+        )
+    return tasks
+
+
+def write(name: str, content: str, **given: Any) -> dict[str, Any]:
+    return {
+        "ansible.builtin.copy": {"dest": "{{ folder }}/" + name, "content": content, "mode": "0600"},
+        "vars": given,
+    }
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One run for all: each start of Ansible costs seconds."""
+    folder = tmp_path_factory.mktemp("told")
+    facts = {
+        "folder": str(folder),
+        "inventory_dir": str(folder / "inventory"),
+        "retailflow_images": {"emulators": "registry/emulators:1"},
+        "ec2_instance_id": "i-1",
+        "private_ip_address": "10.86.1.99",
+        "private_dns_name": "ip-10-86-1-99.ec2.internal",
+    }
+    tasks = [included("preflight", **{**GOOD, **given}) for given in TAKEN] + refused()
+    for host in HOSTS:
+        tasks.append(write(f"{host}.config", "{{ __ecs_agent_config }}", retailflow_role=host))
+        for backend in ("docker", "ecs"):
+            content = "{{ dict(names | zip(names | map('extract', vars))) | to_json }}"
+            given = {"retailflow_role": host, "retailflow_container_backend": backend, "names": ASKED}
+            tasks.append(write(f"{host}.{backend}", content, **given))
+    small_play.run(
+        folder,
+        tasks,
+        play={
+            "vars": facts,
+            "vars_files": [
+                str(VARIABLES / name)
+                for name in ("all/main.yml", "all/network.yml", "hosts/main.yml", "local/main.yml")
+            ],
+        },
+    )
+    return folder
+
+
+def test_bad_input_is_refused_by_name_and_good_input_is_taken(told: Path) -> None:
+    assert (told / "postgres.config").exists(), "the run has come to its end"
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_an_agent_is_told_its_cluster_its_role_and_what_is_reserved(told: Path, host: str) -> None:
+    lines = (told / f"{host}.config").read_text().splitlines()
+    settings = dict(line.split("=", 1) for line in lines)
+    assert len(settings) == len(lines)
+    assert settings["ECS_CLUSTER"] == "retailflow"
+    assert json.loads(settings["ECS_INSTANCE_ATTRIBUTES"]) == {"role": host}
+    assert int(settings["ECS_RESERVED_MEMORY"]) == NETWORK["network_reserved_memory"]
+    assert settings["ECS_DISABLE_PRIVILEGED"] == "true"
+    assert settings["ECS_ENABLE_AWSLOGS_EXECUTIONROLE_OVERRIDE"] == "true", (
+        "or a task with secrets has no log"
+    )
+    assert "awslogs" in json.loads(settings["ECS_AVAILABLE_LOGGING_DRIVERS"])
+    assert int(settings["ECS_TASK_PIDS_LIMIT"]) > 0
+
+
+def facts(told: Path, host: str, backend: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((told / f"{host}.{backend}").read_text())
+    return found
+
+
+@pytest.mark.parametrize("backend", ["docker", "ecs"])
+def test_all_but_airbyte_are_started_by_what_the_site_chooses(told: Path, backend: str) -> None:
+    chosen = {host: facts(told, host, backend)["container_service_backend"] for host in HOSTS}
+    assert chosen == dict.fromkeys(HOSTS, backend) | {"airbyte": "docker"}
+
+
+def test_containers_of_local_hosts_ask_the_name_server_of_the_private_network(told: Path) -> None:
+    for host in HOSTS:
+        found = facts(told, host, "docker")
+        assert found["docker_engine_dns"] == [found["local_cloud_addresses"]["dns"]]
+    role = yaml.safe_load((ROOT / "roles/local-cloud/defaults/main.yml").read_text())
+    assert found["local_cloud_addresses"] == role["local_cloud_addresses"]
+
+
+def test_no_flow_reaches_an_agent_from_another_host() -> None:
+    """Credentials are at port 80 and, by Amazon's agent, 51679; what it runs is told at 51678, its engine is at 2375 and 2376."""
+    opened = {flow["port"] for flow in NETWORK["network_flows"]}
+    assert opened.isdisjoint({80, 2375, 2376, 51678, 51679})
