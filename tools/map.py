@@ -37,7 +37,7 @@ ROOMS: dict[str, tuple[str, set[str]]] = {
     "lambda": ("the generator and the schema of its tables", set()),
     "dagster": ("the code location: sync, transform, check", {"dbt"}),
     "dbt": ("the models from RAW to the marts", set()),
-    "emulators": ("stand-ins of Airbyte, Metabase, EventBridge and Snowflake", set()),
+    "emulators": ("stand-ins of Airbyte, Metabase, ECS's agent, EventBridge and Snowflake", set()),
     "bench": ("ratios measured in one run", {"lambda", "emulators", "dbt", "images", "roles"}),
     "molecule": ("one scenario per role, on a host of its own", {"roles", "lambda", "dbt", "images"}),
     "tests": ("roles, the aws target and the running site", {"*"}),

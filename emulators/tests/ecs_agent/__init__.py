@@ -1,0 +1,1 @@
+"""The embedded ECS agent against an engine and an API in memory."""
