@@ -27,6 +27,7 @@ ROOMS: dict[str, tuple[str, set[str]]] = {
         {"inventory", "roles", "module_utils", "terraform", "dbt"},
     ),
     "roles": ("one role per service, and what they share", {"module_utils", "dbt"}),
+    "library": ("modules that several roles use", set()),
     "module_utils": ("what modules of several roles and playbooks share", set()),
     "inventory": (
         "the targets: every value that differs between them",
