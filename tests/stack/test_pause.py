@@ -1,4 +1,4 @@
-"""A pause and what follows it: every host stopped, what was under way ended first, every row kept."""
+"""A pause and what follows it: every host stopped, what was under way ended first, every row kept, lost secrets made again."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ import pytest
 import yaml
 
 from .conftest import AWS, ROOT, STATE, Playbook, wait_for, why
+from .secrets import SECRETS, files, fits
 from .site import NEVER, QUIET_SECONDS, RULE, graphql, launch, may_be_tried_again, warehouse
 
 HOSTS = {f"retailflow-{role}" for role in ("postgres", "airbyte", "dagster-dbt", "metabase")}
 # What site.yml does: hosts and services first, then what makes rows.
 STEPS = [play["import_playbook"] for play in yaml.safe_load((ROOT / "site.yml").read_text())]
+# A password and a key whose files are lost while the site is paused.
+LOST = ["db_auditor", "snowflake_observer.p8"]
 WIRE = STEPS.index("playbooks/wire.yml")
 
 
@@ -80,7 +83,7 @@ def quiet(sql: Callable[[str], str], playbook: Playbook) -> Iterator[dict[str, A
             playbook("site.yml")
 
 
-def test_a_pause_waits_for_runs_and_loses_no_row(
+def test_a_pause_waits_for_runs_loses_no_row_and_ends_with_new_secrets_for_lost_ones(
     quiet: dict[str, Any], sql: Callable[[str], str], playbook: Playbook
 ) -> None:
     everything = "select count(*), sum(hashtextextended(sales::text, 0)::numeric), max(order_id) from sales where order_id <= {}"
@@ -105,6 +108,11 @@ def test_a_pause_waits_for_runs_and_loses_no_row(
         host["reachable"] for host in json.loads((STATE / "status.json").read_text())["hosts"].values()
     )
 
+    # Here, because it needs a `make up`, which takes minutes.
+    secrets = files()
+    for name in LOST:
+        (SECRETS / name).unlink()
+
     # In two steps, so that orders are compared before the generator moves some on and deletes some.
     up = playbook(*STEPS[:WIRE])
     assert up.returncode == 0, why(up)
@@ -122,3 +130,10 @@ def test_a_pause_waits_for_runs_and_loses_no_row(
     assert (rule["State"], rule["ScheduleExpression"]) == ("ENABLED", quiet["ScheduleExpression"])
     rows, newest = raw()
     assert rows > loaded[0] and newest > last >= loaded[1]
+
+    again = files()
+    assert again.keys() == secrets.keys()
+    changed = {name for name in again if again[name] != secrets[name]}
+    assert changed == {*LOST, "snowflake_observer.pub"}
+    verifier = sql("select rolpassword from pg_authid where rolname = 'auditor'")
+    assert fits(again["db_auditor"].strip(), verifier)

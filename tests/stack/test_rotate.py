@@ -1,10 +1,9 @@
-"""`make rotate` on the running site: cut off and run again, it loses no row, no run fails, and the old secrets are refused."""
+"""`make rotate` on the running site: cut off and run again, it loses no row, no run fails, and the old secrets are refused.
+
+That the next run changes nothing is seen in test_site.py, which makes one."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import json
 import os
 import re
@@ -24,9 +23,9 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from .conftest import PORTS, ROOT, STATE, Host, Playbook, wait_for, why
+from .secrets import SECRETS, files, fits
 from .site import graphql, trust, warehouse
 
-SECRETS = ROOT / ".secrets/local"
 TABLE = yaml.safe_load((ROOT / "playbooks/vars/secrets.yml").read_text())["retailflow_secrets"]
 # After this the run is killed: PostgreSQL has the new passwords and its clients the old ones. The other moments are those of
 # tests/roles/test_rotate_playbook.py.
@@ -50,10 +49,6 @@ except urllib.error.HTTPError as error:
     print(error.code)
 """
 FAILED = """{ runsOrError(filter: {statuses: [FAILURE, CANCELED], createdAfter: %s}) { ... on Runs { results { runId } } } }"""
-
-
-def files() -> dict[str, str]:
-    return {path.name: path.read_text() for path in SECRETS.iterdir() if path.is_file()}
 
 
 def known() -> set[str]:
@@ -157,15 +152,6 @@ def test_an_old_password_of_postgresql_is_refused_and_the_new_one_taken(
     assert not fits(seen["files"][name].strip(), verifier)
 
 
-def fits(password: str, verifier: str) -> bool:
-    """Whether a password gives a stored verifier (RFC 5803): SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey."""
-    found = re.fullmatch(r"SCRAM-SHA-256\$(\d+):([^$]+)\$([^:]+):(.+)", verifier)
-    assert found, verifier[:20]
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(found[2]), int(found[1]))
-    key = hmac.new(salted, b"Client Key", "sha256").digest()
-    return hashlib.sha256(key).digest() == base64.b64decode(found[3])
-
-
 @pytest.mark.parametrize("name", ["airbyte", "dbt", "metabase", "observer"])
 def test_an_old_key_of_snowflake_is_refused_and_the_new_one_taken(
     seen: dict[str, Any], tmp_path: Path, name: str
@@ -238,28 +224,3 @@ def test_the_old_authority_has_signed_no_certificate_of_now(seen: dict[str, Any]
         shown.verify_directly_issued_by(new)
         with pytest.raises(InvalidSignature):
             shown.verify_directly_issued_by(old)
-
-
-def test_a_run_afterwards_changes_nothing(seen: dict[str, Any], playbook: Playbook) -> None:
-    again = playbook("playbooks/provision.yml", "playbooks/configure.yml", "playbooks/wire.yml")
-    assert again.returncode == 0, why(again)
-    recap = re.findall(r"changed=(\d+)", again.stdout)
-    assert recap and set(recap) == {"0"}, why(again)
-
-
-def test_a_password_and_a_key_whose_files_are_lost_are_made_again_by_make_up(
-    seen: dict[str, Any], sql: Callable[[str], str], playbook: Playbook
-) -> None:
-    before = files()
-    for name in ("db_auditor", "snowflake_observer.p8"):
-        (SECRETS / name).unlink()
-    done = playbook("site.yml")
-    assert done.returncode == 0, why(done)
-    after = files()
-    assert after.keys() == before.keys()
-    changed = {name for name in after if after[name] != before[name]}
-    assert changed == {"db_auditor", "snowflake_observer.p8", "snowflake_observer.pub"}
-    assert fits(
-        after["db_auditor"].strip(), sql("select rolpassword from pg_authid where rolname = 'auditor'")
-    )
-    wait_for(lambda: well(playbook), 180, "the site is well")

@@ -125,6 +125,7 @@ def lost_control_node(playbook: Playbook, tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_lost_control_node_comes_back_and_a_second_run_changes_nothing(
     playbook: Playbook, lost_control_node: Path
 ) -> None:
+    """After test_rotate.py, it is also the run after a rotation."""
     back = subprocess.run(
         ["make", "--no-print-directory", "recover"], cwd=ROOT, capture_output=True, text=True, check=False
     )
