@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from ansible.module_utils.container_service import task_definition
-from ansible.module_utils.container_service import workload as ecs_workload
+from ansible.module_utils.container_service import deployment, task_definition
 from ansible.module_utils.container_service.errors import WorkloadError
+from ansible.module_utils.container_service.sweep import Sweep
+from ansible.module_utils.container_service.workload import Workload
 from ansible.module_utils.retailflow_aws import ForeignError
 
 import moto_support
@@ -34,6 +35,7 @@ PARAMS: dict[str, Any] = {
     "placement": "attribute:role == db",
     "spec": DATABASE,
     "secrets": {"POSTGRES_PASSWORD": "s3cret-one"},
+    "permissions": [],
     "log_group": "/shop/db/db",
     "log_days": 14,
     "wait": 0,
@@ -44,20 +46,26 @@ SERVICES = ("ecs", "ssm", "iam", "logs", "sts")
 
 @pytest.fixture
 def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    monkeypatch.setattr(ecs_workload, "PAUSE", 0)
+    monkeypatch.setattr(deployment, "PAUSE", 0)
     with moto_support.account(*SERVICES) as made:
         made["ecs"].create_cluster(clusterName="shop", tags=[{"key": "Project", "value": "shop"}])
         yield made
 
 
 def workload(clients: dict[str, Any], check: bool = False, **changes: Any) -> Any:
-    return ecs_workload.Workload(clients, PARAMS | changes, "us-east-1", check)
+    return Workload(clients, PARAMS | changes, "us-east-1", check)
 
 
 def ensure(clients: dict[str, Any], check: bool = False, **changes: Any) -> list[str]:
     made = workload(clients, check, **changes)
     made.ensure()
     return list(made.actions)
+
+
+def policy_of(clients: dict[str, Any], role: str, policy: str) -> list[dict[str, Any]]:
+    found = clients["iam"].get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+    statements: list[dict[str, Any]] = found["Statement"]
+    return statements
 
 
 def newest(clients: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +139,11 @@ def test_one_volume_is_never_used_by_two_tasks(clients: dict[str, Any]) -> None:
     clients["ecs"].update_service(cluster="shop", service="db", desiredCount=2)
     assert ensure(clients) == ["replace the task of db"]
     for one in (sent[0], sent[2]):
-        assert one["deploymentConfiguration"] == {"maximumPercent": 100, "minimumHealthyPercent": 0}
+        assert one["deploymentConfiguration"] == {
+            "maximumPercent": 100,
+            "minimumHealthyPercent": 0,
+            "deploymentCircuitBreaker": {"enable": True, "rollback": False},
+        }
         assert one["desiredCount"] == 1
     (service,) = clients["ecs"].describe_services(cluster="shop", services=["db"])["services"]
     assert service["desiredCount"] == 1
@@ -158,10 +170,15 @@ def test_secrets_are_parameters_that_this_service_alone_reads(clients: dict[str,
     assert "s3cret" not in json.dumps(newest(clients), default=str)
     parameter = clients["ssm"].get_parameter(Name="/shop/db/POSTGRES_PASSWORD", WithDecryption=True)
     assert (parameter["Parameter"]["Type"], parameter["Parameter"]["Value"]) == ("SecureString", "s3cret-one")
-    policy = clients["iam"].get_role_policy(RoleName="shop-db-secrets", PolicyName="secrets")[
-        "PolicyDocument"
+    group = "arn:aws:logs:us-east-1:123456789012:log-group:/shop/db/db"
+    assert policy_of(clients, "shop-db-secrets", "secrets") == [
+        {"Effect": "Allow", "Action": ["ssm:GetParameters"], "Resource": [secret["valueFrom"]]},
+        {
+            "Effect": "Allow",
+            "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
+            "Resource": [group, f"{group}:*"],
+        },
     ]
-    assert policy["Statement"][0]["Resource"] == [secret["valueFrom"]]
     assert newest(clients)["executionRoleArn"].endswith("role/shop-db-secrets")
 
     changed = ensure(clients, secrets={"POSTGRES_PASSWORD": "s3cret-two"})
@@ -210,8 +227,8 @@ def test_a_sweep_takes_what_services_left_behind_and_nothing_else(clients: dict[
     clients["ecs"].register_task_definition(
         family="shop-job", containerDefinitions=[{"name": "job", "image": "job", "memory": 64}]
     )
-    swept = workload(clients)
-    swept.sweep()
+    swept = Sweep(clients, PARAMS, "us-east-1")
+    swept.remove()
     assert swept.actions
     assert [one["Name"] for one in clients["ssm"].describe_parameters()["Parameters"]] == ["/shop/note"]
     groups = clients["logs"].describe_log_groups()["logGroups"]
@@ -219,8 +236,8 @@ def test_a_sweep_takes_what_services_left_behind_and_nothing_else(clients: dict[
     assert clients["iam"].list_roles()["Roles"] == []
     (left,) = clients["ecs"].list_task_definitions(status="ACTIVE")["taskDefinitionArns"]
     assert left.endswith("shop-job:1")
-    again = workload(clients)
-    again.sweep()
+    again = Sweep(clients, PARAMS, "us-east-1")
+    again.remove()
     assert again.actions == []
 
 
@@ -231,12 +248,75 @@ def test_a_service_that_is_not_ours_is_left_alone(clients: dict[str, Any]) -> No
             getattr(workload(clients), act)()
 
 
-def test_a_task_that_does_not_come_up_is_explained(
-    clients: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ecs_workload.Workload, "is_healthy", lambda self: False)
-    with pytest.raises(WorkloadError, match="not healthy after 0.1 s"):
-        workload(clients, wait=0.1).ensure()
+def test_what_a_program_may_do_is_a_role_of_its_own(clients: dict[str, Any]) -> None:
+    look = {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": ["arn:aws:s3:::shop"]}
+    ensure(clients, permissions=[look])
+    assert policy_of(clients, "shop-db-task", "task") == [look]
+    assert newest(clients)["taskRoleArn"].endswith("role/shop-db-task")
+    assert ensure(clients, permissions=[look]) == []
+    more = look | {"Action": ["s3:ListBucket", "s3:GetBucketTagging"]}
+    assert ensure(clients, permissions=[more]) == ["say what the role shop-db-task may do"]
+    gone = ensure(clients, permissions=[])
+    assert "remove the role shop-db-task" in gone and "replace the task of db" in gone
+    assert "taskRoleArn" not in newest(clients)
+
+
+def test_without_secrets_the_role_that_reads_them_goes(clients: dict[str, Any]) -> None:
+    ensure(clients)
+    assert "remove the role shop-db-secrets" in ensure(clients, secrets={})
+    assert "executionRoleArn" not in newest(clients)
+    assert ensure(clients, secrets={}) == []
+
+
+def test_a_role_of_somebody_else_stays(clients: dict[str, Any]) -> None:
+    clients["iam"].create_role(RoleName="shop-db-task", AssumeRolePolicyDocument="{}")
+    ensure(clients)
+    workload(clients).remove()
+    assert [one["RoleName"] for one in clients["iam"].list_roles()["Roles"]] == ["shop-db-task"]
+
+
+def test_a_task_is_defined_without_a_service(clients: dict[str, Any]) -> None:
+    planned = workload(clients, check=True)
+    assert planned.define().definition == "", "there is none in check mode"
+    made = workload(clients).define()
+    assert made.definition.endswith(":task-definition/shop-db:1")
+    assert made.execution_role.endswith("role/shop-db-secrets") and made.task_role == ""
+    assert made.log_group.endswith(":log-group:/shop/db/db")
+    assert clients["ecs"].list_services(cluster="shop")["serviceArns"] == []
+    again = workload(clients)
+    assert again.define().definition == made.definition and again.actions == []
+    workload(clients).remove()
+    assert clients["ecs"].list_task_definitions(status="ACTIVE")["taskDefinitionArns"] == []
+
+
+def test_names_are_those_of_services_and_of_what_a_removal_left(clients: dict[str, Any]) -> None:
+    assert workload(clients).names() == []
+    ensure(clients)
+    workload(clients, name="run", log_group="/shop/run").define()
+    assert workload(clients).names() == ["db", "run"]
+    half = workload(clients)
+    half.remove_log_group = lambda: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        half.remove()
+    assert "db" in workload(clients).names(), "the definitions go last"
+    assert workload(clients, cluster="gone").names() == []
+
+
+def test_check_mode_works_before_there_is_a_cluster(clients: dict[str, Any]) -> None:
+    planned = ensure(clients, check=True, cluster="later", wait=60)
+    assert "make the service db" in planned
+    stopped = workload(clients, check=True, cluster="later")
+    stopped.stop()
+    stopped.remove()
+    assert stopped.actions == []
+
+
+def test_names_and_ports_become_those_of_ecs() -> None:
+    more = {"hosts": {"cache": "10.0.0.9"}, "ports": ["127.0.0.1:13000:3000", "4000", "5432:5432"]}
+    one = task_definition.container("db", DATABASE | more, {}, {"group": "g", "region": "r"})
+    assert one["extraHosts"] == [{"hostname": "cache", "ipAddress": "10.0.0.9"}]
+    ports = [(port["hostPort"], port["containerPort"]) for port in one["portMappings"]]
+    assert ports == [(13000, 3000), (4000, 4000), (5432, 5432)]
 
 
 def test_without_a_cluster_there_is_nothing_to_remove(clients: dict[str, Any]) -> None:

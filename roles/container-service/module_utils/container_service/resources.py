@@ -1,35 +1,45 @@
-"""What belongs to a service in AWS: its secrets with the role that reads them, its log group, its task definition."""
+"""What belongs to a service in AWS: its secrets, its log group, its task definition, and with roles.py its roles."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from typing import Any
 
-from ansible.module_utils.retailflow_aws import AwsWork
 from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_tag_list_to_ansible_dict
 
+from .roles import Roles
 from .task_definition import definition, digest
 
 # A task definition is compared by a hash of what was asked for: AWS adds its defaults to what it answers with.
 HASH_TAG = "Definition"
 
 
-class Resources(AwsWork):
+@dataclass(frozen=True)
+class Made:
+    """What a task needs, as it is there now; in check mode an ARN of what is still to be made is empty."""
+
+    definition: str
+    execution_role: str
+    task_role: str
+    log_group: str
+    renewed: bool  # a secret has another value than the tasks that run
+    role_made: bool  # IAM knows it, ECS may not yet
+
+
+class Resources(Roles):
     """What belongs to one service; clients by service."""
 
-    def __init__(
-        self, clients: dict[str, Any], params: dict[str, Any], region: str, check_mode: bool = False
-    ) -> None:
-        super().__init__(params["tags"], check_mode)
-        self.clients = clients
-        self.params = params
-        self.region = region
-        self.cluster: str = params["cluster"]
-        self.name: str = params["name"]
-        self.family = f"{self.cluster}-{self.name}"
-        self.role = f"{self.family}-secrets"
-        self.prefix = f"/{self.cluster}/{self.name}/"
+    def prepare(self) -> Made:
+        """Bring secrets, log group, roles and task definition to what was asked for."""
+        secrets, renewed = self.ensure_secrets()
+        self.ensure_log_group()
+        before = len(self.made)
+        execution = self.ensure_execution_role(secrets)
+        task = self.ensure_task_role()
+        arn = self.ensure_definition(secrets, execution, task)
+        group = self.arn("logs", f"log-group:{self.params['log_group']}")
+        return Made(arn, execution, task, group, renewed, len(self.made) > before)
 
     def parameters(self) -> dict[str, dict[str, Any]]:
         """Return the SSM parameters that there are, by the name of the environment variable."""
@@ -72,62 +82,7 @@ class Resources(AwsWork):
             self.act(
                 f"forget {', '.join(gone)}", ssm.delete_parameters, Names=[self.prefix + key for key in gone]
             )
-        account = self.clients["sts"].get_caller_identity()
-        partition = account["Arn"].split(":")[1]
-        base = f"arn:{partition}:ssm:{self.region}:{account['Account']}:parameter{self.prefix}"
-        return {key: base + key for key in wanted}, changed
-
-    def ensure_role(self, arns: dict[str, str]) -> str:
-        """Make the role by which ECS reads these secrets and nothing else; return its ARN."""
-        iam = self.clients["iam"]
-        policy = {
-            "Version": "2012-10-17",
-            "Statement": [
-                {"Effect": "Allow", "Action": ["ssm:GetParameters"], "Resource": sorted(arns.values())}
-            ],
-        }
-        trust = {
-            "Version": "2012-10-17",
-            "Statement": [
-                {
-                    "Effect": "Allow",
-                    "Action": "sts:AssumeRole",
-                    "Principal": {"Service": "ecs-tasks.amazonaws.com"},
-                }
-            ],
-        }
-        try:
-            arn = iam.get_role(RoleName=self.role)["Role"]["Arn"]
-        except iam.exceptions.NoSuchEntityException:
-            answer = self.act(
-                f"make the role {self.role}",
-                iam.create_role,
-                RoleName=self.role,
-                Description=f"Lets ECS read the secrets of {self.name}.",
-                AssumeRolePolicyDocument=json.dumps(trust),
-                Tags=self.tag_list,
-            )
-            arn = answer.get("Role", {}).get("Arn", "")
-        try:
-            present = iam.get_role_policy(RoleName=self.role, PolicyName="secrets")["PolicyDocument"]
-        except iam.exceptions.NoSuchEntityException:
-            present = None
-        if present != policy:
-            self.act(
-                "say what it may read",
-                iam.put_role_policy,
-                RoleName=self.role,
-                PolicyName="secrets",
-                PolicyDocument=json.dumps(policy),
-            )
-        return str(arn)
-
-    def remove_role(self, name: str) -> None:
-        """Remove a role with its policies."""
-        iam = self.clients["iam"]
-        for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
-            self.act("withdraw its policy", iam.delete_role_policy, RoleName=name, PolicyName=policy)
-        self.act(f"remove the role {name}", iam.delete_role, RoleName=name)
+        return {key: self.arn("ssm", f"parameter{self.prefix}{key}") for key in wanted}, changed
 
     def log_group(self) -> dict[str, Any] | None:
         """Return the log group, or None."""
@@ -149,12 +104,14 @@ class Resources(AwsWork):
                 retentionInDays=days,
             )
 
-    def ensure_definition(self, secrets: dict[str, str], role_arn: str) -> str:
+    def ensure_definition(self, secrets: dict[str, str], execution_role: str, task_role: str) -> str:
         """Register the task definition where it differs from the newest one; return its ARN."""
         ecs = self.clients["ecs"]
         wanted = definition(self.family, self.name, self.params, secrets, self.region)
         if secrets:
-            wanted["executionRoleArn"] = role_arn
+            wanted["executionRoleArn"] = execution_role
+        if self.params["permissions"]:
+            wanted["taskRoleArn"] = task_role
         mark = digest(wanted)
         try:
             newest = ecs.describe_task_definition(taskDefinition=self.family, include=["TAGS"])
@@ -179,3 +136,15 @@ class Resources(AwsWork):
             revision = arn.rsplit("/", 1)[1]
             if revision.rsplit(":", 1)[0] == family:
                 self.act(f"retire {revision}", ecs.deregister_task_definition, taskDefinition=arn)
+
+    def forget_secrets(self) -> None:
+        """Remove the parameters."""
+        names = sorted(one["Name"] for one in self.parameters().values())
+        if names:
+            self.act("forget its secrets", self.clients["ssm"].delete_parameters, Names=names)
+
+    def remove_log_group(self) -> None:
+        """Remove the log group with the log."""
+        if self.log_group() is not None:
+            name = self.params["log_group"]
+            self.act(f"remove the log group {name}", self.clients["logs"].delete_log_group, logGroupName=name)

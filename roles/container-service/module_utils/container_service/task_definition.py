@@ -94,9 +94,16 @@ def mounts(volumes: list[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any
 
 
 def port_mapping(published: str) -> dict[str, Any]:
-    """Return ECS's mapping of a port that is published as host:container."""
-    host, _, container = str(published).rpartition(":")
-    return {"hostPort": int(host or container), "containerPort": int(container), "protocol": "tcp"}
+    """Return ECS's mapping of a port that is published as [address:]host:container.
+
+    ECS publishes at every address of the host: PortMapping has no field for one.
+    """
+    *ports, container = str(published).split(":")
+    return {
+        "hostPort": int(ports[-1] if ports else container),
+        "containerPort": int(container),
+        "protocol": "tcp",
+    }
 
 
 def linux_parameters(spec: dict[str, Any]) -> dict[str, Any]:
@@ -155,6 +162,10 @@ def container(
         made["user"] = str(spec["user"])
     if spec.get("dns"):
         made["dnsServers"] = list(spec["dns"])
+    if spec.get("hosts"):
+        made["extraHosts"] = [
+            {"hostname": name, "ipAddress": address} for name, address in sorted(spec["hosts"].items())
+        ]
     # ECS wants one of the two: a limit where there is one, else what the container is sure to need.
     if spec.get("memory"):
         made["memory"] = megabytes(spec["memory"])
@@ -176,7 +187,7 @@ def container(
 def definition(
     family: str, name: str, params: dict[str, Any], secrets: dict[str, str], region: str
 ) -> dict[str, Any]:
-    """Return the task definition as it is registered, without tags and the role that reads secrets."""
+    """Return the task definition as it is registered, without tags and roles."""
     spec = params["spec"]
     volumes, _ = mounts(spec.get("volumes") or [])
     placement = params["placement"]
