@@ -16,10 +16,15 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.launcher.base import LaunchRunContext
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.remote_representation.external_data import RepositorySnap
 
 import dbt_support
+import moto_support
 
 SNAPSHOT = Path(__file__).parent / "snapshots/dagster_definitions.json"
 SETTINGS = ("AIRBYTE_", "SHOP_PG_", "SNOWFLAKE_", "DAGSTER_")
@@ -382,35 +387,74 @@ def test_the_rendered_configuration_is_one_that_dagster_accepts(tmp_path: Path) 
     assert server["grpc_server"] == {"host": "dagster-dbt", "port": 4000, "location_name": "retailflow"}
 
 
-def test_runs_on_ecs_are_configured_as_dagster_aws_wants_it(
+def test_runs_by_ecs_are_configured_as_dagster_aws_wants_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "none")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    secrets = {"SHOP_PG_PASSWORD": "arn:shop", "DAGSTER_PG_PASSWORD": "arn:dagster"}
-    options = {
-        "cluster": "retailflow",
-        "subnets": ["subnet-1"],
-        "security_groups": ["sg-1"],
-        "execution_role_arn": "arn:role",
-        "log_group": "/retailflow/runs",
-        "secrets": secrets,
-    }
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name in ("HOST", "PORT", "DATABASE", "USER", "PASSWORD"):
+        monkeypatch.setenv(f"DAGSTER_PG_{name}", "1")
     ref = rendered(
         tmp_path,
         dagster_dbt_container_run_launcher="ecs",
-        dagster_dbt_container_shop_host='db "1".example.com',
+        dagster_dbt_container_code_address="10.0.0.3",
+        dagster_dbt_container_ecs_cluster="shop",
+        dagster_dbt_container_max_runs=10,
         dagster_dbt_container_shop_password="hidden-password",
-        **{f"dagster_dbt_container_ecs_{name}": value for name, value in options.items()},
+        container_service_task={
+            "definition": "arn:aws:ecs:us-east-1:123456789012:task-definition/shop-dagster-run:2"
+        },
     )
-    # Made by dagster-aws, which judges the configuration by its schema and the API's. No call is sent.
-    launcher: Any = ref.run_launcher
-    assert type(launcher).__name__ == "EcsRunLauncher"
-    assert launcher.execution_role_arn == "arn:role"
-    assert {one["name"]: one["valueFrom"] for one in launcher.secrets} == secrets
-    assert launcher.secrets_tags == []
-    assert 'SHOP_PG_HOST=db "1".example.com' in launcher.env_vars
-    assert launcher.run_task_kwargs["cluster"] == "retailflow"
-    assert launcher.run_task_kwargs["networkConfiguration"]["awsvpcConfiguration"]["subnets"] == ["subnet-1"]
     assert "hidden-password" not in (tmp_path / "dagster.yaml").read_text()
+    (server,) = yaml.safe_load((tmp_path / "workspace.yaml").read_text())["load_from"]
+    assert server["grpc_server"]["host"] == "10.0.0.3"
+    settings: Any = dict(ref.settings)
+    assert settings["concurrency"]["runs"]["max_concurrent_runs"] == 10
+    assert settings["run_retries"] == {
+        "enabled": True,
+        "max_retries": 1,
+        "retry_on_asset_or_op_failure": False,
+    }
+    # Made by dagster-aws, which judges the configuration by its schema and the API's, and looks its task definition up.
+    sent: dict[str, Any] = {}
+    with moto_support.account("ecs") as clients:
+        for revision in range(3):
+            clients["ecs"].register_task_definition(
+                family="shop-dagster-run",
+                containerDefinitions=[{"name": "dagster-run", "image": f"dagster:{revision}", "memory": 64}],
+            )
+        launcher: Any = ref.run_launcher
+        assert type(launcher).__name__ == "EcsRunLauncher"
+        assert launcher.task_definition.endswith("/shop-dagster-run:2")
+        assert launcher.secrets_tags == [] and launcher.secrets == []
+        monkeypatch.setattr(launcher, "_run_task", lambda **given: sent.update(given) or TASK)
+        with dg.DagsterInstance.ephemeral() as instance:
+            monkeypatch.setattr(type(instance), "get_ref", lambda self: ref)
+            launcher.register_instance(instance)
+            run = a_run(instance)
+            launcher.launch_run(LaunchRunContext(dagster_run=run, workspace=None))
+            assert instance.get_run_by_id(run.run_id).tags["ecs/task_arn"] == TASK["taskArn"]
+    assert sent["cluster"] == "shop" and sent["launchType"] == "EC2"
+    assert sent["placementStrategy"] == [{"type": "spread", "field": "instanceId"}]
+    assert "networkConfiguration" not in sent
+    (override,) = sent["overrides"]["containerOverrides"]
+    assert override["name"] == "dagster-run" and override["command"][:3] == ["dagster", "api", "execute_run"]
+    # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
+    assert len(json.dumps(sent["overrides"])) < 8192
+
+
+TASK = {"taskArn": "arn:task", "clusterArn": "arn:cluster"}
+
+
+def a_run(instance: Any) -> Any:
+    """A run of the cycle as the daemon hands it to a launcher."""
+    location = GrpcServerCodeLocationOrigin(host="10.0.0.3", port=4000, location_name="retailflow")
+    code = RepositoryPythonOrigin(
+        executable_path="/opt/venv/bin/python",
+        code_pointer=ModuleCodePointer("retailflow_dagster.definitions", "defs", "/opt/retailflow/dagster"),
+        entry_point=["dagster"],
+    )
+    return instance.create_run_for_job(
+        namesake,
+        remote_job_origin=RemoteRepositoryOrigin(location, "__repository__").get_job_origin("sales_job"),
+        job_code_origin=JobPythonOrigin("sales_job", code),
+    )
