@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 import small_play
+from retailflow_emulators.ecs_agent import settings
 
 ROOT = Path(__file__).parents[2]
 VARIABLES = ROOT / "inventory/group_vars"
@@ -38,6 +40,9 @@ TAKEN: list[dict[str, Any]] = [
 ASKED = [
     "container_service_backend",
     "docker_engine_dns",
+    "ecs_agent_env",
+    "ecs_agent_health_test",
+    "ecs_agent_secrets",
     "local_cloud_addresses",
 ]
 
@@ -82,7 +87,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "folder": str(folder),
         "inventory_dir": str(folder / "inventory"),
         "retailflow_images": {"emulators": "registry/emulators:1"},
-        "ec2_instance_id": "i-1",
+        "ec2_instance_id": "i-0123456789abcdef0",
         "private_ip_address": "10.86.1.99",
         "private_dns_name": "ip-10-86-1-99.ec2.internal",
     }
@@ -136,6 +141,31 @@ def facts(told: Path, host: str, backend: str) -> dict[str, Any]:
 def test_all_but_airbyte_are_started_by_what_the_site_chooses(told: Path, backend: str) -> None:
     chosen = {host: facts(told, host, backend)["container_service_backend"] for host in HOSTS}
     assert chosen == dict.fromkeys(HOSTS, backend) | {"airbyte": "docker"}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_local_agent_takes_what_it_is_given_and_its_key_is_a_secret(told: Path, host: str) -> None:
+    found = facts(told, host, "docker")
+    plain, secrets = found["ecs_agent_env"], found["ecs_agent_secrets"]
+    assert all(isinstance(value, str) for value in plain.values()), "Docker takes nothing else"
+    read = settings.load(plain | secrets, told / f"{host}.config")
+    assert (read.cluster, read.instance_id) == ("retailflow", "i-0123456789abcdef0")
+    assert read.role_arn.endswith(":role/localhost"), "that of the host's own name"
+    assert read.endpoint == "http://aws.retailflow.internal:5000"
+    assert read.instance_memory == NETWORK["network_instance_memory"][HOSTS[host]["instance_type"]]
+    assert read.task_roles and read.logs_by_execution_role and "awslogs" in read.logging_drivers
+    assert list(secrets) == ["AWS_SECRET_ACCESS_KEY"] and secrets["AWS_SECRET_ACCESS_KEY"] == read.secret_key
+    assert read.secret_key not in json.dumps(plain)
+    assert "python" not in found["ecs_agent_health_test"], "which costs a second each time"
+
+
+def test_the_role_of_a_host_allows_what_its_agent_calls_and_nothing_more_of_ecs() -> None:
+    source = ROOT / "emulators/src/retailflow_emulators/ecs_agent"
+    called = {
+        name for path in source.glob("*.py") for name in re.findall(r'call\(\s*"(\w+)"', path.read_text())
+    }
+    allowed = set(re.findall(r'"ecs:(\w+)"', (ROOT / "terraform/hosts.tf").read_text()))
+    assert allowed == called
 
 
 def test_containers_of_local_hosts_ask_the_name_server_of_the_private_network(told: Path) -> None:

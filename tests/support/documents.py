@@ -97,6 +97,8 @@ ELSEWHERE = {
     "make down": "tools/test ends with it",
     "make clean": "test_commands runs it in a clone",
     "make open-dagster TARGET=aws": "opens an ssh tunnel to AWS, until Ctrl-C",
+    'make ssh-ec2-metabase COMMAND="docker restart metabase"': "takes the pages away from tests that look at them",
+    'make ssh-ec2-postgres COMMAND="docker restart ecs-agent"': "test_ecs ends an agent and looks at its containers",
     "ansible-playbook site.yml": "test_a_lost_control_node_comes_back_and_a_second_run_changes_nothing runs it",
     "ansible-playbook teardown.yml": "is make down",
     "ansible-playbook playbooks/upgrade.yml": "test_upgrade runs it",
