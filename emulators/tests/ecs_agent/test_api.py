@@ -45,7 +45,8 @@ class Wire:
     """The API behind a wire: answers in their order, the last for ever."""
 
     def __init__(self, host: Host, *answers: Any) -> None:
-        self.answers, self.sent, self.sts, self.now = list(answers), [], Sts(), NOW
+        self.answers, self.sts, self.now = list(answers), Sts(), NOW
+        self.sent: list[Any] = []
         self.connected: list[dict[str, Any]] = []
         self.api = Api(host.settings, lambda: self.now, self._send, self._connect)
 

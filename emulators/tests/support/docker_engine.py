@@ -161,6 +161,8 @@ class DockerEngine:
     def remove_container(self, container: str, *, v: bool) -> None:
         self._found(container)
         self._ask("remove", container)
+        if self.made[container]["State"]["Status"] == "running":
+            raise refused(409, f"You cannot remove a running container {container}")
         del self.made[container]
 
     def inspect_volume(self, name: str) -> dict[str, Any]:

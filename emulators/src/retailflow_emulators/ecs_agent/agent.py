@@ -26,12 +26,11 @@ from .reporter import Reporter
 from .settings import Settings
 from .state import STOPPED, Container, Known, State, Task
 from .tasks import Life
+from .work import Worker, patiently
 
 log = logging.getLogger("retailflow.ecs_agent")
 
 POLL_SECONDS = 10
-#: An instance counts as connected for 15 s after a Poll, so a passing fault of the API must not take longer.
-PAUSES = (0.5, 1.0, 2.0, 4.0, 5.0)
 SWEEP_SECONDS = 30.0
 LEAST_SECONDS = 0.1  # between two Polls
 
@@ -44,34 +43,6 @@ def unknown_instance(error: ApiRefusedError) -> bool:
 
 class MismatchError(Exception):
     """What is kept belongs to another cluster."""
-
-
-class Worker(threading.Thread):
-    """Makes the steps of one task until it has ended."""
-
-    def __init__(self, life: Life, ended: Callable[[Task], None]) -> None:
-        super().__init__(name=f"task-{life.task.identity[:12]}", daemon=True)
-        self.life, self._ended = life, ended
-        self.wake = threading.Event()
-
-    def run(self) -> None:
-        """Step after step; a fault of one is tried again, later and later."""
-        faults = 0
-        while True:
-            try:
-                wait = self.life.step()
-                faults = 0
-            except (EngineAwayError, ApiAwayError) as error:
-                wait, faults = PAUSES[min(faults, len(PAUSES) - 1)], faults + 1
-                log.warning("task %s goes on in %g s: %s", self.life.task.identity, wait, error)
-            except Exception:
-                wait = 10.0
-                log.exception("task %s goes on in %g s", self.life.task.identity, wait)
-            if wait is None:
-                break
-            self.wake.wait(wait)
-            self.wake.clear()
-        self._ended(self.life.task)
 
 
 class Agent:
@@ -97,6 +68,7 @@ class Agent:
         self._execution_keys: dict[str, Keys | None] = {}
         self._followers: dict[str, Follower] = {}
         self._revision = 0
+        self._token = str(uuid.uuid4())  # of one registration: a second try makes no second instance
         self.reporter = Reporter(api, settings.cluster, lambda: self.known)
 
     # --- what tasks ask ----------------------------------------------------------------------------------------------
@@ -254,14 +226,12 @@ class Agent:
                 log.warning(
                     "the API does not know this instance any more, it is registered as a new one: %s", error
                 )
-        self._registered(
-            self._api.call("RegisterContainerInstance", **request, clientToken=str(uuid.uuid4()))
-        )
+        self._registered(self._api.call("RegisterContainerInstance", **request, clientToken=self._token))
 
     def _registered(self, answer: dict[str, Any]) -> None:
         with self._lock:
             arn = answer["containerInstance"]["containerInstanceArn"]
-            self.known.instance_arn, self._revision = arn, 0
+            self.known.instance_arn, self._revision, self._token = arn, 0, str(uuid.uuid4())
             self._state.save(self.known)
         log.info("registered as %s in the cluster %s", arn, self.settings.cluster)
 
@@ -359,7 +329,7 @@ class Agent:
     def start(self) -> None:
         """Begin the threads, and poll for ever."""
         settings = self.settings
-        _patiently("the engine is away", self.restore, EngineAwayError)
+        patiently("the engine is away", self.restore, EngineAwayError)
         lookup = credentials.application(self.task_keys)
         credentials.serve("task credentials", lookup, settings.credentials_address)
         told = introspection.application(lambda: self.known)
@@ -372,10 +342,10 @@ class Agent:
         # An answer of another shape than agreed is a fault of the API, and no reason to end.
         away = (ApiAwayError, ApiRefusedError, EngineAwayError, KeyError, TypeError, ValueError)
         # Amazon's agent asks where to poll; the emulated API has one address, the answer is not needed.
-        _patiently("the API is away", self._discover_endpoint, *away)
-        _patiently("the API is away", self.register, *away)
+        patiently("the API is away", self._discover_endpoint, *away)
+        patiently("the API is away", self.register, *away)
         while True:
-            _patiently("the API is away, containers go on running", self.poll, *away)
+            patiently("the API is away, containers go on running", self.poll, *away)
             time.sleep(LEAST_SECONDS)
 
     def _discover_endpoint(self) -> None:
@@ -400,26 +370,3 @@ class Agent:
                 self.sweep()
             except (EngineAwayError, EngineRefusedError) as error:
                 log.warning("old containers are removed later: %s", error)
-
-
-def _patiently(
-    what: str,
-    do: Callable[[], None],
-    *faults: type[Exception],
-    pause: Callable[[float], object] = time.sleep,
-) -> None:
-    """Do something until it works; what is wrong is said once, and again when it changes."""
-    said = ""
-    tried = 0
-    while True:
-        try:
-            do()
-            if said:
-                log.info("it answers again")
-            return
-        except faults as error:
-            if said != str(error):
-                log.warning("%s: %s", what, error)
-            said = str(error)
-        pause(PAUSES[min(tried, len(PAUSES) - 1)])
-        tried += 1

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from . import containers
 from .containers import Definition, NotEmulatedError
-from .engine import Engine, EngineRefusedError, Inspected, NotFoundError
+from .engine import Engine, EngineAwayError, EngineRefusedError, Inspected, NotFoundError
 from .parameters import SecretsError
 from .settings import Settings
 from .state import PENDING, RUNNING, STOPPED, STOPPING, Container, Task
@@ -76,9 +76,17 @@ class Life:
         self._host, self.task, self._pause = host, task, pause
         self._pulled: set[str] = set()
         self._adopted = False
+        self._unsure: set[str] = set()  # containers whose start was not answered, so it may still come
 
     def step(self) -> float | None:
         """Seconds until the next step, or None when the task has ended."""
+        try:
+            return self._step()
+        except EngineAwayError:
+            self._adopted = False  # what was asked for may have been done
+            raise
+
+    def _step(self) -> float | None:
         task = self.task
         self._adopt()
         self._observe()
@@ -138,6 +146,7 @@ class Life:
         running = all(one.status in (RUNNING, STOPPED) for one in found)
         if task.desired == RUNNING and task.status == PENDING and running:
             task.status, task.started_at = RUNNING, self._host.now()
+            log.info("task %s of %s is RUNNING", task.identity, task.group)
         if repr(task) != before:
             self._host.changed(task)
 
@@ -273,8 +282,11 @@ class Life:
         host = self._host
         try:
             host.prepare_log(self.task, definition, container.runtime_id)
+            self._unsure.add(container.name)
             host.engine.start(container.runtime_id)
+            self._unsure.discard(container.name)
         except EngineRefusedError as error:
+            self._unsure.discard(container.name)
             raise FailedError(container, f"CannotStartContainerError: {error}") from error
         container.status = RUNNING
 
@@ -285,6 +297,8 @@ class Life:
         task, host = self.task, self._host
         running = []
         for one in task.containers.values():
+            if one.status == PENDING and self._may_start(one):
+                one.status = RUNNING
             if one.status == PENDING:
                 one.status = STOPPED  # never started, and only this thread would start it
             elif one.status == RUNNING:
@@ -298,8 +312,22 @@ class Life:
         if any(one.status != STOPPED for one in task.containers.values()):
             return STOP_AGAIN_SECONDS
         task.status, task.stopped_at = STOPPED, host.now()
+        codes = {one.name: one.exit_code for one in task.containers.values()}
+        log.info(
+            "task %s of %s is STOPPED: %s (exit codes %s)", task.identity, task.group, task.reason, codes
+        )
         host.changed(task)
         return None
+
+    def _may_start(self, container: Container) -> bool:
+        """Whether a start that was not answered came, or may: a container that is removed starts no more."""
+        if container.name not in self._unsure:
+            return False
+        try:
+            self._host.engine.remove(container.runtime_id)
+        except EngineRefusedError:
+            return True  # it runs
+        return False
 
     def _stop(self, running: list[Container]) -> None:
         """Stop containers at once, so that none takes the time of another."""
