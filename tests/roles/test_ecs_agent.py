@@ -39,6 +39,7 @@ TAKEN: list[dict[str, Any]] = [
 # Of each host of the local target, by each backend.
 ASKED = [
     "container_service_backend",
+    "container_service_ecs_cluster",
     "docker_engine_dns",
     "ecs_agent_env",
     "ecs_agent_health_test",
@@ -122,7 +123,7 @@ def test_an_agent_is_told_its_cluster_its_role_and_what_is_reserved(told: Path, 
     settings = dict(line.split("=", 1) for line in lines)
     assert len(settings) == len(lines)
     assert settings["ECS_CLUSTER"] == "retailflow"
-    assert json.loads(settings["ECS_INSTANCE_ATTRIBUTES"]) == {"role": host}
+    assert json.loads(settings["ECS_INSTANCE_ATTRIBUTES"])["role"] == host, "by which services are placed"
     assert int(settings["ECS_RESERVED_MEMORY"]) == NETWORK["network_reserved_memory"]
     assert settings["ECS_DISABLE_PRIVILEGED"] == "true"
     assert settings["ECS_ENABLE_AWSLOGS_EXECUTIONROLE_OVERRIDE"] == "true", (
@@ -141,6 +142,8 @@ def facts(told: Path, host: str, backend: str) -> dict[str, Any]:
 def test_all_but_airbyte_are_started_by_what_the_site_chooses(told: Path, backend: str) -> None:
     chosen = {host: facts(told, host, backend)["container_service_backend"] for host in HOSTS}
     assert chosen == dict.fromkeys(HOSTS, backend) | {"airbyte": "docker"}
+    clusters = {facts(told, host, backend)["container_service_ecs_cluster"] for host in HOSTS}
+    assert clusters == {"retailflow"}, "with docker too: what ECS ran before is removed from it"
 
 
 @pytest.mark.parametrize("host", HOSTS)
