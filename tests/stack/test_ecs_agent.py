@@ -1,7 +1,7 @@
 """The embedded ECS agent as a process of its own, on this machine's engine and the site's emulated API, in a cluster of its own.
 
 One service goes through its life: it starts, its agent is killed, it is deployed again, its container dies, it is removed.
-Nothing of the site takes part but the API, and nothing that is made here stays.
+Of the site, only the API takes part. Everything that is made here is removed at the end.
 """
 
 from __future__ import annotations
