@@ -244,6 +244,18 @@ def test_the_information_schema_lists_views_among_the_tables(warehouse: Emulated
     assert found == [("T", "BASE TABLE", 0), ("V", "VIEW", None)]
 
 
+def test_the_information_schema_has_the_text_of_a_view_as_it_was_written(
+    warehouse: EmulatedSnowflake,
+) -> None:
+    """https://docs.snowflake.com/en/sql-reference/info-schema/views"""
+    warehouse.query("create or replace database WRITTEN")
+    text = """create view "a ""b"" \\ 'é" as
+    select 'it''s \t {}' as "ü", '\\"' as B -- a comment"""
+    warehouse.query(text)
+    found = warehouse.query("select TABLE_NAME, VIEW_DEFINITION from WRITTEN.INFORMATION_SCHEMA.VIEWS")
+    assert found == [('a "b" \\ \'é', text)]
+
+
 def test_the_information_schema_says_when_objects_were_changed(warehouse: EmulatedSnowflake) -> None:
     """https://docs.snowflake.com/en/sql-reference/info-schema/tables"""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -178,41 +179,27 @@ _OWNER = {
 
 
 def _visible(view: str, database: str, guard: Guard, table: exp.Table) -> str | None:
-    columns = _COLUMNS.get(view)
-    if columns is None:
+    """The query for a view of the information schema, joined with what the account knows of the objects.
+
+    What is known is one literal: a statement with a condition for each object takes long to parse where there are many.
+    """
+    place = _COLUMNS.get(view)
+    if place is None:
         return None
-    account, roles = guard.account, guard.who.roles
-    kind = {1: "SCHEMA", 2: "TABLE"}[len(columns)] if view != "DATABASES" else "DATABASE"
-    owners: dict[str, list[str]] = {}
-    for key, thing in list(account.things.items()):
-        if key[0] != kind or (kind != "DATABASE" and key[1] != database) or not account.visible(key, roles):
-            continue
-        names = key[1:] if kind == "DATABASE" else key[2:]
-        owners.setdefault(thing.owner, []).append("(" + ", ".join(literal(name) for name in names) + ")")
-    if view == "SCHEMATA":
-        owners.setdefault("", []).append(f"({literal(INFORMATION)})")
-    place = table.copy()
-    place.set("alias", None)
-    tuple_ = "(" + ", ".join(columns) + ")" if len(columns) > 1 else columns[0]
-    every = listed = [name for names in owners.values() for name in names]
-    if len(columns) == 1:
-        every = [name[1:-1] for name in every]
-    where = f"{tuple_} in ({', '.join(every)})" if every else "false"
-    star = "*"
-    if column := _OWNER.get(view):
-        cases = " ".join(
-            f"when {tuple_} in ({', '.join(n[1:-1] if len(columns) == 1 else n for n in names)}) then {literal(owner)}"
-            for owner, names in owners.items()
-        )
-        replaced = [f"(case {cases} else '' end) as {column}"] if cases else []
-        replaced += _known(view, kind, guard, database, listed)
-        star = f"* replace ({', '.join(replaced)})" if replaced else "*"
-    source = place.sql(dialect="duckdb", comments=False)
+    found = table.copy()
+    found.set("alias", None)
+    # A query of its own: upstream puts another table in the place of some views, without the alias.
+    source = f"select * from {found.sql(dialect='duckdb', comments=False)}"
     if view == "TABLES":
-        source = (
-            f"(select * from {source} union all by name {_VIEWS} where database_name = {literal(database)})"
-        )
-    return f"select {star} from {source} where {where}"
+        source += f" union all by name {_VIEWS} where database_name = {literal(database)}"
+    known = _known(view, database, guard)
+    fields = json.dumps([dict.fromkeys((*place, *_TOLD), "VARCHAR")])
+    # DuckDB expands a struct that is unnested; the names of its fields are no names of Snowflake's.
+    objects = f"(select unnest(from_json({literal(json.dumps(known))}, {literal(fields)}), recursive := true)) as known"
+    same = " and ".join(f"known.{column} = found.{column}" for column in place)
+    replaced = ", ".join(f"{value} as {column}" for column, value in _replaced(view, known).items())
+    star = f"found.* replace ({replaced})" if replaced else "found.*"
+    return f"select {star} from ({source}) as found join {objects} on {same}"
 
 
 # https://docs.snowflake.com/en/sql-reference/info-schema/tables
@@ -223,32 +210,43 @@ _VIEWS = """select database_name as TABLE_CATALOG, schema_name as TABLE_SCHEMA, 
 
 # Columns of the information schema, and which moments of an object they are the latest of.
 _MOMENTS = {"CREATED": ("at",), "LAST_ALTERED": ("at", "changed", "defined"), "LAST_DDL": ("at", "defined")}
+_TOLD = ("known_owner", "known_text", *(f"known_{name.lower()}" for name in _MOMENTS))
+Known = dict[str, str]
 
 
-def _known(view: str, kind: str, guard: Guard, database: str, listed: list[str]) -> list[str]:
-    """Columns of what the account knows of objects: when they were made and changed, and the texts of views."""
-    cases: dict[str, list[str]] = {column: [] for column in _MOMENTS}
-    texts = []
-    place = f"({', '.join(_COLUMNS[view])})"
-    for key, thing in list(guard.account.things.items()):
-        parts = key[1:] if kind == "DATABASE" else key[2:]
-        name = f"({', '.join(map(literal, parts))})"
-        if (
-            key[0] != kind
-            or (kind != "DATABASE" and key[1] != database)
-            or not thing.at
-            or name not in listed
-        ):
+def _known(view: str, database: str, guard: Guard) -> list[Known]:
+    """The objects of a view that a role may see: the names, the owner, when they were made and changed, a view's text."""
+    place = _COLUMNS[view]
+    kind = "DATABASE" if view == "DATABASES" else {1: "SCHEMA", 2: "TABLE"}[len(place)]
+    account, roles = guard.account, guard.who.roles
+    found: list[Known] = []
+    for key, thing in list(account.things.items()):
+        if key[0] != kind or (kind != "DATABASE" and key[1] != database) or not account.visible(key, roles):
             continue
-        for column, moments in _MOMENTS.items():
-            at = moment(max(getattr(thing, one) for one in moments))
-            cases[column].append(f"when {place} = {name} then '{at}'::timestamptz")
-        if "TEXT" in thing.settings:
-            texts.append(f"when {place} = {name} then {literal(thing.settings['TEXT'])}")
-    columns = list(cases) if view in ("TABLES", "VIEWS") else ["CREATED", "LAST_ALTERED"]
-    found = [f"(case {' '.join(cases[column])} end) as {column}" for column in columns if cases[column]]
-    if texts and view == "VIEWS":
-        found.append(f"(case {' '.join(texts)} else VIEW_DEFINITION end) as VIEW_DEFINITION")
+        names = key[1:] if kind == "DATABASE" else key[2:]
+        one = dict(zip(place, names, strict=True)) | {"known_owner": thing.owner}
+        if thing.at:
+            for column, moments in _MOMENTS.items():
+                at = moment(max(getattr(thing, name) for name in moments))
+                one[f"known_{column.lower()}"] = str(at)
+            if "TEXT" in thing.settings:
+                one["known_text"] = thing.settings["TEXT"]
+        found.append(one)
+    if view == "SCHEMATA" and not any(one[place[0]] == INFORMATION for one in found):
+        found.append({place[0]: INFORMATION, "known_owner": ""})
+    return found
+
+
+def _replaced(view: str, known: list[Known]) -> dict[str, str]:
+    """What takes the place of columns of a view, where anything is known."""
+    if view not in _OWNER or not known:
+        return {}
+    found = {_OWNER[view]: "known.known_owner"}
+    columns = list(_MOMENTS) if view in ("TABLES", "VIEWS") else ["CREATED", "LAST_ALTERED"]
+    if any("known_created" in one for one in known):
+        found |= {column: f"known.known_{column.lower()}::timestamptz" for column in columns}
+    if view == "VIEWS":
+        found["VIEW_DEFINITION"] = "coalesce(known.known_text, found.VIEW_DEFINITION)"
     return found
 
 
