@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
 from urllib.parse import parse_qsl
@@ -73,12 +73,21 @@ def _private_key(credentials: JsonObject) -> bytes:
     )
 
 
+Tables = dict[str, dict[str, str]]  # by name: the columns with their types, as information_schema names them
+
+
+def _information(database: str) -> str:
+    """The information schema of a database, in a statement with parameters."""
+    return f"{quote(database).replace('%', '%%')}.information_schema"
+
+
 class Warehouse:
     """A session, opened on entry. Raises ConnectorError that names host and user where it cannot be."""
 
     def __init__(self, config: JsonObject) -> None:
         self._arguments = connection_arguments(config)
         self._deletion_mode = config.get("cdc_deletion_mode", HARD_DELETE)
+        self._schemas: dict[tuple[str, str], Tables] = {}
 
     def __enter__(self) -> Self:
         try:
@@ -123,23 +132,28 @@ class Warehouse:
     def prepare(self, stream: Stream) -> Table:
         """Make or widen the table that the stream's rows go into, and remove what killed syncs left."""
         table = self.table(stream)
-        self._ensure_schema(table.database, table.schema)
-        existing = self._columns(table)
+        there = self._tables(table.database, table.schema)
+        existing = there.get(table.name, {})
         if existing and (missing := [name for name in META_COLUMNS if name not in existing]):
             raise ConnectorError(
                 f"{table.qualified} exists but is no table of Airbyte's (it lacks {', '.join(missing)}): "
                 "rename or drop it. Nothing was written",
                 "config_error",
             )
-        there = {name for (name,) in self._information("tables", "table_name", table)}
         for name in sorted(filter(table.is_orphan, there)):
             log(f"dropping {name}, left by a sync that was killed")
             self.query(f"drop table if exists {quote(table.database, table.schema, name)}")
         table = self._chosen(table, stream, bool(existing), there)
-        if not existing or table.aside:
+        if table.written_name not in there:
             self.query(table.create())
-            existing = self._columns(table)
         table = replace(table, generation_id=self._generation(table, stream))
+        if table.written_name in there:
+            self._alter(table, stream, there[table.written_name])
+        self.query(f"create or replace stage {table.stage}")
+        return table
+
+    def _alter(self, table: Table, stream: Stream, existing: dict[str, str]) -> None:
+        """Give a table with these columns those that the stream has now."""
         statements = table.add_columns(existing)
         for column in table.changed_columns(existing):
             if not stream.replaces_all:
@@ -152,10 +166,8 @@ class Warehouse:
         for statement in statements:
             log(statement)
             self.query(statement)
-        self.query(f"create or replace stage {table.stage}")
-        return table
 
-    def _chosen(self, table: Table, stream: Stream, exists: bool, there: Container[str]) -> Table:
+    def _chosen(self, table: Table, stream: Stream, exists: bool, there: Tables) -> Table:
         """The table, or the one aside: a new generation is kept apart from the rows before it until it is complete.
 
         Airbyte's destination exchanges them by ALTER TABLE … SWAP, too. Raises RefreshRequiredError where rows are missing on
@@ -168,6 +180,7 @@ class Warehouse:
         if begun:
             log(f"dropping {aside.written_name}, a generation that was not completed")
             self.query(f"drop table if exists {aside.written}")
+            del there[aside.written_name]
         if stream.replaces_all and not stream.rows_before:
             return aside if exists and self._has_rows(table) else table
         self._expect_rows(table, stream, exists)
@@ -188,13 +201,17 @@ class Warehouse:
     def _has_rows(self, table: Table) -> bool:
         return bool(self.query(f"select 1 from {table.qualified} limit 1"))
 
-    def _columns(self, table: Table) -> dict[str, str]:
-        """The columns of a table with their types; none if it does not exist."""
-        return dict(
-            self._information(
-                "columns", "column_name, data_type", table, "and table_name = %s", table.written_name
-            )
-        )
+    def _tables(self, database: str, schema: str) -> Tables:
+        """What is in a schema, which is made where it is missing; asked for once, however many streams a sync has."""
+        if (known := self._schemas.get((database, schema))) is None:
+            self._ensure_schema(database, schema)
+            known = self._schemas[database, schema] = {}
+            for name, column, type_ in self.query(
+                f"select table_name, column_name, data_type from {_information(database)}.columns where table_schema = %s",
+                schema,
+            ):
+                known.setdefault(name, {})[column] = type_
+        return known
 
     def _expect_rows(self, table: Table, stream: Stream, exists: bool) -> None:
         """A stream that goes on from a state relies on the rows before it. Raises RefreshRequiredError."""
@@ -264,19 +281,6 @@ class Warehouse:
             self.query(f"drop table if exists {table.staging}")
 
     def _ensure_schema(self, database: str, schema: str) -> None:
-        found = self.query(
-            f"select 1 from {quote(database).replace('%', '%%')}.information_schema.schemata where schema_name = %s",
-            schema,
-        )
+        found = self.query(f"select 1 from {_information(database)}.schemata where schema_name = %s", schema)
         if not found:
             self.query(f"create schema if not exists {quote(database, schema)}")
-
-    def _information(
-        self, view: str, column: str, table: Table, more: str = "", *values: str
-    ) -> list[tuple[Any, ...]]:
-        return self.query(
-            f"select {column} from {quote(table.database).replace('%', '%%')}.information_schema.{view} "
-            f"where table_schema = %s {more}",
-            table.schema,
-            *values,
-        )
