@@ -210,6 +210,6 @@ def _is_json(value: exp.Expr) -> bool:
         return bool(value.find(exp.ArrayAgg)) and _is_json(inner)
     called = value.expression if isinstance(value, exp.Dot) else value
     made = isinstance(called, exp.Anonymous) and str(called.this).upper() in (
-        "TO_JSON", "_FS_OBJECT_CONSTRUCT", "JSON_ARRAY", "_SF_JSON", "RANGE", "MAP",
+        "TO_JSON", "_FS_OBJECT_CONSTRUCT", "_FS_OBJECT_CONSTRUCT_STAR", "JSON_ARRAY", "_SF_JSON", "RANGE", "MAP",
     )  # fmt: skip
     return made or isinstance(value, (exp.Literal, exp.Null, exp.Boolean, exp.JSONExtract))
