@@ -33,6 +33,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from ..ports import free_port
+from . import prepared
 
 SOURCE = Path(__file__).parents[2]
 ACCOUNT, ADMINISTRATOR, PASSWORD, WAREHOUSE = "RETAILFLOW", "TESTER", "any", "TESTS"
@@ -48,6 +49,8 @@ class EmulatedSnowflake:
     """
 
     module = "retailflow_emulators.snowflake"
+    #: Whether servers are forked from a process with their libraries; worth it for tests that start many.
+    forked = False
 
     def __init__(self, folder: Path, **settings: object) -> None:
         self.data = folder / "snowflake"
@@ -57,7 +60,7 @@ class EmulatedSnowflake:
         self.password_file.write_text(PASSWORD + "\n")
         self.port = free_port()
         self.url = f"https://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | prepared.Forked | None = None
         self._settings = {
             f"EMULATED_SNOWFLAKE_{name.upper()}": str(value) for name, value in settings.items()
         }
@@ -79,8 +82,11 @@ class EmulatedSnowflake:
             **self._settings,
         }
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", self.module]
-            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            if self.forked:
+                self.process = prepared.start(self.module, environment, log)
+            else:
+                command = [sys.executable, "-m", self.module]
+                self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
             with (
