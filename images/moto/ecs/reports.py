@@ -11,7 +11,7 @@ from typing import Any
 
 from . import words
 from .instances import Instance
-from .store import Backend, find_task, keep, live_on
+from .store import Backend, find_task, instances, keep, live_on
 from .tasks import Task
 
 log = logging.getLogger("retailflow.ecs")
@@ -21,6 +21,7 @@ def take(
     backend: Backend, instance: Instance, reported: list[dict[str, Any]], revision: int, now: float
 ) -> None:
     """Take the list of all tasks that an agent has; `revision` is the wanted state that it had seen by then."""
+    _inherit(backend, instance)
     seen = set()
     for one in reported:
         arn = str(one.get("taskArn") or "")
@@ -43,6 +44,15 @@ def take(
     for task in live_on(backend, instance):
         if task.task_arn not in seen:
             _missing(task, revision, now)
+
+
+def _inherit(backend: Backend, instance: Instance) -> None:
+    """Take over the tasks of a host's older entries, whose agent lost what it knew: this one sees all of the host."""
+    for other in instances(backend, instance.cluster_name):
+        if other is instance or other.ec2_instance_id != instance.ec2_instance_id or other.is_connected:
+            continue
+        for task in live_on(backend, other):
+            task.instance, task.stop_given = instance, None
 
 
 def _missing(task: Task, revision: int, now: float) -> None:

@@ -84,6 +84,7 @@ class Rollout:
                 task.was_healthy = True
                 if (deployment := self._deployment_of(task)) is self.service.primary:
                     self.service.failures, self.service.next_start = 0, 0.0
+                    self.service.forget(words.throttled(self.service.name))
                     if deployment.state == "IN_PROGRESS":
                         deployment.failed = 0
 
@@ -158,7 +159,8 @@ class Rollout:
             if one.health == "UNHEALTHY" and self._is_current(one):
                 # ECS starts the replacement first where there is room for it.
                 replaced = sum(task.is_healthy(self.now) for task in staying) >= service.desired_count
-                if replaced or len(self.live()) >= service.highest:
+                full = sum(task.is_wanted for task in self.live()) >= service.highest
+                if replaced or (full and len(staying) < service.desired_count):
                     service.say(words.failed_health(service.name, one.id), self.now)
                     self._stop([one], words.UNHEALTHY)
             elif not one.is_healthy(self.now):
@@ -195,9 +197,9 @@ class Rollout:
             task = self._place()
             if task is None:
                 break
+            service.forget(words.unable_to_place(service.name))
             made.append(task)
         if made:
-            service.placed()
             service.is_steady = False
             service.say(words.started(service.name, [one.id for one in made]), self.now)
 

@@ -150,9 +150,9 @@ class Service(MotoService):
         )
         del self.messages[SHOWN_EVENTS:]
 
-    def placed(self) -> None:
-        """Forget why there was no place."""
-        self._said.clear()
+    def forget(self, beginning: str) -> None:
+        """The cause of such events is gone: write them again when it comes back."""
+        self._said = {text: when for text, when in self._said.items() if not text.startswith(beginning)}
 
     def describe(self, tasks: list[Task], with_tags: bool = False) -> dict[str, Any]:
         """The service as the API shows it; its tasks are given."""

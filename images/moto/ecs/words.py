@@ -95,9 +95,11 @@ def cannot_assume(role: str) -> str:
     )
 
 
-def unable_to_place(service: str, reason: str, closest: str = "") -> str:
-    """The event of a service that has no place for a task."""
+def unable_to_place(service: str, reason: str = "", closest: str = "") -> str:
+    """The event of a service that has no place for a task; without a reason only how it begins."""
     words = f"(service {service}) was unable to place a task because no container instance met all of its requirements."
+    if not reason:
+        return words
     if closest and reason in _CLOSEST:
         return f"{words} The closest matching (container-instance {closest}) {_CLOSEST[reason]}. {MORE}"
     return f"{words} Reason: {reason.rstrip('.')}. {MORE}"
