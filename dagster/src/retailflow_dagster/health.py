@@ -51,6 +51,8 @@ def age(process: int) -> float:
 def daemon() -> None:
     """Every daemon of this deployment has beaten lately; the oldest one counts.
 
+    But for the one that starts lost runs again: there is one only where runs are tasks of ECS, and what it said last stays.
+
     Dagster makes its tables when it starts. A daemon that runs while they are gone, because the database is a new one or was
     restored to an earlier moment, is ended, so that the engine starts it again.
     """
@@ -63,6 +65,7 @@ def daemon() -> None:
         with link.cursor() as cursor:
             cursor.execute(
                 "select extract(epoch from now() at time zone 'utc' - min(timestamp)) from daemon_heartbeats"
+                " where daemon_type <> 'EVENT_LOG_CONSUMER'"
             )
             row = cursor.fetchone()
     except psycopg2.errors.UndefinedTable:
