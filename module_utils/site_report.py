@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ansible.module_utils import site_services
+
 STATES = {
     "up": "up",
     "paused": "PAUSED: make resume starts it again",
@@ -29,6 +31,7 @@ def lines(status: dict[str, Any], pages: dict[str, str]) -> Iterator[str]:
         yield from ("", "Emulators")
         for name, words in sorted(status["emulators"].items()):
             yield f"  {name:24} {words}"
+    yield from site_services.lines(status.get("ecs") or {})
     yield from ("", "Rows")
     source, warehouse = status["source"], status["warehouse"]
     if source["answers"]:

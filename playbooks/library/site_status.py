@@ -14,6 +14,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.site_certificates import of_certificates
 from ansible.module_utils.site_report import lines
+from ansible.module_utils.site_services import of_services as of_ecs
+from ansible.module_utils.site_services import told
 
 DOCUMENTATION = r"""
 ---
@@ -28,8 +30,8 @@ options:
   target: {description: "Name of the target, C(local) or C(aws).", type: str, required: true}
   hosts:
     description: >-
-      The hosts by name, each with C(role), C(reachable), C(problem), C(services) (lines of name, tab, Docker's status) and
-      C(expected) (names of its containers).
+      The hosts by name, each with C(role), C(reachable), C(problem), C(services) (lines of name, tab, Docker's status, and for a
+      container of ECS a tab and its service) and C(expected) (names of its containers).
     type: dict
     required: true
   paused: {description: "Since when the site is paused, ISO 8601; empty where it is not.", type: str, default: ""}
@@ -59,6 +61,11 @@ options:
     description: Files of certificates on the control node by who shows them; one that ends within 14 days is a problem.
     type: dict
     default: {}
+  ecs:
+    description: >-
+      C(answer) of the module ecs_services and C(error) where it did not answer. Empty where Docker starts the containers.
+    type: dict
+    default: {}
   ingress: {description: "C(differing) hosts, or C(error).", type: dict, required: true}
   quiet_minutes: {description: Minutes after which missing rows are a problem., type: int, default: 15}
   stale_minutes: {description: Minutes after which a missing cycle is a problem., type: int, default: 30}
@@ -85,7 +92,7 @@ RETURN = r"""
 status:
   description: >-
     C(well), C(headline), C(problems) (each with C(part), C(what), C(since), C(todo)), C(overload), C(target), C(hosts),
-    C(emulators), C(source), C(backup), C(warehouse), C(credits), C(dagster_answers), C(runs), C(last_success) and
+    C(emulators), C(ecs), C(source), C(backup), C(warehouse), C(credits), C(dagster_answers), C(runs), C(last_success) and
     C(ingress_differs).
   type: dict
   returned: always
@@ -146,12 +153,17 @@ def before(words: str, now: datetime.datetime) -> str:
 
 
 def parse(lines: list[str], now: datetime.datetime) -> dict[str, Service]:
-    """Containers by name, from lines of name, tab and Docker's status."""
+    """Containers by name, from lines of name, tab and Docker's status.
+
+    Those of ECS have other names and say their service's in a third column. One that does not run is of a task that has ended:
+    ECS has started another or tells why not.
+    """
     found = {}
     for line in lines:
-        name, _, words = line.partition("\t")
-        if not name:
+        name, words, service = [*line.split("\t"), "", ""][:3]
+        if not name or (service and not words.startswith("Up")):
             continue
+        name = service or name
         if not words.startswith("Up"):
             state = words.split(" ")[0].lower() or "unknown"
         elif "(unhealthy)" in words:
@@ -164,20 +176,10 @@ def parse(lines: list[str], now: datetime.datetime) -> dict[str, Service]:
     return found
 
 
-def match(expected: str, services: dict[str, Service]) -> Service | None:
-    """The container of that name. ECS puts the task before a name and a number behind it."""
-    if expected in services:
-        return services[expected]
-    by_ecs = [
-        one for name, one in services.items() if re.fullmatch(rf"ecs-.+-{re.escape(expected)}-\w+", name)
-    ]
-    return max(by_ecs, key=lambda one: (one.well, one.since)) if by_ecs else None
-
-
 def of_services(where: str, expected: list[str], services: dict[str, Service]) -> Iterator[Problem]:
     """Yield the containers that are missing, stopped or ill."""
     for name in expected:
-        service = match(name, services)
+        service = services.get(name)
         part = f"{where}{name}"
         if service is None:
             yield Problem(part, "is missing", "", MAKE_UP)
@@ -331,7 +333,7 @@ def judged(params: dict[str, Any], now: datetime.datetime) -> dict[str, Any]:
         }
         if state == "up":
             up.add(host.get("role"))
-            for missing in (one for one in host.get("expected") or [] if match(one, services) is None):
+            for missing in (one for one in host.get("expected") or [] if one not in services):
                 hosts[name]["services"][missing] = "MISSING"
             problems += of_services(f"{name}, container ", host.get("expected") or [], services)
         elif state == "down":
@@ -342,6 +344,8 @@ def judged(params: dict[str, Any], now: datetime.datetime) -> dict[str, Any]:
         Problem(f"host {one}", "has other ingress rules than its security group", "", MAKE_UP)
         for one in differing
     ]
+    if not params["paused"]:
+        problems += [Problem(*one) for one in of_ecs(params.get("ecs") or {}, up)]
     # Where a host or the API is down, that is the reason, and told already.
     if params["ingress"].get("error") and not problems:
         problems.append(
@@ -367,6 +371,7 @@ def judged(params: dict[str, Any], now: datetime.datetime) -> dict[str, Any]:
         "target": params["target"],
         "hosts": hosts,
         "emulators": {name: one.words for name, one in sorted(emulators.items())},
+        "ecs": told(params["ecs"]) if params.get("ecs") else {},
         "source": part(params["source"] if "postgres" in up else {"error": "its host is down"}),
         "backup": part(params.get("backup") or {}),
         "warehouse": part(params["warehouse"]),
@@ -443,6 +448,7 @@ def main() -> None:
             "backup": {"type": "dict", "default": {}},
             "spool_gb": {"type": "int", "default": 0},
             "certificates": {"type": "dict", "default": {}},
+            "ecs": {"type": "dict", "default": {}},
             "ingress": {"type": "dict", "required": True},
             "quiet_minutes": {"type": "int", "default": 15},
             "stale_minutes": {"type": "int", "default": 30},

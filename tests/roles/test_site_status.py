@@ -186,15 +186,82 @@ def test_the_moment_since_when_comes_from_dockers_words(words: str, since: str) 
     assert (problem["part"], problem["since"]) == ("shop-metabase, container metabase", since)
 
 
-def test_containers_that_ecs_started_are_found_by_their_name() -> None:
+def test_containers_of_ecs_have_the_names_of_their_services_and_ended_ones_are_not_told() -> None:
     hosts = site()["hosts"]
-    hosts["shop-metabase"]["services"] = [f"ecs-shop-metabase-3-metabase-8ab3fe\t{UP}"]
-    assert judged(hosts=hosts)["well"]
+    ended = "ecs-shop-metabase-3-metabase-8ab3fe\tExited (1) 2 minutes ago\tmetabase"
     hosts["shop-metabase"]["services"] = [
-        f"ecs-agent\t{UP}",
-        "ecs-shop-metabase-3-metabase-8ab3fe\tExited (1) 2 minutes ago",
+        ended,
+        f"ecs-agent\t{UP}\t",
+        f"ecs-shop-metabase-3-metabase-77\t{UP}\tmetabase",
     ]
-    assert judged(hosts=hosts)["problems"][0]["since"] == "2026-11-28T11:58:00Z"
+    status = judged(hosts=hosts)
+    assert status["well"]
+    assert status["hosts"]["shop-metabase"]["services"] == {"ecs-agent": UP, "metabase": UP}
+    hosts["shop-metabase"]["services"] = [ended]
+    assert judged(hosts=hosts)["problems"][0]["what"] == "is missing"
+
+
+def test_services_by_ecs_are_told_where_it_starts_the_containers() -> None:
+    assert judged()["ecs"] == {} and "Services by ECS" not in text(judged())
+    status = judged(ecs=conducted())
+    assert status["well"]
+    assert "postgres               1 of 1  completed    17\n" in text(status)
+    assert "    2026-11-28T11:00:00Z (service postgres) has reached a steady state." in text(status)
+    assert json.loads(json.dumps(status))["ecs"]["services"][0]["tag"] == "17"
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"running": 0}, "runs 0 of 1 tasks; (service postgres) has reached a steady state."),
+        ({"rollout": "FAILED"}, "was given up by ECS after failed tasks; (service postgres) has"),
+        ({"desired": 0, "running": 0}, "is stopped"),
+    ],
+)
+def test_a_service_that_ecs_does_not_run_is_named_with_the_last_event(
+    change: dict[str, Any], what: str
+) -> None:
+    status = judged(ecs=conducted(**change))
+    (problem,) = status["problems"]
+    assert problem["part"] == "service postgres of ECS" and problem["what"].startswith(what)
+    assert judged(ecs=conducted(**change), paused="2026-11-28T11:00:00Z")["problems"][0]["part"] == "site"
+
+
+def test_an_agent_that_is_away_is_named_unless_its_host_is_down() -> None:
+    found = conducted()
+    found["answer"]["agents"][3]["connected"] = False
+    del found["answer"]["agents"][0]
+    status = judged(ecs=found)
+    assert {one["part"] for one in status["problems"]} == {"ECS agent of postgres", "ECS agent of airbyte"}
+    assert "the agent of postgres is away" in text(status)
+    hosts = site()["hosts"]
+    hosts["shop-postgres"] |= {"reachable": False, "services": []}
+    found = conducted(running=0)
+    found["answer"]["agents"][3]["connected"] = False
+    assert [one["part"] for one in judged(ecs=found, hosts=hosts)["problems"]] == ["host shop-postgres"]
+
+
+def test_an_ecs_that_does_not_answer_is_named() -> None:
+    status = judged(ecs={"answer": None, "error": "no answer within 10 s"})
+    assert status["problems"][0]["part"] == "ECS"
+    assert "not read: no answer within 10 s" in text(status)
+
+
+def conducted(**changes: Any) -> dict[str, Any]:
+    """What ECS tells of a site that is well."""
+    service = {
+        "name": "postgres",
+        "role": "postgres",
+        "desired": 1,
+        "running": 1,
+        "rollout": "COMPLETED",
+        "since": "2026-11-28T11:00:00Z",
+        "tag": "17",
+        "event": "(service postgres) has reached a steady state.",
+        "event_at": "2026-11-28T11:00:00Z",
+    }
+    agents = [{"role": role, "connected": True} for role in sorted(CONTAINERS)]
+    return {"answer": {"services": [service | changes], "agents": agents}, "error": ""}
 
 
 def test_a_host_that_is_down_is_one_problem_with_all_that_it_holds() -> None:
