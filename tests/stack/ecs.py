@@ -1,0 +1,103 @@
+"""Services by ECS of the running site: their containers on the hosts, their tasks, and plays with ECS as the backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+import testinfra
+
+from .conftest import ADMINISTRATOR, Playbook, wait_for, why
+from .site import make
+
+CLUSTER = "retailflow"
+BACKEND = ("-e", "retailflow_container_backend=ecs")
+#: The services that ECS runs, by the host that each is on.
+SERVICES = {
+    "postgres": ["postgres"],
+    "dagster-dbt": ["dagster-dbt", "dagster-webserver", "dagster-daemon", "dagster-docs"],
+    "metabase": ["metabase"],
+}
+LABEL = "com.amazonaws.ecs.container-name"
+ECS: Any = boto3.client("ecs", **ADMINISTRATOR)
+
+
+def host(role: str) -> Any:
+    """A host, as its engine sees it."""
+    return testinfra.get_host(f"docker://retailflow-{role}")
+
+
+def containers() -> dict[str, str]:
+    """The containers of ECS that run, id by service."""
+    found = {}
+    for role, names in SERVICES.items():
+        for name in names:
+            ids = (
+                host(role)
+                .check_output("docker ps --quiet --no-trunc --filter label=%s=%s", LABEL, name)
+                .split()
+            )
+            assert len(ids) <= 1, f"{name} runs {len(ids)} times"
+            found |= dict.fromkeys([name], ids[0]) if ids else {}
+    return found
+
+
+def of_docker() -> set[str]:
+    """The services whose container Docker runs under their own name."""
+    return {
+        name
+        for role, names in SERVICES.items()
+        for name in host(role).check_output("docker ps --format '{{.Names}}'").split()
+        if name in names
+    }
+
+
+def everything() -> set[str]:
+    return {name for names in SERVICES.values() for name in names}
+
+
+def service(name: str) -> dict[str, Any]:
+    """A service, as ECS tells of it."""
+    (found,) = ECS.describe_services(cluster=CLUSTER, services=[name])["services"]
+    return dict(found)
+
+
+def task(name: str) -> str:
+    """The ARN of the task of a service."""
+    (arn,) = ECS.list_tasks(cluster=CLUSTER, serviceName=name)["taskArns"]
+    return str(arn)
+
+
+def volumes() -> dict[str, str]:
+    """The named volumes of the hosts, with the moments at which they were made."""
+    names = "docker volume ls --quiet | grep -vxE '[0-9a-f]{64}'"
+    command = f"{names} | xargs -r docker volume inspect --format '{{{{.Name}}}} {{{{.CreatedAt}}}}'"
+    return {
+        f"{role} {line.split()[0]}": line
+        for role in SERVICES
+        for line in host(role).check_output(command).splitlines()
+    }
+
+
+def connected() -> int:
+    """How many agents are connected."""
+    arns = ECS.list_container_instances(cluster=CLUSTER)["containerInstanceArns"]
+    if not arns:
+        return 0
+    found = ECS.describe_container_instances(cluster=CLUSTER, containerInstances=arns)
+    return sum(one["agentConnected"] for one in found["containerInstances"])
+
+
+def move(playbook: Playbook, *arguments: str) -> str:
+    """Let ECS run the services, by the play of `make up`; returns what it printed."""
+    done = playbook("site.yml", *BACKEND, *arguments)
+    assert done.returncode == 0, why(done)
+    wait_for(lambda: set(containers()) == everything(), 60, "ECS runs every service")
+    return done.stdout
+
+
+def move_back() -> None:
+    """Let Docker run the services again."""
+    make("up")
+    assert of_docker() == everything() and containers() == {}
+    assert ECS.list_services(cluster=CLUSTER)["serviceArns"] == []
