@@ -193,3 +193,25 @@ def test_an_api_that_has_forgotten_everything_adopts_what_runs(site: Site) -> No
     assert "make the service db" in site.ensure()
     assert site.agent.running == before and site.most <= 1
     assert site.ensure() == []
+
+
+def test_a_task_is_only_defined_and_others_run_it_on_the_hosts_that_take_it(site: Site) -> None:
+    """What the role asks for Dagster's runs, and what dagster-aws asks then."""
+    site.ensure()
+    changes = {"name": "run", "spec": SPEC | {"ports": [], "health": {}}, "log_group": "/shop/db/run"}
+    made = site.workload(**changes, placement="attribute:runs == true", wait=0).define()
+    takers = [site.cloud.host(role=name, runs="true") for name in ("web", "shop")]
+    for number in range(4):
+        answer = site.cloud.ecs.run_task(
+            cluster=CLUSTER,
+            taskDefinition=made.definition,
+            launchType="EC2",
+            clientToken=f"run-{number}",
+            placementStrategy=[{"type": "spread", "field": "instanceId"}],
+            overrides={"containerOverrides": [{"name": "run", "command": ["dagster", "api"]}]},
+            tags=[{"key": "dagster/run_id", "value": str(number)}],
+        )
+        assert answer["failures"] == []
+    for one in takers:
+        one.work()
+    assert [len(one.running) for one in takers] == [2, 2] and len(site.agent.running) == 1
