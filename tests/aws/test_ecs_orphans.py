@@ -118,6 +118,19 @@ def test_an_agent_that_lost_its_entry_keeps_its_tasks(cloud: Cloud) -> None:
     assert cloud.service()["runningCount"] == 1
 
 
+def test_a_task_that_only_the_lost_entry_was_given_is_no_obstacle(cloud: Cloud) -> None:
+    """The agent never got the answer that gave it the task, and registers anew: its host runs nothing."""
+    agent = cloud.host(role="db")
+    cloud.define()
+    cloud.serve()
+    agent.call("Poll", revision=agent.revision, waitSeconds=0, reported=[])
+    cloud.ecs.stop_task(cluster=CLUSTER, task=cloud.arns()[0])
+    cloud.tick(20)
+    agent.register()
+    agent.work(rounds=4)
+    assert len(agent.running) == 1
+
+
 def test_a_task_that_ended_while_the_api_was_away_is_no_orphan(cloud: Cloud) -> None:
     agent, arn = before(cloud)
     agent.end(arn)
