@@ -104,7 +104,7 @@ def test_a_service_that_is_to_run_nothing_ends_its_orphan(cloud: Cloud) -> None:
 
 
 def test_an_agent_that_lost_its_entry_keeps_its_tasks(cloud: Cloud) -> None:
-    """It registers anew while the API still knows the old entry; the task is the same, so no second one starts."""
+    """It registers again while the API still knows the old entry; the task is the same, so no second one starts."""
     agent = cloud.host(role="db")
     cloud.define()
     cloud.serve()
@@ -119,7 +119,7 @@ def test_an_agent_that_lost_its_entry_keeps_its_tasks(cloud: Cloud) -> None:
 
 
 def test_a_task_that_only_the_lost_entry_was_given_is_no_obstacle(cloud: Cloud) -> None:
-    """The agent never got the answer that gave it the task, and registers anew: its host runs nothing."""
+    """The agent never got the answer that gave it the task, and registers again: its host runs nothing."""
     agent = cloud.host(role="db")
     cloud.define()
     cloud.serve()
