@@ -36,7 +36,9 @@ _NAMED: dict[str, tuple[tuple[str, str], ...]] = {
     "lambda": (("FunctionName", "function:{}"), ("Resource", "{}")),
     "events": (("Rule", "rule/{}"), ("Name", "rule/{}"), ("ResourceARN", "{}")),
     "sqs": (("QueueUrl", "{}"), ("QueueName", "{}")),
-    "logs": (("logGroupName", "log-group:{}"), ("resourceArn", "{}")),
+    # A group is asked for as its stream, in a call without one as that of an empty name: aws-solutions/aws-crr-monitor#8 and
+    # elastic/apm-aws-lambda#526 show the ARNs of AWS's refusals. A policy for the group alone lets nobody write.
+    "logs": (("logGroupName", "log-group:{}:log-stream:"), ("resourceArn", "{}")),
     "cloudwatch": (("AlarmName", "alarm:{}"), ("AlarmNames", "alarm:{}"), ("ResourceARN", "{}")),
     "ecr": (("repositoryName", "repository/{}"), ("resourceArn", "{}")),
     "ssm": (
@@ -192,6 +194,8 @@ class Call:
                 values = [value.removeprefix("/") for value in values]
             if values:
                 ends = [value if value.startswith("arn:") else end.format(value) for value in values]
+                if parameter == "logGroupName":
+                    ends = [one + str(self.parameters.get("logStreamName") or "") for one in ends]
                 return [self.arn(self.service, end).removesuffix(":*") for end in ends]
         return []
 

@@ -211,6 +211,21 @@ def test_a_resource_of_another_name_is_refused(url: str, user: Make) -> None:
         sqs.create_queue(QueueName="other")
 
 
+def test_a_right_on_a_log_group_alone_writes_no_line(url: str, user: Make) -> None:
+    group = f"arn:aws:logs:{REGION}:{aws_support.ACCOUNT}:log-group:/shop/db"
+    client(url, "logs").create_log_group(logGroupName="/shop/db")
+    alone = client(url, "logs", user(allow("logs:*", group)))
+    with pytest.raises(ClientError, match=f"logs:CreateLogStream on resource: {group}:log-stream:db because"):
+        alone.create_log_stream(logGroupName="/shop/db", logStreamName="db")
+    with pytest.raises(
+        ClientError, match=f"logs:PutRetentionPolicy on resource: {group}:log-stream: because"
+    ):
+        alone.put_retention_policy(logGroupName="/shop/db", retentionInDays=1)
+    streams = client(url, "logs", user(allow("logs:*", f"{group}:*")))
+    streams.create_log_stream(logGroupName="/shop/db", logStreamName="db")
+    streams.put_retention_policy(logGroupName="/shop/db", retentionInDays=1)
+
+
 def test_what_is_not_tagged_as_ours_is_not_touched(url: str, user: Make) -> None:
     key = user(
         allow("ec2:*", Condition={"StringEquals": {"aws:ResourceTag/Project": "shop"}}),

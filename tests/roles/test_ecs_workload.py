@@ -176,7 +176,7 @@ def test_secrets_are_parameters_that_this_service_alone_reads(clients: dict[str,
         {
             "Effect": "Allow",
             "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
-            "Resource": [group, f"{group}:*"],
+            "Resource": f"{group}:*",
         },
     ]
     assert newest(clients)["executionRoleArn"].endswith("role/shop-db-secrets")
@@ -184,6 +184,18 @@ def test_secrets_are_parameters_that_this_service_alone_reads(clients: dict[str,
     changed = ensure(clients, secrets={"POSTGRES_PASSWORD": "s3cret-two"})
     assert changed == ["change the secret POSTGRES_PASSWORD", "replace the task of db"]
     assert ensure(clients, secrets={"POSTGRES_PASSWORD": "s3cret-two"}) == []
+
+
+def test_a_task_with_secrets_may_pull_its_image_from_ecr(clients: dict[str, Any]) -> None:
+    repository = "210987654321.dkr.ecr.eu-west-1.amazonaws.com/shop/db"
+    for image in (f"{repository}:15", f"{repository}@sha256:{'0' * 64}"):
+        ensure(clients, spec=DATABASE | {"image": image})
+        token, pull = policy_of(clients, "shop-db-secrets", "secrets")[2:]
+        assert (token["Action"], token["Resource"]) == (["ecr:GetAuthorizationToken"], "*")
+        assert pull["Resource"] == "arn:aws:ecr:eu-west-1:210987654321:repository/shop/db"
+        assert {"ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"} <= set(pull["Action"])
+    ensure(clients)
+    assert len(policy_of(clients, "shop-db-secrets", "secrets")) == 2, "no right that is not needed any more"
 
 
 def test_a_changed_image_is_a_new_revision_that_replaces_the_task(clients: dict[str, Any]) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Collection
 from typing import Any
 
 from ansible.module_utils.retailflow_aws import AwsWork
 
+# https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html
+OF_ECR = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(?P<name>[^:@]+)"
+)
 EXECUTION, TASK = "-secrets", "-task"
 TRUST = {
     "Version": "2012-10-17",
@@ -51,21 +56,43 @@ class Roles(AwsWork):
         The agent of Amazon's package sends the log of a task by its execution role where it has one
         (`ECS_ENABLE_AWSLOGS_EXECUTIONROLE_OVERRIDE`, which ecs-init sets): a role that reads secrets alone lets no task start.
         """
-        group = self.arn("logs", f"log-group:{self.params['log_group']}") if secrets else ""
         statements = [
             {"Effect": "Allow", "Action": ["ssm:GetParameters"], "Resource": sorted(secrets.values())},
             {
                 "Effect": "Allow",
                 "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
-                "Resource": [group, f"{group}:*"],
+                "Resource": self.arn("logs", f"log-group:{self.params['log_group']}:*"),  # its streams
             },
+            *self.pulling(),
         ]
         return self.ensure_role(
             self.family + EXECUTION,
-            f"Lets ECS read the secrets of {self.name} and write its log.",
+            f"Lets ECS read the secrets of {self.name}, write its log and pull its image.",
             "secrets",
             statements if secrets else [],
         )
+
+    def pulling(self) -> list[dict[str, Any]]:
+        """Return what a pull from ECR needs. The agent pulls by the execution role where ECS says so for a task that has one
+        (`ShouldPullWithExecutionRole` in the agent's source), and then the host's own role does not count.
+        """
+        found = OF_ECR.match(self.params["spec"].get("image", ""))
+        if not found:
+            return []
+        partition, _ = self.account
+        repository = f"arn:{partition}:ecr:{found['region']}:{found['account']}:repository/{found['name']}"
+        return [
+            {"Effect": "Allow", "Action": ["ecr:GetAuthorizationToken"], "Resource": "*"},
+            {
+                "Effect": "Allow",
+                "Action": [
+                    "ecr:BatchCheckLayerAvailability",
+                    "ecr:BatchGetImage",
+                    "ecr:GetDownloadUrlForLayer",
+                ],
+                "Resource": repository,
+            },
+        ]
 
     def ensure_task_role(self) -> str:
         """Bring the task role to what the program may do; where that is nothing there is none."""
