@@ -300,7 +300,9 @@ def main() -> None:
             *(f"-var={key}={as_text(value)}" for key, value in params["variables"].items()),
             codes=(0, 2),
         )
-        changes = terraform.read("show", "-json", str(plan_file)).get("resource_changes", [])
+        # A plan with nothing to do is read only to find what was named: that starts Terraform and its provider once more.
+        shown = terraform.read("show", "-json", str(plan_file)) if code == 2 or forced else {}
+        changes = shown.get("resource_changes", [])
         plan = Plan([one for one in changes if one["address"] not in kept])
         summary = plan.summary + [f"keep {address}" for address in kept]
         unknown = [one for one in forced if one not in plan.addresses]
