@@ -43,6 +43,8 @@ EC2_KEY = {"access_key_id": "AKIAQAAAAAEC2SERVICE", "secret_access_key": "ec2"}
 EVENTS_KEY = {"access_key_id": "AKIAQAAAAAEVENTSERVI", "secret_access_key": "events"}
 OPERATOR_KEY = {"access_key_id": "AKIAQAAAAAOPERATOR22", "secret_access_key": "secret-of-the-operator"}
 EVERYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+# Terraform and its provider spend a quarter of their time on memory that a test need not give back; the limit is per process.
+LAZY = {"GOGC": "400", "GOMEMLIMIT": "1500MiB"}
 # Not the inventory's own, so that whatever forgets to ask for it is found.
 REGION = "eu-central-1"
 CREDENTIALS = {
@@ -121,7 +123,7 @@ def aws_provider(terraform: Path, data: Path, settings: dict[str, str]) -> Itera
     """
     # Without the caller's AWS_*; with a bundle of certificates it can be configured only once.
     ours = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    environment = ours | settings | {"TF_DATA_DIR": str(data)}
+    environment = ours | settings | LAZY | {"TF_DATA_DIR": str(data)}
     init = ["terraform", f"-chdir={terraform}", "init", "-backend=false", "-input=false"]
     subprocess.run(init, env=environment, check=True, capture_output=True)
     (binary,) = data.glob("providers/*/hashicorp/aws/*/*/terraform-provider-aws*")
@@ -183,7 +185,7 @@ class Site:
 
     def run(self, *command: str, inside: dict[str, str] | None = None, **environment: str) -> Run:
         """Run a command as make does, by tools/clean-env; `inside` is set past it."""
-        settings = self.emulated | self.attached | (inside or {})
+        settings = self.emulated | LAZY | self.attached | (inside or {})
         done = subprocess.run(
             ["tools/clean-env", "env", *(f"{key}={value}" for key, value in settings.items()), *command],
             cwd=self.root,

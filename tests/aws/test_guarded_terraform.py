@@ -213,7 +213,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     with aws_support.moto(folder, enforced=True) as url, pytest.MonkeyPatch.context() as patch:
         settings["AWS_ENDPOINT_URL"] = url
         with aws_support.aws_provider(folder / "terraform", folder / "provider", settings) as attached:
-            for name, value in {**settings, **attached}.items():
+            for name, value in {**settings, **aws_support.LAZY, **attached}.items():
                 patch.setenv(name, value)
             administrator = {f"aws_{key}": value for key, value in aws_support.ADMINISTRATOR.items()}
             yield Cloud(folder, boto3.client("ec2", region_name=aws_support.REGION, **administrator))
