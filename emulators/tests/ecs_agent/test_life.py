@@ -222,6 +222,26 @@ def test_a_stop_that_the_engine_refuses_is_tried_again(host: Host, monkeypatch: 
     assert host.task().status == "STOPPED"
 
 
+@pytest.mark.parametrize("seen", ["event", "sweep", "restart"])
+def test_a_container_that_somebody_starts_again_ends_before_another_task_begins(
+    host: Host, seen: str
+) -> None:
+    host.run(wanted(1))
+    first = host.made()["Id"]
+    host.docker.dies(first, 0)  # `docker restart` is a stop and a start
+    host.run()
+    assert host.task(1).status == "STOPPED"
+    host.docker.start(first)
+    {"event": lambda: host.agent.wake(first), "sweep": host.agent.sweep, "restart": host.restart}[seen]()
+    host.api.tasks = [wanted(2)]
+    host.agent.poll(0)
+    assert host.reported()[0]["lastStatus"] == "STOPPING"
+    assert host.agent.workers[host.task(2).arn].life.step() == BLOCKED_SECONDS
+    host.run()
+    assert host.docker.made[first]["State"]["Status"] == "exited"
+    assert (host.task(1).status, host.task(2).status) == ("STOPPED", "RUNNING")
+
+
 def test_old_containers_are_removed_but_for_the_last_of_a_family(host: Host) -> None:
     for number in (1, 2):
         host.time += 10

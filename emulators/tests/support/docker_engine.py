@@ -105,6 +105,7 @@ class DockerEngine:
             {"Id": identity}
             for identity, one in list(self.made.items())
             if wanted.items() <= one["Config"]["Labels"].items()
+            and (all or one["State"]["Status"] == "running")
         ]
 
     def create_container_from_config(self, config: dict[str, Any], *, name: str) -> dict[str, Any]:

@@ -197,6 +197,8 @@ class Agent:
             self.known.tasks[task.arn] = task
         if task is not None:
             Life(self, task, self._pause).adopt(found)
+            if found["State"]["Status"] == "running":
+                task.runs_again({found["Id"]})
 
     def _work(self, task: Task) -> None:
         worker = Worker(Life(self, task, self._pause), self._over)
@@ -300,6 +302,7 @@ class Agent:
                     last[task.family].stopped_at or 0 if task.family in last else 0
                 ):
                     last[task.family] = task
+        self.end_again()
         for task in over:
             old = self.now() - (task.stopped_at or 0) > self.settings.cleanup_wait
             if old and task.acknowledged and last.get(task.family) is not task:
@@ -322,9 +325,30 @@ class Agent:
     def wake(self, container: str) -> None:
         """Look at the task of a container at once."""
         with self._lock:
-            for worker in self.workers.values():
-                if any(one.runtime_id == container for one in worker.life.task.containers.values()):
-                    worker.wake.set()
+            found = [
+                one
+                for one in self.known.tasks.values()
+                if any(part.runtime_id == container for part in one.containers.values())
+            ]
+            for task in found:
+                if task.arn in self.workers:
+                    self.workers[task.arn].wake.set()
+        if any(one.status == STOPPED for one in found):
+            self.end_again()
+
+    def end_again(self) -> None:
+        """Stop what runs although its task has ended."""
+        running = self.engine.running(self.settings.cluster)
+        with self._lock:
+            back = [
+                one
+                for one in self.known.tasks.values()
+                if one.arn not in self.workers and one.runs_again(running)
+            ]
+        for task in back:
+            log.warning("a container of task %s, which had ended, runs again: it is stopped", task.identity)
+            self.changed(task)
+            self._work(task)
 
     def start(self) -> None:
         """Begin the threads, and poll for ever."""

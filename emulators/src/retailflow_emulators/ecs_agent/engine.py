@@ -116,6 +116,11 @@ class Engine:
                 found.append(self.inspect(one["Id"]))
         return found
 
+    def running(self, cluster: str) -> set[str]:
+        """The containers of a cluster that run."""
+        wanted = {"label": [f"{LABEL}cluster={cluster}"]}
+        return {one["Id"] for one in self._ask(lambda client: client.containers(all=False, filters=wanted))}
+
     def inspect(self, container: str) -> Inspected:
         """What the engine knows about a container."""
         found: Inspected = self._ask(lambda client: client.inspect_container(container))

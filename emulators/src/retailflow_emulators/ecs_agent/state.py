@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import uuid
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,20 @@ class Task:
         times = {"startedAt": self.started_at, "stoppedAt": self.stopped_at}
         found |= {name: value for name, value in times.items() if value is not None}
         return found if self.desired == RUNNING else found | {"stoppedReason": self.reason}
+
+    def runs_again(self, running: Collection[str]) -> bool:
+        """Whether a container of this task, which had ended, is among those that run; the task is to stop again then.
+
+        `docker restart` does that: the end is seen and another task may take the place before the container is back. Amazon's
+        agent stops such a container too (`handleStoppedToRunningContainerTransition`, `agent/engine/task_manager.go`).
+        """
+        back = [one for one in self.containers.values() if one.runtime_id in running]
+        if self.status != STOPPED or not back:
+            return False
+        for one in back:
+            one.status = RUNNING
+        self.status, self.acknowledged = STOPPING, False
+        return True
 
     @property
     def identity(self) -> str:
