@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import docker.errors
 import pytest
 import requests
 
@@ -49,6 +50,32 @@ def test_a_start_that_may_still_come_does_not_outlive_its_task(
     host.run(wanted(desired="STOPPED"))
     assert host.task().status == "STOPPED"
     assert [one["State"]["Status"] for one in host.docker.made.values()] == (["exited"] if done else [])
+
+
+def test_a_start_that_a_killed_agent_has_asked_for_does_not_outlive_its_task(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost(host, monkeypatch, "start", done=False)
+    with pytest.raises(EngineAwayError):
+        host.run(wanted())
+    [identity] = host.docker.made
+    host.restart()
+    host.run(wanted(desired="STOPPED"))
+    assert host.task().status == "STOPPED"
+    with pytest.raises(docker.errors.NotFound):
+        host.docker.start(identity)
+
+
+def test_events_that_the_end_of_the_engine_cuts_off_end_no_thread(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def events(**_: Any) -> Any:
+        yield {"id": "1"}
+        raise docker.errors.StreamParseError(ValueError("Unterminated string"))
+
+    monkeypatch.setattr(host.docker, "events", events, raising=False)
+    with pytest.raises(EngineAwayError):
+        list(host.agent.engine.events("shop"))
 
 
 def test_a_lost_answer_makes_no_second_instance(host: Host) -> None:

@@ -22,6 +22,14 @@ LABEL = "com.amazonaws.ecs."
 EVENTS = ["start", "die", "oom", "destroy", "health_status"]
 #: Seconds in which the engine answers; what may take longer has a time of its own on top.
 ANSWER_SECONDS = 60
+#: A stream that the engine's end cuts off is no JSON, which is a RuntimeError of the SDK.
+AWAY = (
+    docker.errors.DockerException,
+    docker.errors.StreamParseError,
+    requests.exceptions.RequestException,
+    urllib3.exceptions.HTTPError,
+    OSError,
+)
 
 
 class EngineAwayError(Exception):
@@ -44,9 +52,7 @@ def _asking() -> Iterator[None]:
         raise NotFoundError(_told(error)) from error
     except docker.errors.APIError as error:
         raise EngineRefusedError(_told(error)) from error
-    except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
-        raise EngineAwayError(str(error)) from error
-    except urllib3.exceptions.HTTPError as error:
+    except AWAY as error:
         raise EngineAwayError(str(error)) from error
 
 

@@ -76,7 +76,10 @@ class Life:
         self._host, self.task, self._pause = host, task, pause
         self._pulled: set[str] = set()
         self._adopted = False
-        self._unsure: set[str] = set()  # containers whose start was not answered, so it may still come
+        # Containers whose start was not answered, so it may still come: also one that an agent asked for which was killed.
+        self._unsure = {
+            one.name for one in task.containers.values() if one.runtime_id and one.status == PENDING
+        }
 
     def step(self) -> float | None:
         """Seconds until the next step, or None when the task has ended."""
@@ -122,6 +125,7 @@ class Life:
         container = self.task.containers.get(name)
         if container and not container.runtime_id:
             container.runtime_id, container.docker_name = found["Id"], found["Name"].lstrip("/")
+            self._unsure.add(name)
 
     def _observe(self) -> None:
         """Look at the containers, and at what follows from them for the task."""
