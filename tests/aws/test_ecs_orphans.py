@@ -62,9 +62,26 @@ def test_a_task_that_is_another_than_the_service_wants_ends_first(cloud: Cloud) 
     assert agent.running == [arn]
     assert [(one["taskArn"], one["desiredStatus"]) for one in agent.wanted] == [(arn, "STOPPED")]
     assert cloud.arns(serviceName="db") == []
+    assert cloud.arns(serviceName="db", desiredStatus="STOPPED") == [arn], "who waits for the end sees it"
+    assert cloud.service()["runningCount"] == 1
     agent.hung.clear()
     agent.work()
     assert arn not in agent.running and len(agent.running) == 1
+
+
+def test_a_deleted_service_drains_until_its_orphan_has_ended(cloud: Cloud) -> None:
+    agent, arn = before(cloud)
+    back(agent)
+    cloud.define(image="db:3")
+    cloud.serve(placementConstraints=PINNED)
+    agent.hung.add(arn)
+    agent.work()
+    cloud.ecs.delete_service(cluster=CLUSTER, service="db", force=True)
+    cloud.tick()
+    assert cloud.service()["status"] == "DRAINING"
+    agent.hung.clear()
+    agent.work()
+    assert cloud.service()["status"] == "INACTIVE"
 
 
 def test_an_orphan_without_a_service_goes_on_and_holds_what_it_has(cloud: Cloud) -> None:

@@ -92,11 +92,11 @@ def _check_configuration(given: dict[str, Any]) -> None:
 
 
 def tasks_of(backend: Backend, service: Service) -> list[Task]:
-    """The service's live tasks without orphans."""
+    """The service's live tasks; orphans that it has not looked at are none of them yet."""
     return [
         one
         for one in store.tasks(backend, service.cluster_name)
-        if one.group == service.group and one.is_live and not one.is_orphan
+        if one.group == service.group and one.is_live and not (one.is_orphan and one.is_wanted)
     ]
 
 

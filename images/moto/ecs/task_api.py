@@ -222,7 +222,9 @@ class TaskApi(EC2ContainerServiceResponse):
                 and (not instance or one.instance.id == store.last(instance))
                 and (not family or one.definition.get("family") == family)
                 and (not started_by or one.started_by == started_by)
-                and (not name or (one.group == f"service:{store.last(name)}" and not one.is_orphan))
+                and (not name or one.group == f"service:{store.last(name)}")
+                # One that its service has told to stop is the service's: who waits for its last task waits for it too.
+                and not (name and one.is_orphan and one.is_wanted)
                 and self._get_param("launchType") in (None, "EC2")
             ]
             return ActionResult({"taskArns": [one.task_arn for one in found]})
