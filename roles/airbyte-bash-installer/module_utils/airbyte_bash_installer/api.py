@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
-
-from ansible.module_utils.urls import open_url
+from urllib.request import ProxyHandler, Request, build_opener
 
 from .errors import AirbyteError, UnreachableError
 
@@ -29,6 +28,8 @@ class Api:
         self._timeout = timeout
         self._retries = retries
         self._token: str | None = None
+        # Not open_url: it reads all CA certificates again for every request. No proxy: Airbyte is on this host.
+        self._opener = build_opener(ProxyHandler({}))
 
     def get_all(self, path: str, **query: str) -> Iterator[Item]:
         """Every object of a list, page by page."""
@@ -70,17 +71,11 @@ class Api:
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         if authorization:
             headers["Authorization"] = authorization
-        data = None if body is None else json.dumps(body)
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(self._base + path, data, headers, method=method)
         for attempt in range(self._retries + 1):
             try:
-                with open_url(
-                    self._base + path,
-                    method=method,
-                    data=data,
-                    headers=headers,
-                    timeout=self._timeout,
-                    use_proxy=False,  # Airbyte is on this host
-                ) as response:
+                with self._opener.open(request, timeout=self._timeout) as response:
                     answer: Item = json.loads(response.read() or b"{}")
                     return answer
             except HTTPError as error:
