@@ -369,7 +369,7 @@ def test_hosts_may_do_what_their_role_needs(site: aws_support.Site, made: aws_su
         pulls[role] = [one["Resource"] for one in policy["Statement"] if one["Sid"] == "PullItsImage"]
         assert f"/retailflow/{role}/*" in json.dumps(policy)
         assert policy_lint.problems(policy) == []
-    assert [role for role, found in pulls.items() if found] == ["dagster_dbt"]
+    assert [role for role, found in pulls.items() if found] == ["airbyte", "dagster_dbt"]
 
 
 def test_nothing_is_removed_without_the_name_of_the_site(
