@@ -511,6 +511,7 @@ UNSEEN = {
         "lambda:UpdateFunctionConfiguration",
         "sqs:SetQueueAttributes",
     },
+    "a service fails by ECS": {"logs:GetLogEvents"},
     "PostgreSQL is backed up": {
         "s3:CreateBucket",
         "s3:GetBucketTagging",
