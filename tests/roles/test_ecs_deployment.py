@@ -88,11 +88,13 @@ class Ecs:
             self.moments, self.after_update = self.after_update, []
         return self.real.update_service(**{key: given[key] for key in given if key != "forceNewDeployment"})
 
-    def list_tasks(self, desiredStatus: str, **_: Any) -> Any:
+    def list_tasks(self, desiredStatus: str, nextToken: str = "0", **_: Any) -> Any:
         found = [one["taskArn"] for one in self.now["tasks"] if one["desiredStatus"] == desiredStatus]
-        return {"taskArns": found}
+        begin, end = int(nextToken), int(nextToken) + 100
+        return {"taskArns": found[begin:end]} | ({"nextToken": str(end)} if end < len(found) else {})
 
     def describe_tasks(self, tasks: list[str], **_: Any) -> Any:
+        assert len(tasks) <= 100, "Tasks cannot have more than 100 elements"
         return {"tasks": [one for one in self.now["tasks"] if one["taskArn"] in tasks]}
 
     def list_container_instances(self, **_: Any) -> Any:
@@ -286,6 +288,15 @@ def test_a_task_that_does_not_end_keeps_its_service(clients: dict[str, Any], sta
     ):
         one.remove()
     assert one.names() == ["db"] and one.actions == ["stop the service db"]
+
+
+def test_a_stop_finds_the_task_that_runs_behind_many_that_have_ended(
+    clients: dict[str, Any], stands: Ecs, clock: Clock
+) -> None:
+    left = [ended(str(number)) for number in range(150)]
+    stands.moments = [state("COMPLETED", *left, task("last", desiredStatus="STOPPED"))]
+    with pytest.raises(WorkloadError, match="its task last has not ended"):
+        Workload(clients, PARAMS | {"drain_timeout": 4}, "us-east-1", False).stop()
 
 
 def test_a_move_waits_for_the_agent_before_anything_stops(clients: dict[str, Any], clock: Clock) -> None:

@@ -18,6 +18,8 @@ from .resources import Resources
 
 PAUSE = 2
 LOG_LINES = 20
+#: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeTasks.html
+DESCRIBED = 100
 #: With one task the circuit breaker of ECS gives up after three that failed one after the other:
 #: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html
 FAILED_TASKS = 3
@@ -45,10 +47,16 @@ class Deployments(Resources):
     def tasks(self, desired: str) -> list[dict[str, Any]]:
         """Return the service's tasks that ECS wants RUNNING or STOPPED; stopped ones are told for about an hour."""
         ecs = self.clients["ecs"]
-        arns = ecs.list_tasks(cluster=self.cluster, serviceName=self.name, desiredStatus=desired)["taskArns"]
-        if not arns:
-            return []
-        found: list[dict[str, Any]] = ecs.describe_tasks(cluster=self.cluster, tasks=arns)["tasks"]
+        asked = {"cluster": self.cluster, "serviceName": self.name, "desiredStatus": desired}
+        answer = ecs.list_tasks(**asked)
+        arns: list[str] = answer["taskArns"]
+        while answer.get("nextToken"):
+            answer = ecs.list_tasks(**asked, nextToken=answer["nextToken"])
+            arns += answer["taskArns"]
+        found: list[dict[str, Any]] = []
+        for start in range(0, len(arns), DESCRIBED):
+            some = arns[start : start + DESCRIBED]
+            found += ecs.describe_tasks(cluster=self.cluster, tasks=some)["tasks"]
         return found
 
     @staticmethod
