@@ -21,6 +21,8 @@ for word; do case $word in volume=*) folder=${word#volume=}; folder=${folder%/da
 case "$*" in *--all*) echo image:15 ;; *) cat "$folder/running" 2> /dev/null; true ;; esac
 """
 START = """
+- ansible.builtin.fail: {msg: ECS starts no task}
+  when: container_service_backend | default('docker') == 'ecs'
 - ansible.builtin.shell: |
     cd "{{ postgres_data_dir }}" && rm -f running
     [ "image:$(cat data/pgdata/PG_VERSION)" = "{{ container_service_image }}" ] && echo "{{ container_service_image }}" > running
@@ -170,6 +172,18 @@ CASES = {
         ),
         given=NEW | {"postgres_container_image": "image:16"},
     ),
+    "ECS does not take the server over": Case(
+        {"data": "15 old", "new": "15 restored"},
+        ["replace"],
+        lambda one: (
+            one.found() == {"data": "old", "new": "restored"}
+            and one.runs() == "image:15"
+            and "ECS starts no task" in one.message
+        ),
+        wanted="15",
+        running="image:15",
+        given=NEW | {"container_service_backend": "ecs"},
+    ),
 }
 
 
@@ -182,7 +196,8 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
     for name, text in (("main", START), ("stop", STOP), ("uninstall", STOP)):
         (engine / f"{name}.yml").write_text(text)
     (folder / "bin").mkdir()
-    for name, text in (("docker", DOCKER), ("psql", "#!/bin/sh\necho true\n")):
+    answers = "#!/bin/sh\necho true\n"
+    for name, text in (("docker", DOCKER), ("psql", answers), ("pg_isready", answers)):
         (folder / "bin" / name).write_text(text)
         (folder / "bin" / name).chmod(0o755)
     tasks = []
