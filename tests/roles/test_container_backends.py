@@ -32,7 +32,7 @@ KIND, FOLDER = {kind!r}, pathlib.Path({folder!r})
 asked = json.loads(pathlib.Path(sys.argv[1]).read_text())
 world = json.loads((FOLDER / "world.json").read_text())
 state, name, result = asked.get("state"), asked.get("name"), {{}}
-docker, ecs = world["docker"], world["ecs"]
+docker, ecs, forgotten = world["docker"], world["ecs"], world["forgotten"]
 def inspected(key, image, running):
     return {{"Id": key, "Config": {{"Image": image}}, "State": {{"Running": running}}}}
 if KIND == "docker_container_info":
@@ -42,11 +42,17 @@ if KIND == "docker_container_info":
         found = inspected("id-" + name, "image:1", docker[name]) if name in docker else None
         result = {{"exists": bool(found), "container": found}}
 elif KIND == "docker_host_info":
-    label = asked["containers_filters"]["label"].split("=")[1]
+    asked_labels = asked["containers_filters"]["label"]
+    label = (asked_labels if isinstance(asked_labels, list) else [asked_labels])[-1].split("=")[1]
     rows = [("ended", "exited", 3), ("id-of-ecs", "running", 2), ("older", "running", 1)]
     result = {{"containers": [
         {{"Id": key, "State": how, "Created": when}} for key, how, when in rows if ecs.get(label)
+    ] + [
+        {{"Id": "forgotten-" + one, "Labels": {{"com.amazonaws.ecs.container-name": one}}}}
+        for one in forgotten if label in (one, "shop")
     ]}}
+elif KIND == "docker_container" and name.startswith("forgotten-"):
+    forgotten.remove(name.removeprefix("forgotten-"))
 elif KIND == "docker_container":
     if state == "absent":
         docker.pop(name, None)
@@ -66,7 +72,7 @@ elif KIND == "ecs_workload":
     if state in ("present", "defined"):
         result = {{"task": {{"definition": "arn:1"}}}}
 if KIND == "docker_container" and docker.get(name):
-    assert not ecs.get(name), "two containers on one volume"
+    assert not ecs.get(name) and name not in forgotten, "two containers on one volume"
 world["log"].append(" ".join(filter(None, [KIND, state])))
 (FOLDER / "world.json").write_text(json.dumps(world))
 (FOLDER / "spec.json").write_text(json.dumps(asked)) if KIND == "ecs_workload" and state == "present" else None
@@ -89,7 +95,7 @@ def host(tmp_path: Path) -> Path:
     for name in MODULES:
         text = STAND_IN.format(kind=name, folder=str(tmp_path))
         (role / "library" / f"{name}.py").write_text(text)
-    (tmp_path / "world.json").write_text(json.dumps({"docker": {}, "ecs": {}, "log": []}))
+    (tmp_path / "world.json").write_text(json.dumps({"docker": {}, "ecs": {}, "forgotten": [], "log": []}))
     (tmp_path / "key").write_text("of-the-operator")
     return tmp_path
 
@@ -164,12 +170,12 @@ def test_a_service_moves_to_ecs_and_back_and_is_never_there_twice(host: Path) ->
         whole = worlds[name]["log"]
         seen[name], before = asks(whole[before:]), len(whole)
     assert seen == {
-        "docker": ["ecs_workload listed", "docker_container healthy"],
+        "docker": ["ecs_workload listed", "docker_host_info", "docker_container healthy"],
         "to_ecs": ["ecs_workload defined", "docker_container absent", "ecs_workload present"],
         "ecs_again": ["ecs_workload present"],
         "found": ["docker_host_info"],
-        "stopped": ["ecs_workload stopped"],
-        "back": ["ecs_workload absent", "docker_container healthy"],
+        "stopped": ["ecs_workload stopped", "docker_host_info"],
+        "back": ["ecs_workload absent", "docker_host_info", "docker_container healthy"],
         "docker_again": ["docker_container healthy"],
         "docker_stopped": ["docker_container stopped"],
         "gone": ["docker_container absent", "docker_image_remove"],
@@ -182,3 +188,15 @@ def test_a_service_moves_to_ecs_and_back_and_is_never_there_twice(host: Path) ->
     spec = worlds["spec"]["spec"]
     assert spec["env"] == {"A": "1", "REGION": "here"} and spec["health"]["retries"] == 10
     assert spec["labels"]["retailflow.service"] == "db"
+
+
+@pytest.mark.parametrize("entry", ["main", "stop"])
+def test_what_an_empty_ecs_has_forgotten_ends_before_docker_starts(host: Path, entry: str) -> None:
+    world = {"docker": {}, "ecs": {}, "forgotten": ["db", "other"], "log": []}
+    (host / "world.json").write_text(json.dumps(world))
+    small_play.run(
+        host, [{"include_role": {"name": "container-service", "tasks_from": entry}, "vars": SERVICE}]
+    )
+    found = json.loads((host / "world.json").read_text())
+    assert found["forgotten"] == ["other"]
+    assert found["docker"] == ({"db": True} if entry == "main" else {})
