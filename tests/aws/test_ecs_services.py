@@ -368,3 +368,19 @@ def test_scaling_makes_no_deployment(cloud: Cloud) -> None:
     assert agent.running == []
     cloud.ecs.delete_service(cluster=CLUSTER, service="db")
     assert cloud.service()["status"] == "INACTIVE"
+
+
+def test_a_service_goes_on_with_a_definition_that_is_deregistered(cloud: Cloud) -> None:
+    agent = cloud.host()
+    arn = cloud.define(tags=[{"key": "part", "value": "db"}])
+    cloud.serve(propagateTags="TASK_DEFINITION")
+    agent.work()
+    (first,) = agent.running
+    cloud.ecs.deregister_task_definition(taskDefinition=arn)
+    agent.end(first)
+    agent.poll()
+    cloud.tick(60)
+    agent.work()
+    (second,) = agent.running
+    (found,) = cloud.ecs.describe_tasks(cluster=CLUSTER, tasks=[second], include=["TAGS"])["tasks"]
+    assert found["tags"] == [{"key": "part", "value": "db"}]

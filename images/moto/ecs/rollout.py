@@ -247,7 +247,9 @@ class Rollout:
         if source == "SERVICE":
             tags = list(self.service.tags)
         elif source == "TASK_DEFINITION":
-            tags = list(store.definition_of(self.backend, deployment.definition["taskDefinitionArn"]).tags)
+            # Also of one that is deregistered: services go on with it.
+            revisions = self.backend.task_definitions[deployment.definition["family"]]
+            tags = list(revisions[deployment.definition["revision"]].tags)
         if settings.get("enableECSManagedTags"):
             tags += [
                 {"key": "aws:ecs:clusterName", "value": self.cluster},
