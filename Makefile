@@ -191,6 +191,11 @@ screenshots: made ## pictures of the dashboards for the documentation, in docs/i
 	@tools/machine browser
 	python tools/pages.py docs/images
 
+.PHONY: docs
+docs: ## the documentation as a site, in .cache/docs/site; fails on a link that leads nowhere
+	@tools/machine venv
+	.venv-lint/bin/python tools/docs_site.py
+
 STAGES :=
 .PHONY: test
 test: ## everything that can fail (STAGES="lint unit stack molecule"; STAGES=faults breaks the site and heals it)

@@ -92,6 +92,7 @@ ELSEWHERE = {
     "make upgrade WHAT=postgres": "the scenario postgres of molecule upgrades its roles; a site keeps its version",
     "make recover": "test_a_lost_control_node_comes_back_and_a_second_run_changes_nothing runs it",
     "make bench": "takes half an hour; bench has tests of its own",
+    "make docs": "the stage lint runs its program",
     "make screenshots": "rewrites pictures of the documentation",
     "make requirements": "asks package registries and rewrites the pins",
     "make down": "tools/test ends with it",
