@@ -92,6 +92,7 @@ def test_a_service_comes_up_and_an_update_ends_the_old_task_first(site: Site) ->
     assert site.ensure() == []
     assert site.ensure(secrets={"PASSWORD": "two"}) == [
         "change the secret PASSWORD",
+        "register the task definition shop-db",
         "replace the task of db",
     ]
     assert site.ensure(spec=SPEC | {"image": "db:2"})[-1] == "replace the task of db"

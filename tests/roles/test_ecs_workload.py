@@ -182,7 +182,19 @@ def test_secrets_are_parameters_that_this_service_alone_reads(clients: dict[str,
     assert newest(clients)["executionRoleArn"].endswith("role/shop-db-secrets")
 
     changed = ensure(clients, secrets={"POSTGRES_PASSWORD": "s3cret-two"})
-    assert changed == ["change the secret POSTGRES_PASSWORD", "replace the task of db"]
+    assert changed == [
+        "change the secret POSTGRES_PASSWORD",
+        "register the task definition shop-db",
+        "replace the task of db",
+    ]
+    assert ensure(clients, secrets={"POSTGRES_PASSWORD": "s3cret-two"}) == []
+
+
+def test_a_secret_that_a_run_changed_before_it_was_cut_off_reaches_the_task(clients: dict[str, Any]) -> None:
+    ensure(clients)
+    clients["ssm"].put_parameter(Name="/shop/db/POSTGRES_PASSWORD", Value="s3cret-two", Overwrite=True)
+    again = ensure(clients, secrets={"POSTGRES_PASSWORD": "s3cret-two"})
+    assert again == ["register the task definition shop-db", "replace the task of db"]
     assert ensure(clients, secrets={"POSTGRES_PASSWORD": "s3cret-two"}) == []
 
 

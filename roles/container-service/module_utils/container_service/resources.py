@@ -11,7 +11,8 @@ from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_ta
 from .roles import Roles
 from .task_definition import definition, digest
 
-# A task definition is compared by a hash of what was asked for: AWS adds its defaults to what it answers with.
+# A task definition is compared by a hash of what was asked for, because AWS adds its defaults to what it answers with. The
+# versions of its secrets are in it: a changed secret is a new revision, and reaches the task even if a run is cut off in between.
 HASH_TAG = "Definition"
 
 
@@ -23,7 +24,6 @@ class Made:
     execution_role: str
     task_role: str
     log_group: str
-    renewed: bool  # a secret has another value than the tasks that run
     role_made: bool  # IAM knows it, ECS may not yet
 
 
@@ -32,14 +32,14 @@ class Resources(Roles):
 
     def prepare(self) -> Made:
         """Bring secrets, log group, roles and task definition to what was asked for."""
-        secrets, renewed = self.ensure_secrets()
+        secrets, versions = self.ensure_secrets()
         self.ensure_log_group()
         before = len(self.made)
         execution = self.ensure_execution_role(secrets)
         task = self.ensure_task_role()
-        arn = self.ensure_definition(secrets, execution, task)
+        arn = self.ensure_definition(secrets, versions, execution, task)
         group = self.arn("logs", f"log-group:{self.params['log_group']}")
-        return Made(arn, execution, task, group, renewed, len(self.made) > before)
+        return Made(arn, execution, task, group, len(self.made) > before)
 
     def parameters(self) -> dict[str, dict[str, Any]]:
         """Return the SSM parameters that there are, by the name of the environment variable."""
@@ -50,12 +50,12 @@ class Resources(Roles):
         )
         return {one["Name"].rsplit("/", 1)[1]: one for page in pages for one in page["Parameters"]}
 
-    def ensure_secrets(self) -> tuple[dict[str, str], bool]:
-        """Bring the parameters to the secrets; return their ARNs and whether a value changed."""
+    def ensure_secrets(self) -> tuple[dict[str, str], dict[str, int]]:
+        """Bring the parameters to the secrets; return their ARNs and their versions, which count the values."""
         ssm = self.clients["ssm"]
         wanted = {key: str(value) for key, value in self.params["secrets"].items()}
         present = self.parameters()
-        changed = False
+        versions = {key: int(present[key]["Version"]) if key in present else 1 for key in wanted}
         for key, value in sorted(wanted.items()):
             name = self.prefix + key
             if key not in present:
@@ -68,7 +68,7 @@ class Resources(Roles):
                     Tags=self.tag_list,
                 )
             elif present[key]["Value"] != value:
-                changed = True
+                versions[key] += 1
                 self.act(
                     f"change the secret {key}",
                     ssm.put_parameter,
@@ -82,7 +82,7 @@ class Resources(Roles):
             self.act(
                 f"forget {', '.join(gone)}", ssm.delete_parameters, Names=[self.prefix + key for key in gone]
             )
-        return {key: self.arn("ssm", f"parameter{self.prefix}{key}") for key in wanted}, changed
+        return {key: self.arn("ssm", f"parameter{self.prefix}{key}") for key in wanted}, versions
 
     def log_group(self) -> dict[str, Any] | None:
         """Return the log group, or None."""
@@ -104,7 +104,9 @@ class Resources(Roles):
                 retentionInDays=days,
             )
 
-    def ensure_definition(self, secrets: dict[str, str], execution_role: str, task_role: str) -> str:
+    def ensure_definition(
+        self, secrets: dict[str, str], versions: dict[str, int], execution_role: str, task_role: str
+    ) -> str:
         """Register the task definition where it differs from the newest one; return its ARN."""
         ecs = self.clients["ecs"]
         wanted = definition(self.family, self.name, self.params, secrets, self.region)
@@ -112,7 +114,7 @@ class Resources(Roles):
             wanted["executionRoleArn"] = execution_role
         if self.params["permissions"]:
             wanted["taskRoleArn"] = task_role
-        mark = digest(wanted)
+        mark = digest(wanted | {"secrets": versions})
         try:
             newest = ecs.describe_task_definition(taskDefinition=self.family, include=["TAGS"])
             tags = boto3_tag_list_to_ansible_dict(newest.get("tags", []))

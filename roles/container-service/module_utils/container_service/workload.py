@@ -77,8 +77,7 @@ class Workload(Deployments):
                 propagateTags="SERVICE",
             )
         elif (
-            made.renewed
-            or found["taskDefinition"] != made.definition
+            found["taskDefinition"] != made.definition
             or found["desiredCount"] != 1
             or not holds(found.get("deploymentConfiguration", DEPLOYMENT), DEPLOYMENT)
         ):
@@ -90,7 +89,7 @@ class Workload(Deployments):
                 taskDefinition=made.definition,
                 desiredCount=1,
                 deploymentConfiguration=DEPLOYMENT,
-                forceNewDeployment=made.renewed or self.has_failed(found),
+                forceNewDeployment=self.has_failed(found),
             )
         elif self.has_failed(found):
             self.deploy_again()
