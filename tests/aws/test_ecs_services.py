@@ -384,3 +384,24 @@ def test_a_service_goes_on_with_a_definition_that_is_deregistered(cloud: Cloud) 
     (second,) = agent.running
     (found,) = cloud.ecs.describe_tasks(cluster=CLUSTER, tasks=[second], include=["TAGS"])["tasks"]
     assert found["tags"] == [{"key": "part", "value": "db"}]
+
+
+def test_a_service_that_cannot_be_looked_at_leaves_the_others_running(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rollout = cloud.package.scheduler.Rollout
+    step = rollout.step
+
+    def fails(self: Any) -> None:
+        if self.service.name == "db":
+            raise RuntimeError("a fault of ours")
+        step(self)
+
+    monkeypatch.setattr(rollout, "step", fails)
+    agent = cloud.host()
+    cloud.define()
+    cloud.serve()
+    cloud.serve("other")
+    agent.work()
+    assert [agent.tasks[arn].wanted["group"] for arn in agent.running] == ["service:other"]
+    assert "is left as it is" in caplog.text and "a fault of ours" in caplog.text

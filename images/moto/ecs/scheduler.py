@@ -19,7 +19,11 @@ def run_pass(backend: Backend) -> None:
         for cluster in list(backend.clusters):
             _look_at_instances(backend, cluster, now)
             for service in store.services(backend, cluster):
-                Rollout(backend, service, now).step()
+                try:
+                    Rollout(backend, service, now).step()
+                except Exception:
+                    # The others go on: a pass is also part of each poll of an agent.
+                    log.exception("the service %s is left as it is", service.arn)
             _look_at_tasks(backend, cluster, now)
         tell(backend)
 

@@ -363,8 +363,8 @@ class Agent:
         self._loop()
 
     def _loop(self) -> None:
-        # An answer of another shape than agreed is a fault of the API, and no reason to end.
-        away = (ApiAwayError, ApiRefusedError, EngineAwayError, KeyError, TypeError, ValueError)
+        # An answer of another shape than agreed is a fault of the API, and a disk may be full. Neither is a reason to end.
+        away = (ApiAwayError, ApiRefusedError, EngineAwayError, OSError, KeyError, TypeError, ValueError)
         # Amazon's agent asks where to poll; the emulated API has one address, the answer is not needed.
         patiently("the API is away", self._discover_endpoint, *away)
         patiently("the API is away", self.register, *away)
@@ -392,5 +392,5 @@ class Agent:
             time.sleep(SWEEP_SECONDS)
             try:
                 self.sweep()
-            except (EngineAwayError, EngineRefusedError) as error:
+            except (EngineAwayError, EngineRefusedError, OSError) as error:
                 log.warning("old containers are removed later: %s", error)
