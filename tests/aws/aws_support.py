@@ -29,6 +29,7 @@ PARTS = (
     "inventory",
     "playbooks",
     "roles",
+    "library",
     "module_utils",
     "lambda",
     "terraform",

@@ -23,7 +23,8 @@ SOURCES = (
     "docs/policies/*.j2",
     "terraform/*.tf",
     "roles/lambda-generator/vars/main.yml",
-    "roles/container-service/module_utils/container_service/resources.py",
+    "roles/container-service/module_utils/container_service/roles.py",
+    "roles/dagster-dbt-container/vars/main.yml",
     "inventory/group_vars/local/main.yml",
 )
 _ACTION = re.compile(

@@ -321,6 +321,7 @@ def test_a_restore_of_an_earlier_version_keeps_the_newer_data(clone: Path) -> No
     (clone / "data/data/pgdata").mkdir(parents=True)
     (clone / "data/data/pgdata/PG_VERSION").write_text("17\n")
     clones.program(clone / "bin/docker", "echo image:17")
+    clones.program(clone / "bin/pg_isready", "exit 0")
     clones.program(clone / "bin/psql", "echo true")
     here = {
         "ansible_connection": "local",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PYTHON = str(ROOT / ".venv/bin/python")
-FOLDERS = ("tools", "inventory", "module_utils", "playbooks")
+FOLDERS = ("tools", "inventory", "library", "module_utils", "playbooks")
 FILES = ("Makefile", "ansible.cfg", "site.yml", "teardown.yml", "requirements.txt", "requirements-lint.txt")
 
 
