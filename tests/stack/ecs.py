@@ -90,7 +90,7 @@ def connected() -> int:
 
 def move(playbook: Playbook, *arguments: str) -> str:
     """Let ECS run the services, by the play of `make up`; returns what it printed."""
-    done = playbook("site.yml", *BACKEND, *arguments)
+    done = playbook("site.yml", *BACKEND, *arguments, timeout=1800)
     assert done.returncode == 0, why(done)
     wait_for(lambda: set(containers()) == everything(), 60, "ECS runs every service")
     return done.stdout
