@@ -19,6 +19,7 @@ from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
 from . import (
+    batches,
     columntypes,
     comments,
     context,
@@ -87,6 +88,9 @@ class Cursor(FakeSnowflakeCursor):
 
     def execute(self, command: str, params: Any = None, *args: Any, **settings: Any) -> Cursor:
         """Run a statement; ProgrammingError has Snowflake's code where it is known."""
+        self._rows: batches.Rows | None = None
+        if isinstance(bound := next(iter(settings.get("binding_params") or ()), None), batches.Rows):
+            self._rows, settings["binding_params"] = bound, bound.sample
         several = statements(command) if self._conn.several else []
         if len(several) > 1:
             for one in several:
@@ -311,7 +315,10 @@ class Cursor(FakeSnowflakeCursor):
             self._duck_conn.enter(isinstance(transformed, exp.Transaction))
         elif isinstance(transformed, exp.Insert):
             written.check_width(transformed, self._duck_conn, params)
-            super()._execute(transformed, params)
+            if self._rows is None:
+                super()._execute(transformed, params)
+            else:
+                self._insert_rows(transformed, self._rows)
         elif isinstance(transformed, exp.Merge):
             self._merge(transformed, params)
         elif isinstance(transformed, exp.Create) and kind == "SCHEMA":
@@ -330,6 +337,20 @@ class Cursor(FakeSnowflakeCursor):
             self._with_lengths(transformed, params)
         else:
             super()._execute(transformed, params)
+
+    def _insert_rows(self, transformed: exp.Insert, rows: batches.Rows) -> None:
+        """Run an INSERT with all its rows, and answer with their number."""
+        if self._conn._autocommit and not self._duck_conn.in_transaction:
+            self._duck_conn.begin()
+            self._running.push(self._end)
+        inserted = 0
+        for statement, params in batches.statements(transformed, rows.rows):
+            super()._execute(statement, params)
+            inserted += self._rowcount
+        self._last_sql = f'select {inserted} as "number of rows inserted"'
+        self._arrow_table = self._duck_conn.execute(self._last_sql).to_arrow_table()
+        self._rowcount = inserted
+        self._keep(transformed)
 
     def _with_lengths(self, transformed: exp.Expr, params: Any) -> None:
         """Run a statement that makes or changes a table, and give its columns their lengths."""

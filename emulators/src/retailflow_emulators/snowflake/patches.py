@@ -17,6 +17,8 @@ from fakesnow import arrow, converter, rowtype, transforms
 from sqlglot import exp
 from sqlglot.dialects.snowflake import Snowflake
 
+from . import batches
+
 _timestamps, _to_sf = arrow.timestamp_to_sf_struct, arrow.to_sf
 
 
@@ -164,7 +166,9 @@ _from_binding = converter.from_binding
 
 @patch(server, "from_binding", "execute('select ?', (2.5,)) is a FLOAT and no text")
 def from_binding(binding: dict[str, Any]) -> Any:
-    """A parameter as upstream reads it, and FLOAT as one."""
+    """A parameter as upstream reads it, FLOAT as one, and the rows of an INSERT."""
+    if binding["type"] == batches.KIND:
+        return batches.read(binding, from_binding)
     if binding["type"] == "REAL" and binding["value"] is not None:
         return float(binding["value"])
     return _from_binding(binding)

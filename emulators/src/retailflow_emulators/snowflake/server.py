@@ -52,7 +52,7 @@ from ..web import json_text
 from ..web.bounds import BodyError, Bound, Bounded
 from ..web.certificate import Certificate
 from ..web.serving import configuration
-from . import indenting, metadata, stages
+from . import batches, indenting, metadata, stages
 from .access import login as access_login
 from .access.login import LoginError
 from .access.who import Who
@@ -118,6 +118,9 @@ async def _serve_ourselves(request: Request) -> JSONResponse | None:
     indenting.WIDTH.set(session.json_indent)
     if set_ := _STATEMENT_COUNT.search(text):
         session.statement_count = set_[1]
+    if bound := batches.bound(statement):
+        statement["bindings"] = bound
+        _replace(request, statement, statement["sqlText"])
     if match := _GET.fullmatch(text):
         session, base = _session(upstream.to_token(request)), f"{request.url.scheme}://{request.url.netloc}"
         session.guard.check_stage(match["stage"], "READ", "USAGE")
