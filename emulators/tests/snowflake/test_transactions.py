@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -140,3 +141,15 @@ def test_a_copy_that_is_rolled_back_was_never_made(
     assert rows(warehouse) == []
     run("copy into T from @FILES")
     assert rows(warehouse) == [1, 2, 3]
+
+
+def test_a_session_that_ends_rolls_back(warehouse: EmulatedSnowflake) -> None:
+    warehouse.query("create or replace table DB.PUBLIC.T as select 1 as ID")
+    for _ in range(3):
+        with warehouse.connect(database="DB", schema="PUBLIC") as session:
+            session.cursor().execute("begin").execute("update T set ID = 2")  # type: ignore[union-attr]
+    assert rows(warehouse) == [1]
+    began = time.monotonic()
+    warehouse.query("update DB.PUBLIC.T set ID = 4")
+    assert rows(warehouse) == [4]
+    assert time.monotonic() - began < 20, "it waited for a session that has ended"

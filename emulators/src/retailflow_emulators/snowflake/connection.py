@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+from collections.abc import Hashable
 from typing import Any
 
 import duckdb
@@ -13,7 +14,7 @@ from sqlglot import exp
 
 from . import bounds, temporary
 from .quoting import identifier, schema_setting
-from .resolution import marks, resolve
+from .resolution import marks, resolve, types_of
 
 CONFLICT_PAUSE_SECONDS = 0.05
 _TEMPORARY = """select sql from (select table_oid as number, sql from duckdb_tables() where temporary
@@ -34,6 +35,9 @@ class Connection:
         self.written: list[tuple[str, Any]] = []  # what the open transaction has done
         self._shown: dict[str, pa.Table] = {}
         self.columns: list[tuple[str, str]] = []
+        self.reads: frozenset[str] | None = (
+            None  # the tables of the statement that runs, where they are known
+        )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
@@ -129,7 +133,17 @@ class Connection:
         def probe(text: str) -> None:
             self._probe(text, parameters)
 
-        resolve(sql, run, probe if self.in_transaction else run)
+        resolve(sql, run, probe if self.in_transaction else run, self._types(parameters))
+
+    def _types(self, parameters: Any) -> Hashable:
+        """The types that decide what the statement means that ``reads`` was set for, if they can be told."""
+        if self.reads is None:
+            return None
+        try:
+            return types_of(self._connection, self.reads, parameters)
+        except duckdb.Error:
+            self.recover()
+            return None
 
     def _write(self, sql: str, parameters: Any, table: str) -> None:
         """Run a statement that puts values into a table, which is as before when one of them is too long."""

@@ -41,6 +41,7 @@ from . import (
     printing,
     refused,
     renames,
+    resolution,
     rewrites,
     stages,
     tables,
@@ -283,6 +284,7 @@ class Cursor(FakeSnowflakeCursor):
         changes = isinstance(transformed, (exp.Create, exp.Alter)) and kind in ("TABLE", "VIEW")
         if changes and isinstance(transformed, exp.Create) and transformed.args.get("exists"):
             changes = not self._conn.look(("TABLE", *lengths.place(transformed.this, self._conn)))
+        self._duck_conn.reads = resolution.tables(transformed)
         try:
             self._run(transformed, params)
         except (duckdb.Error, ProgrammingError) as error:
@@ -293,6 +295,8 @@ class Cursor(FakeSnowflakeCursor):
                 raise
             self._duck_conn.recover()
             self._run(compared, params)
+        finally:
+            self._duck_conn.reads = None
         domains.verify(self._arrow_table, self._read)
         if created := transformed.args.get("create_db_name"):
             objects.enter(created, self._conn, make=True)

@@ -314,10 +314,15 @@ async def abort(request: Request) -> JSONResponse:
 
 
 async def session(request: Request) -> JSONResponse:
-    """Upstream's end of a session, which leaves its statements running."""
+    """Upstream's end of a session, which leaves its statements running and its transaction open."""
+    known = upstream.sessions.copy()
     response: JSONResponse = await upstream.session(request)
-    if request.headers.get("Authorization") and upstream.to_token(request) not in upstream.sessions:
-        _statements(request).forget(upstream.to_token(request))
+    token = upstream.to_token(request) if request.headers.get("Authorization") else ""
+    if token in known and token not in upstream.sessions:
+        _statements(request).forget(token)
+        ended = known[token]
+        assert isinstance(ended, Session)
+        await run_in_threadpool(ended.end)
     return response
 
 

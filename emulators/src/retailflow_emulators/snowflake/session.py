@@ -95,6 +95,16 @@ class Session(FakeSnowflakeConnection):
         connection.use("memory", "main")
         self.database, self.database_set, self._schema, self.schema_set = None, False, None, False
 
+    def end(self) -> None:
+        """Roll back what is not committed, or its locks would stay.
+
+        https://docs.snowflake.com/en/sql-reference/transactions#transactions-and-sessions
+        """
+        connection: Any = self._duck_conn
+        if connection.in_transaction:
+            with contextlib.suppress(duckdb.Error):
+                connection.rollback()
+
     def cursor(self, cursor_class: Any = None) -> Cursor:
         """A cursor of this session."""
         return Cursor(conn=self, duck_conn=self._duck_conn)
