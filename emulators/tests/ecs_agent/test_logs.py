@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from retailflow_emulators.ecs_agent import logs
+from retailflow_emulators.ecs_agent.api import ApiAwayError
 from retailflow_emulators.ecs_agent.logs import Follower, Line, batches, parse
 
 from .conftest import KEYS, Host, container, wait_until, wanted
 
 OPTIONS = {"awslogs-group": "/shop", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "db"}
 LOG = {"logDriver": "awslogs", "options": OPTIONS}
+ROLE = {"executionRoleArn": "arn:aws:iam::123456789012:role/reads"}
 
 
 def entry(text: str, second: float = 1.0) -> bytes:
@@ -24,7 +26,13 @@ def entry(text: str, second: float = 1.0) -> bytes:
 
 def task(host: Host, **changes: Any) -> dict[str, Any]:
     """A task whose container logs to CloudWatch."""
-    return wanted(1, container(logConfiguration=LOG), executionRoleCredentials=KEYS, **changes)
+    definition = ROLE | changes.pop("definition", {})
+    return wanted(
+        1,
+        container(logConfiguration=LOG),
+        definition=definition,
+        **({"executionRoleCredentials": KEYS} | changes),
+    )
 
 
 def follow(host: Host) -> Follower:
@@ -62,6 +70,22 @@ def test_without_the_override_the_instances_role_sends(host: Host) -> None:
     host.run(task(host))
     end(host, entry("one"))
     assert {keys for service, keys in host.services.seen if service == "logs"} == {"instance"}
+
+
+def test_for_a_task_without_an_execution_role_the_instances_role_sends(host: Host) -> None:
+    host.run(wanted(1, container(logConfiguration=LOG)))
+    assert host.task().status == "RUNNING"
+    end(host, entry("one"))
+    assert stored(host) == ["one"]
+    assert {keys for service, keys in host.services.seen if service == "logs"} == {"instance"}
+
+
+def test_credentials_of_the_execution_role_are_waited_for(host: Host) -> None:
+    with pytest.raises(ApiAwayError, match="not here yet"):
+        host.run(wanted(1, container(logConfiguration=LOG), definition=ROLE))
+    assert not host.services.seen
+    host.run(wanted(1, container(logConfiguration=LOG), definition=ROLE, executionRoleCredentials=KEYS))
+    assert host.task().status == "RUNNING"
 
 
 def test_a_missing_group_is_a_start_that_fails(host: Host) -> None:

@@ -94,8 +94,7 @@ class Agent:
 
     def secrets(self, task: Task, planned: list[Definition]) -> dict[str, dict[str, str]]:
         """The secrets, by the execution role."""
-        role = task.overrides.get("executionRoleArn") or task.definition.get("executionRoleArn")
-        keys = self._execution_keys.get(task.arn)
+        role, keys = task.execution_role, self._execution_keys.get(task.arn)
         if role and keys is None and any(one.get("secrets") for one in planned):
             raise SecretsError(
                 f"ECS was unable to assume the role '{role}' that was provided for this task. Please verify that the role "
@@ -137,7 +136,7 @@ class Agent:
 
     def _log_client(self, task: Task, stream: Stream) -> Any:
         keys = keys_of(self.settings.logs_by_execution_role, self._execution_keys.get(task.arn))
-        if self.settings.logs_by_execution_role and keys is None:
+        if self.settings.logs_by_execution_role and keys is None and task.execution_role:
             raise ApiAwayError(f"the execution role's credentials of task {task.identity} are not here yet")
         return self._clients.client("logs", keys, stream.region)
 

@@ -275,5 +275,7 @@ def stream_of(definition: dict[str, Any], task_id: str, runtime_id: str, region:
 
 
 def keys_of(settings_override: bool, execution: Keys | None) -> Keys | None:
-    """Whose credentials send: the execution role's with ECS_ENABLE_AWSLOGS_EXECUTIONROLE_OVERRIDE, else the instance's."""
+    """Whose credentials send: with ECS_ENABLE_AWSLOGS_EXECUTIONROLE_OVERRIDE the execution role's of a task that has one, else
+    the instance's.
+    """
     return execution if settings_override else None

@@ -98,6 +98,11 @@ class Task:
             )
         return task
 
+    @property
+    def execution_role(self) -> str:
+        """The ARN of the role by which the agent works for this task; empty where the instance's own role does."""
+        return self.overrides.get("executionRoleArn") or self.definition.get("executionRoleArn") or ""
+
     def described(self) -> dict[str, Any]:
         """What `given` needs to make the task again: the label of its containers."""
         return {
