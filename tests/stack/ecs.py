@@ -1,4 +1,4 @@
-"""Services by ECS of the running site: their containers on the hosts, their tasks, and plays with ECS as the backend."""
+"""Services by ECS of the running site: their containers on the hosts, and their tasks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from typing import Any
 import boto3
 import testinfra
 
-from .conftest import ADMINISTRATOR, Playbook, wait_for, why
-from .site import make
+from .conftest import ADMINISTRATOR, Playbook, why
 
 CLUSTER = "retailflow"
-BACKEND = ("-e", "retailflow_container_backend=ecs")
 #: The services that ECS runs, by the host that each is on.
 SERVICES = {
     "postgres": ["postgres"],
@@ -88,16 +86,8 @@ def connected() -> int:
     return sum(one["agentConnected"] for one in found["containerInstances"])
 
 
-def move(playbook: Playbook, *arguments: str) -> str:
-    """Let ECS run the services, by the play of `make up`; returns what it printed."""
-    done = playbook("site.yml", *BACKEND, *arguments, timeout=1800)
+def converge(playbook: Playbook, *arguments: str) -> str:
+    """Bring the site to what the inventory and the arguments say, as `make up` does; returns what was printed."""
+    done = playbook("site.yml", *arguments, timeout=1800)
     assert done.returncode == 0, why(done)
-    wait_for(lambda: set(containers()) == everything(), 60, "ECS runs every service")
     return done.stdout
-
-
-def move_back() -> None:
-    """Let Docker run the services again."""
-    make("up")
-    assert of_docker() == everything() and containers() == {}
-    assert ECS.list_services(cluster=CLUSTER)["serviceArns"] == []

@@ -2,7 +2,7 @@
 
     tools/test faults
 
-The site is on Docker's backend before and afterwards.
+Runs are beside the code server before and afterwards.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import boto3
 import pytest
 
 from .conftest import ADMINISTRATOR, Playbook, wait_for
-from .ecs import CLUSTER, ECS, move, move_back
+from .ecs import CLUSTER, ECS, converge
 from .site import ENDED, ended, graphql, heal, launch, say, state
 
 LAUNCHER = ("-e", "retailflow_run_launcher=ecs")
@@ -34,10 +34,10 @@ LOGS: Any = boto3.client("logs", **ADMINISTRATOR)
 def site(playbook: Playbook) -> Iterator[None]:
     heal()
     try:
-        move(playbook, *LAUNCHER)
+        converge(playbook, *LAUNCHER)
         yield
     finally:
-        move_back()
+        converge(playbook)
 
 
 def tags(run: str) -> dict[str, str]:
