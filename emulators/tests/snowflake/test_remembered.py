@@ -87,7 +87,7 @@ def test_parameters_decide(run: Run) -> None:
         assert run("select A / ? from T", value) == found
 
 
-def test_who_writes_what_it_reads_is_resolved_anew(run: Run) -> None:
+def test_who_writes_what_it_reads_is_resolved_again(run: Run) -> None:
     for _ in range(2):
         run("create or replace table T as select A / B as A, B from T")
     assert run("select A from T") == [(Decimal("0.111111000000"),)]
