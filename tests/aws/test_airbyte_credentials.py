@@ -142,6 +142,7 @@ def play(site: Path, *options: str, **more: Any) -> subprocess.CompletedProcess[
         "ansible_connection": "local",
         "ansible_become": False,
         "retailflow_instances": {"instances": []},
+        "private_ip_address": "10.86.1.13",
         "retailflow_snowflake_account": "shop",
         "retailflow_images": {"dagster-dbt": "example.com/dagster-dbt:1"},
         "airbyte_bash_installer_dir": str(site / "opt"),
