@@ -207,7 +207,7 @@ test: ## everything that can fail (STAGES="lint unit stack molecule"; STAGES=fau
 
 SUBJECTS :=
 .PHONY: bench
-bench: bootstrap ## ratios measured in one run (FORMAT=json for machines; SUBJECTS="generator")
+bench: bootstrap ## ratios measured in one run (FORMAT=json for machines; SUBJECTS="generator"; SUBJECTS=backends moves the running site)
 	@FORMAT=$(FORMAT) PYTHONPATH=emulators/src python -m bench $(SUBJECTS)
 
 # Pins stay as they are where they fit (UPGRADE=--upgrade raises them); the images take their versions from the first.

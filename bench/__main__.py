@@ -18,7 +18,14 @@ def main() -> int:
     """Measure the subjects one after the other; figures go to stdout as they come, json at the end."""
     known = sorted(module.name for module in pkgutil.iter_modules(subjects.__path__))
     parser = argparse.ArgumentParser(prog="bench", description="Measure ratios, all in one run.")
-    parser.add_argument("subjects", nargs="*", metavar="subject", help=f"{', '.join(known)} (default: all)")
+    modules = {name: importlib.import_module(f"bench.subjects.{name}") for name in known}
+    alone = [name for name, module in modules.items() if getattr(module, "NEEDS_SITE", False)]
+    parser.add_argument(
+        "subjects",
+        nargs="*",
+        metavar="subject",
+        help=f"{', '.join(known)} (default: all but {', '.join(alone)}, which the running site is needed for)",
+    )
     parser.add_argument(
         "--rows", type=int, default=1_000_000, help="size of the large batch (default 1000000)"
     )
@@ -38,8 +45,8 @@ def main() -> int:
     # A benchmark that is ended stops its servers and removes their folders, as one that is interrupted does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     found: list[Measurement] = []
-    for name in arguments.subjects or known:
-        for measurement in importlib.import_module(f"bench.subjects.{name}").measure(arguments.rows):
+    for name in arguments.subjects or [one for one in known if one not in alone]:
+        for measurement in modules[name].measure(arguments.rows):
             found.append(measurement)
             if arguments.format == "text":
                 print(measurement.as_text(), flush=True)

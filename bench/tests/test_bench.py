@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench import __main__ as runner
-from bench import others
+from bench import others, subjects
 from bench.measurement import Measurement
 from bench.subjects import airbyte, generator
 
@@ -82,6 +84,26 @@ def test_a_subject_is_a_module(
     monkeypatch.setenv("FORMAT", "json")
     run(monkeypatch, "generator")
     assert json.loads(capsys.readouterr().out) == {"subject.rate": FIGURE.as_json()}
+
+
+def test_what_moves_the_site_runs_only_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def measuring(name: str) -> Callable[[int], list[Measurement]]:
+        def measure(_: int) -> list[Measurement]:
+            ran.append(name)
+            return []
+
+        return measure
+
+    for one in pkgutil.iter_modules(subjects.__path__):
+        module = importlib.import_module(f"bench.subjects.{one.name}")
+        monkeypatch.setattr(module, "measure", measuring(one.name))
+    run(monkeypatch)
+    assert "backends" not in ran and {"dbt", "generator"} < set(ran)
+    ran.clear()
+    run(monkeypatch, "backends")
+    assert ran == ["backends"]
 
 
 @pytest.mark.parametrize("arguments", [["nothing"], ["generator", "--rows", "0"], ["--format", "xml"]])
