@@ -212,3 +212,25 @@ def test_containers_are_removed_only_when_their_lines_were_sent(host: Host) -> N
         follower.send()
     host.agent.sweep()
     assert len(host.docker.made) == 1
+
+
+@pytest.mark.parametrize(("away", "kept"), [(600.0, ["one"]), (2000.0, [])])
+def test_lines_of_what_has_ended_wait_for_their_group_for_a_while(
+    host: Host, away: float, kept: list[str]
+) -> None:
+    """A service that is removed takes its group with it, and its containers have to be removed some day."""
+    host.run(task(host))
+    follower, waited = follow(host), 0.0
+
+    def pause(seconds: float) -> None:
+        nonlocal waited
+        waited += seconds
+        if waited > away:
+            host.services.groups.add("/shop")
+
+    follower._pause = pause
+    host.services.groups.clear()
+    host.services.streams.clear()
+    end(host, entry("one"))
+    assert host.services.streams.get(("/shop", f"db/db/{host.task().identity}"), []) == kept
+    assert waited < 1000

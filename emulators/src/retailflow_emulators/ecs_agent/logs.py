@@ -39,6 +39,7 @@ KEEP_SECONDS, BACK_SECONDS = (
     2,
 )  # a position is moved on when it is older, to a little before the newest line
 LONGEST_PAUSE = 30.0
+GROUP_SECONDS = 900.0  # that the lines of a container that has ended wait for their group
 
 
 class Line(NamedTuple):
@@ -163,6 +164,7 @@ class Follower:
         self._engine, self._runtime_id, self._stream = engine, runtime_id, stream
         self._client, self._path, self._pause = client, path, pause
         self._lines: queue.Queue[Line | None] = queue.Queue(QUEUE)
+        self._ended = threading.Event()
         self.done = threading.Event()
 
     def start(self) -> None:
@@ -197,6 +199,7 @@ class Follower:
         except Exception:
             log.exception("the log of the container %s is not sent any more", self._runtime_id[:12])
         finally:
+            self._ended.set()
             self._lines.put(None)
 
     def send(self) -> None:
@@ -230,8 +233,11 @@ class Follower:
         return found if one is None else [*found, one], one is None
 
     def _put(self, batch: list[Line]) -> None:
-        """Send one batch, however long the API is away or refuses: the group may be made again."""
-        pause, said = 0.5, ""
+        """Send one batch, however long the API is away or refuses: the group may be made again.
+
+        Only where the container has ended and the group stays away are the lines dropped, as Docker's own driver does at once.
+        """
+        pause, said, without_group = 0.5, "", 0.0
         while True:
             try:
                 client = self._client()
@@ -247,6 +253,13 @@ class Follower:
                 if said != str(error):
                     log.warning("lines for %s wait: %s", self._stream.group, error)
                 said = str(error)
+                gone = isinstance(error, ApiRefusedError) and error.code == "ResourceNotFoundException"
+                without_group = without_group + pause if gone and self._ended.is_set() else 0.0
+                if without_group > GROUP_SECONDS:
+                    log.warning(
+                        "%s lines for %s are dropped: there is no such group", len(batch), self._stream.group
+                    )
+                    return
                 self._pause(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
 
