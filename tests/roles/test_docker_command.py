@@ -83,6 +83,8 @@ WEB = "ecs-web-2-web-b"
         (["inspect", "-s", "--format={{.Id}}", "web"], ["inspect", "-s", "--format={{.Id}}", WEB]),
         (["inspect", "--type", "image", "web"], ["inspect", "--type", "image", "web"]),
         (["inspect", "--type=volume", "web"], ["inspect", "--type=volume", "web"]),
+        (["inspect", "--type", "container", "web"], ["inspect", "--type", "container", WEB]),
+        (["inspect", "--type=container", "-f", "web", "web"], ["inspect", "--type=container", "-f", "web", WEB]),
         (["top", "web", "-o", "web"], ["top", WEB, "-o", "web"]),
         (["stop", "-t", "3", "web", "other", "gone"], ["stop", "-t", "3", WEB, "other", "ecs-gone-2-gone-b"]),
         (["restart", "--time", "3", "web"], ["restart", "--time", "3", WEB]),

@@ -12,7 +12,7 @@ import logging
 import os
 import uuid
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +205,8 @@ class State:
         """Keep it."""
         write(
             self.path,
-            asdict(known) | {"format": FORMAT, "tasks": [asdict(one) for one in known.tasks.values()]},
+            asdict(replace(known, tasks={}))
+            | {"format": FORMAT, "tasks": [asdict(one) for one in known.tasks.values()]},
         )
 
     def position(self, runtime_id: str) -> Path:
