@@ -75,6 +75,33 @@ def test_every_entry_of_an_instance_is_removed(ecs: Any) -> None:
     assert run(ecs, "remove_instance", host) == []
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "gone"),
+    [
+        ({"agentConnected": False}, {"agentConnected": True}, True),
+        ({"agentConnected": False}, {"agentConnected": False}, False),
+        ({"agentConnected": True}, {"agentConnected": True}, False),
+        ({"agentConnected": False, "runningTasksCount": 1}, {"agentConnected": True}, False),
+        ({"agentConnected": False, "pendingTasksCount": 1}, {"agentConnected": True}, False),
+        ({"agentConnected": False}, {"agentConnected": True, "ec2InstanceId": "i-2"}, False),
+    ],
+)
+def test_what_a_host_left_that_lost_its_data_goes_when_it_is_back(
+    old: dict[str, Any], new: dict[str, Any], gone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = ecs_registry.Registry(None, "shop", {}, True)
+    entries = [
+        {"containerInstanceArn": arn, "ec2InstanceId": "i-1", "status": "ACTIVE"} | told
+        for arn, told in (("old", old), ("new", new))
+    ]
+    monkeypatch.setattr(registry, "active", lambda: {"status": "ACTIVE"})
+    monkeypatch.setattr(registry, "instances", lambda: entries)
+    monkeypatch.setattr(registry, "tasks", lambda **_: [])
+    registry.client = type("Ecs", (), {"deregister_container_instance": None})()
+    registry.remove_replaced()
+    assert registry.actions == (["deregister i-1"] if gone else [])
+
+
 def service(ecs: Any) -> None:
     """Make a service with one task, which moto runs where it is put."""
     ecs.register_task_definition(

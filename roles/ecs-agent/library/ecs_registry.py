@@ -23,6 +23,8 @@ description:
     host, so it is only drained or removed here.
   - Looks everything up first, so that it also works with emulators of the API that leave out parts of an answer.
   - What is removed is drained first, so that services end in order, and a cluster that lacks O(tags) is refused.
+  - V(present) also takes out what a host has left that came back without its data. Its agent has registered it once more, and the
+    older entry would be an agent that is away for ever. One that still counts tasks stays.
 options:
   cluster: {description: Name of the cluster., type: str, required: true}
   state:
@@ -114,6 +116,15 @@ class Registry(AwsWork):
                 f"nothing was changed: the cluster {self.cluster} exists and lacks the tag {self.mark}. Remove it, give it "
                 "that tag if it is this site's, or choose another name"
             )
+
+    def remove_replaced(self) -> None:
+        """Deregister what has no tasks and no agent any more, where the same EC2 instance has another entry with an agent."""
+        found = self.instances() if self.active() else []
+        here = {one.get("ec2InstanceId") for one in found if one.get("agentConnected")}
+        for one in found:
+            tasks = one.get("runningTasksCount", 0) + one.get("pendingTasksCount", 0)
+            if not one.get("agentConnected") and not tasks and one.get("ec2InstanceId") in here:
+                self.deregister(one)
 
     def remove_cluster(self) -> None:
         """Remove services, container instances and the cluster; ForeignError where it lacks the tags."""
@@ -253,6 +264,7 @@ def main() -> None:
             registry.remove_instance(params["instance_id"])
         elif params["state"] == "present":
             registry.ensure_cluster()
+            registry.remove_replaced()
         else:
             registry.remove_cluster()
     except ForeignError as error:
