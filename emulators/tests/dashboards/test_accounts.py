@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,11 @@ def test_another_key_takes_the_place_of_the_old_one_and_the_old_one_is_refused(
 def test_a_key_that_is_wrong_short_or_missing_changes_nothing(
     client: TestClient, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    add_database(client)
+    added = add_database(client)
+    deadline = time.monotonic() + 30
+    while client.get(f"/api/database/{added['id']}").json()["initial_sync_status"] == "incomplete":
+        assert time.monotonic() < deadline, "its tables are not read"
+        time.sleep(0.02)
     store = Store(settings.database_url)
     before = (store.all("database"), store.setting("encryption-check"))
     other = Settings(database_url=settings.database_url, encryption_key="another-key-another-key")
