@@ -43,7 +43,7 @@ def test_services_are_told_as_ecs_reports_them(playbook: Playbook) -> None:
 
 
 def test_people_find_the_containers_by_the_names_of_the_services() -> None:
-    psql = "docker exec -it postgres psql -U postgres -d retailflow_db -XAtc 'select 41 + 1'"
+    psql = "docker exec -it postgres psql -P pager=off -U postgres -d retailflow_db -XAtc 'select 41 + 1'"
     assert "42" in host("postgres").check_output("script --quiet --return --command %s /dev/null", psql)
     assert "ecs-" in host("postgres").check_output("docker ps --format '{{.Names}}'")
     listed = "docker exec dagster-dbt dagster job list -f dbt_sales_staging.py"
