@@ -87,6 +87,11 @@ def test_parameters_decide(run: Run) -> None:
         assert run("select A / ? from T", value) == found
 
 
+def test_numbers_of_any_size_decide(run: Run) -> None:
+    for value in (3, 2**31, 10**12, 3, 2**62, 10**25):
+        assert run("select ? * B from T", value) == run(f"select {value} * B from T")
+
+
 def test_who_writes_what_it_reads_is_resolved_again(run: Run) -> None:
     for _ in range(2):
         run("create or replace table T as select A / B as A, B from T")

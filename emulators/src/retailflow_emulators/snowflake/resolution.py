@@ -82,7 +82,14 @@ def types_of(connection: Any, names: frozenset[str], parameters: Any) -> Hashabl
         for name in sorted(names)
     )
     values = parameters.values() if isinstance(parameters, dict) else parameters or ()
-    return columns, tuple(str(one) if isinstance(one, Decimal) else type(one) for one in values)
+    return columns, tuple(map(_type, values))
+
+
+def _type(value: object) -> Hashable:
+    """What decides the type that DuckDB gives a parameter: of some numbers the value, of a moment whether it has a time zone."""
+    if isinstance(value, Decimal) or (isinstance(value, int) and value.bit_length() > 30):
+        return str(value)
+    return type(value), getattr(value, "tzinfo", None) is None
 
 
 def resolve(
