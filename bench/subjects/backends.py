@@ -35,21 +35,6 @@ def measure(rows: int) -> Iterator[Measurement]:
     _converge("ecs")
     to_docker, docker, to_ecs, ecs = (_converge(one) for one in ("docker", "docker", "ecs", "ecs"))
     note = "the site's playbook, its proof of a cycle included"
-    yield Measurement(
-        "site.again_by_ecs",
-        ecs,
-        "s",
-        (docker + MORE_SECONDS) / docker,
-        beside=docker,
-        at_most=True,
-        note=note,
-    )
-    yield Measurement(
-        "site.moved_to_ecs",
-        to_ecs,
-        "s",
-        (to_docker + MORE_SECONDS) / to_docker,
-        beside=to_docker,
-        at_most=True,
-        note=note,
-    )
+    for name, value, beside in (("again_by_ecs", ecs, docker), ("moved_to_ecs", to_ecs, to_docker)):
+        limit = (beside + MORE_SECONDS) / beside
+        yield Measurement(f"site.{name}", value, "s", limit, beside=beside, at_most=True, note=note)

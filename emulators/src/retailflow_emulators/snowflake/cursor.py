@@ -351,10 +351,7 @@ class Cursor(FakeSnowflakeCursor):
         for statement, params in batches.statements(transformed, rows.rows):
             super()._execute(statement, params)
             inserted += self._rowcount
-        self._last_sql = f'select {inserted} as "number of rows inserted"'
-        self._arrow_table = self._duck_conn.execute(self._last_sql).to_arrow_table()
-        self._rowcount = inserted
-        self._keep(transformed)
+        self._answer_counts(transformed, {"number of rows inserted": inserted})
 
     def _with_lengths(self, transformed: exp.Expr, params: Any) -> None:
         """Run a statement that makes or changes a table, and give its columns their lengths."""
@@ -407,9 +404,12 @@ class Cursor(FakeSnowflakeCursor):
         counts = {
             f"number of rows {name}": done[name] for name, whens in operations(transformed).items() if whens
         }
+        self._answer_counts(transformed, counts)
+
+    def _answer_counts(self, transformed: exp.Expr, counts: dict[str, int]) -> None:
+        """Answer with the number of rows by what happened to them."""
         self._last_sql = "select " + ", ".join(f'{number} as "{name}"' for name, number in counts.items())
-        self._duck_conn.execute(self._last_sql)
-        self._arrow_table = self._duck_conn.to_arrow_table()
+        self._arrow_table = self._duck_conn.execute(self._last_sql).to_arrow_table()
         self._rowcount = sum(counts.values())
         self._keep(transformed)
 
