@@ -25,61 +25,42 @@ import contextlib
 import json
 import logging
 import os
-import re
 import secrets
 import signal
 import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import fakesnow.server as upstream
 import uvicorn
 from fakesnow.transforms import SERVER_VERSION
-from fakesnow.transforms.stage import LOCAL_BUCKET_PATH
 from snowflake.connector.errors import ProgrammingError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ..web import json_text
 from ..web.bounds import BodyError, Bound, Bounded
 from ..web.certificate import Certificate
 from ..web.serving import configuration
-from . import batches, indenting, metadata, stages
+from . import bucket, commands, indenting, requests, stages
 from .access import login as access_login
 from .access.login import LoginError
 from .access.who import Who
-from .databases import drop_database, fold_logs, open_instance
+from .databases import fold_logs, open_instance
 from .quoting import literal
 from .session import Instance, Session
 from .settings import Settings
 from .statements import Statements
-from .text import bare
 
 log = logging.getLogger("retailflow.snowflake")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-_DROP_DATABASE = re.compile(
-    r"\s*drop\s+database\s+(?P<if_exists>if\s+exists\s+)?(?:(?P<name>[\w$]+)|\"(?P<quoted>(?:[^\"]|\"\")+)\")"
-    r"(\s+(cascade|restrict))?\s*;?\s*",
-    re.IGNORECASE,
-)
-_STATEMENT_COUNT = re.compile(
-    r"^alter\s+session\s+set\b.*\bmulti_statement_count\s*=\s*(\d+)", re.IGNORECASE | re.DOTALL
-)
-_STAGE = r"(?P<stage>'@(?:[^']|'')*'|@(?:\"(?:[^\"]|\"\")*\"|[^\s\";])+)"
-_GET = re.compile(
-    rf"\s*get\s+{_STAGE}\s+(?P<q>'?)(?P<target>file://[^'\s]+(?:(?<=[^'])\s[^'=]*?)?)(?P=q)(?:\s+\w+\s*=\s*\S+)*\s*;?\s*",
-    re.IGNORECASE,
-)
-_REMOVE = re.compile(rf"\s*(?:remove|rm)\s+{_STAGE}\s*;?\s*", re.IGNORECASE)
 # A statement with its values may be large, but Snowflake answers 413 somewhere; a file is sent to object storage.
 _LOGIN, _STATEMENT, _FILE = Bound(65_536, unpacks=True), Bound(33_554_432, unpacks=True), Bound(5_368_709_120)
 SMALL = 100_000  # bytes that an error has at most
@@ -91,7 +72,7 @@ _failure: ContextVar[list[BaseException] | None] = ContextVar("failure", default
 async def _fold_at_rest(statements: Statements) -> None:
     while True:
         await statements.rest(REST_SECONDS)
-        await run_in_threadpool(fold_logs, _instance())
+        await run_in_threadpool(fold_logs, requests.instance())
 
 
 class _KeepFailure(logging.Handler):
@@ -103,81 +84,12 @@ class _KeepFailure(logging.Handler):
             seen.append(record.exc_info[1])
 
 
-async def _body(request: Request) -> Any:
-    return json_text.read(await request.body())
-
-
-async def _serve_ourselves(request: Request) -> JSONResponse | None:
-    """Do what upstream cannot: ``drop database``, GET and REMOVE; None where upstream answers the client."""
-    statement = await _body(request)
-    text = bare(statement["sqlText"])
-    # https://docs.snowflake.com/en/sql-reference/parameters#multi-statement-count
-    session = _session(upstream.to_token(request))
-    count = (statement.get("parameters") or {}).get("MULTI_STATEMENT_COUNT", session.statement_count)
-    session.several = str(count) != "1"
-    indenting.WIDTH.set(session.json_indent)
-    if set_ := _STATEMENT_COUNT.search(text):
-        session.statement_count = set_[1]
-    if bound := batches.bound(statement):
-        statement["bindings"] = bound
-        _replace(request, statement, statement["sqlText"])
-    if match := _GET.fullmatch(text):
-        session, base = _session(upstream.to_token(request)), f"{request.url.scheme}://{request.url.netloc}"
-        session.guard.check_stage(match["stage"], "READ", "USAGE")
-        found = await run_in_threadpool(stages.download, match["stage"], match["target"], base, session)
-        return JSONResponse({"data": found, "success": True})
-    if match := _REMOVE.fullmatch(text):
-        session = _session(upstream.to_token(request))
-        session.guard.check_stage(match["stage"], "WRITE", "USAGE")
-        removed = await run_in_threadpool(stages.remove, match["stage"], session)
-        rows = ", ".join(f"({literal(name)}, 'removed')" for name in removed) or "(null, null)"
-        where = "" if removed else " where false"
-        _replace(request, statement, f'select * from (values {rows}) as r("name", "result"){where}')
-        return None
-    if described := metadata.result(text, _session(upstream.to_token(request))):
-        _replace(request, statement, described)  # upstream cannot parse it
-        return None
-    match = _DROP_DATABASE.fullmatch(text)
-    if not match:
-        return None
-    name = match["name"].upper() if match["name"] else match["quoted"].replace('""', '"')
-    guard = _session(upstream.to_token(request)).guard
-    if ("DATABASE", name) in guard.account.things or not match["if_exists"]:
-        forget = guard.drop_database(name)
-        await run_in_threadpool(drop_database, _instance(), name)
-        forget()
-    for there in list(upstream.sessions.values()):
-        if isinstance(there, Session) and there.database == name:
-            await run_in_threadpool(there.leave)
-    said = literal(f"{name} successfully dropped.").replace("\\", "\\\\")
-    _replace(request, statement, f'select {said} as "status"')
-    return None
-
-
-def _replace(request: Request, statement: dict[str, Any], sql: str) -> None:
-    """Put another statement in the place of the one that was sent."""
-    statement["sqlText"] = sql
-    request._body = json.dumps(statement).encode()
-
-
-def _session(token: str) -> Session:
-    found = upstream.to_conn(token)
-    assert isinstance(found, Session)
-    return found
-
-
-def _instance() -> Instance:
-    found = upstream.shared_fs
-    assert isinstance(found, Instance)
-    return found
-
-
 async def login(request: Request) -> JSONResponse:
     """Let a user in with a key pair, or the administrator with the password.
 
     The tokens and their lifetimes are what clients ask for; nothing is renewed, because no token ends.
     """
-    asked, query = (await _body(request))["data"], dict(request.query_params)
+    asked, query = (await requests.body(request))["data"], dict(request.query_params)
     try:
         answer = await run_in_threadpool(_open_session, asked, query)
     except LoginError as error:
@@ -188,7 +100,7 @@ async def login(request: Request) -> JSONResponse:
 
 
 def _open_session(asked: dict[str, Any], query: dict[str, str]) -> dict[str, Any]:
-    instance = _instance()
+    instance = requests.instance()
     gate = instance.gate
     place = access_login.login(gate.account, gate.password, asked, query)
     autocommit = (asked.get("SESSION_PARAMETERS") or {}).get("AUTOCOMMIT", True)
@@ -249,7 +161,7 @@ async def _run(request: Request) -> JSONResponse:
     seen: list[BaseException] = []
     token = _failure.set(seen)
     try:
-        response = await _serve_ourselves(request) or await upstream.query_request(request)
+        response = await commands.serve(request) or await upstream.query_request(request)
     except ProgrammingError as error:
         return _sql_error(f"{error.errno:06d}", str(error.sqlstate), str(error.raw_msg))
     except upstream.ServerError:
@@ -302,14 +214,16 @@ async def result(request: Request) -> JSONResponse:
     kept = upstream.to_conn(session).results_cache.get(request_id)
     answer = await _statements(request).wait(session, request_id)
     if answer is None and kept is not None:  # asked for by the id of the query, as connector 5 does
-        _replace(request, {}, f"select * from table(result_scan({literal(request_id)}))")
+        requests.replace(request, {}, f"select * from table(result_scan({literal(request_id)}))")
         return await query(request)
     return answer or _sql_error("000709", "02000", f"Statement {request_id} not found")
 
 
 async def abort(request: Request) -> JSONResponse:
     """Stop a statement; success also where there is nothing to stop."""
-    _statements(request).abort(upstream.to_token(request), (await _body(request)).get("requestId", ""))
+    _statements(request).abort(
+        upstream.to_token(request), (await requests.body(request)).get("requestId", "")
+    )
     return JSONResponse({"success": True})
 
 
@@ -368,48 +282,6 @@ def _unreadable(error: Exception) -> JSONResponse:
     )
 
 
-def _may_touch(request: Request) -> bool:
-    """Whether the address of a file was given by PUT or GET, and not guessed."""
-    given = request.query_params.get("X-Goog-Signature", "")
-    return secrets.compare_digest(given, stages.signature(request.path_params["path"]))
-
-
-def _file(request: Request) -> Path | None:
-    """The file in the bucket that an address names, None for one outside of it."""
-    bucket = Path(LOCAL_BUCKET_PATH).resolve()
-    file = (bucket / request.path_params["path"]).resolve()
-    return file if bucket in file.parents else None
-
-
-async def receive_file(request: Request) -> Response:
-    """A file for a stage, at the address that PUT was given."""
-    if not _may_touch(request):
-        return Response(status_code=403)
-    file = _file(request)
-    if file is None:
-        return Response(status_code=400)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    arriving = Path(LOCAL_BUCKET_PATH) / f".{uuid.uuid4()}"  # in no stage
-    try:
-        with arriving.open("wb") as target:
-            async for part in request.stream():
-                await run_in_threadpool(target.write, part)
-        arriving.replace(file)
-    finally:
-        arriving.unlink(missing_ok=True)
-    return Response()
-
-
-async def send_file(request: Request) -> Response:
-    """A file of a stage, at the address that GET was given."""
-    if not _may_touch(request):
-        return Response(status_code=403)
-    file = _file(request)
-    if file is None or not file.is_file():
-        return Response(status_code=404)
-    return FileResponse(file)
-
-
 async def health(_: Request) -> JSONResponse:
     """200 when a statement runs."""
 
@@ -430,8 +302,8 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
     await asyncio.wait({folding})  # a fold that is under way ends before the databases are closed
     await app.state.statements.stop()
     upstream.sessions.clear()
-    _instance().gate.account.save()
-    await run_in_threadpool(fold_logs, _instance(), force=True)
+    requests.instance().gate.account.save()
+    await run_in_threadpool(fold_logs, requests.instance(), force=True)
     upstream.shared_fs.duck_conn.close()
 
 
@@ -457,9 +329,9 @@ def build_app(instance: Instance, patience: float) -> Starlette:
             *routes,
             *(Route(path, guarded(endpoint), methods=["POST"]) for path, endpoint in ours.items()),
             Route("/queries/{request_id}/result", result),
-            Route("/fs_bucket/{path:path}", receive_file, methods=["PUT"]),
+            Route("/fs_bucket/{path:path}", bucket.receive_file, methods=["PUT"]),
             Route("/monitoring/queries//{sfqid}", upstream.monitoring_query),  # as connector 5 writes it
-            Route("/fs_bucket/{path:path}", send_file),
+            Route("/fs_bucket/{path:path}", bucket.send_file),
             Route("/health", health),
         ],
         middleware=[Middleware(Bounded, bound=_bound)],
