@@ -23,7 +23,7 @@ ROOT = docs_reference.ROOT
 PAGES = re.compile(r"(?:[A-Z]+|docs/[\w-]+|\w+/README|roles/[\w-]+/README)\.md")
 # The index, by what a reader wants: to learn, to do, to look up, to understand (diataxis.fr).
 INDEX = {
-    "Tutorial": ["docs/tutorial"],
+    "Tutorial": ["docs/tutorial", "docs/your-own-table"],
     "How-to guides": ["docs/operations", "docs/runbooks", "CONTRIBUTING"],
     "Reference": [
         "reference/commands",
