@@ -191,6 +191,8 @@ def test_definitions_load_with_the_network_off_and_no_settings() -> None:
 def test_the_file_that_people_execute_holds_exactly_one_job_and_all_that_belongs_to_it(
     defs: dg.Definitions,
 ) -> None:
+    from retailflow_dagster.defs.postgres.assets import TABLES
+
     names = runpy.run_path(str(dbt_support.ROOT / "dagster" / "dbt_sales_staging.py"))
     (repository,) = [value for value in names.values() if isinstance(value, dg.RepositoryDefinition)]
     loadable = (dg.Definitions, dg.JobDefinition, dg.AssetsDefinition)
@@ -202,7 +204,7 @@ def test_the_file_that_people_execute_holds_exactly_one_job_and_all_that_belongs
     assert {node.asset_key for node in snapshot.asset_nodes} == whole.get_all_asset_keys()
     assert {node.key for node in snapshot.asset_check_nodes} == whole.asset_check_keys
     # `dagster asset materialize --select …` runs a part of it.
-    part = {dg.AssetKey(["retail", stream]) for stream in ("sales", "customers", "products")}
+    part = {dg.AssetKey(["retail", stream]) for stream in TABLES}
     job = repository.get_implicit_job_def_for_assets(part)
     assert job and job.get_subset(asset_selection=part).asset_layer.executable_asset_keys == part
 

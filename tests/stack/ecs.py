@@ -67,8 +67,8 @@ def task(name: str) -> str:
 
 
 def volumes() -> dict[str, str]:
-    """The named volumes of the hosts, with the moments at which they were made."""
-    names = "docker volume ls --quiet | grep -vxE '[0-9a-f]{64}'"
+    """The named volumes of the hosts' services, with the moments at which they were made; that of an agent goes with it."""
+    names = "docker volume ls --quiet | grep -vxE 'ecs-agent|[0-9a-f]{64}'"
     command = f"{names} | xargs -r docker volume inspect --format '{{{{.Name}}}} {{{{.CreatedAt}}}}'"
     return {
         f"{role} {line.split()[0]}": line
