@@ -23,7 +23,7 @@ HOST = "retailflow-postgres"
 NEW = {"empty": True, "begun_days": None}
 BEGUN = {"empty": False, "begun_days": 180}
 SOLD = {"empty": False, "begun_days": None}
-GENERATED = ["generator, schedule False", "history of 180 days as history"]
+GENERATED = ["generator, schedule False", "history of 180 (int) days as history"]
 
 
 def play(root: Path, *arguments: str, **variables: Any) -> subprocess.CompletedProcess[str]:
@@ -47,9 +47,10 @@ def site(tmp_path: Path) -> Path:
     (root / "roles").unlink()
 
     def note(line: str) -> dict[str, Any]:
-        return {"shell": f"echo {line} >> {root}/calls", "changed_when": False, "check_mode": False}
+        return {"shell": f"echo '{line}' >> {root}/calls", "changed_when": False, "check_mode": False}
 
-    days, name = "{{ lambda_generator_payload.days | to_json }}", "{{ lambda_generator_payload.batch_id }}"
+    days = "{{ lambda_generator_payload.days }} ({{ lambda_generator_payload.days | type_debug }})"
+    name = "{{ lambda_generator_payload.batch_id }}"
     result = {"days": "{{ lambda_generator_payload.days }}", "rows": 5}
     enabled = "generator, schedule {{ lambda_generator_schedule_enabled }}"
     question = {"set_fact": {"postgres_query_answer": "{{ answer }}"}}
