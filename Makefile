@@ -27,7 +27,7 @@ MACHINE := $(if $(filter local,$(TARGET)),venv engine rootfs terraform,venv terr
 
 # The inventory asks the AWS API for its hosts, so on a machine where the emulated one is not up yet, that comes first.
 START_CLOUD = $(if $(filter local,$(TARGET)),[ -n "$$(docker ps -q --filter label=retailflow.service=retailflow-aws)" ] \
-  || ansible-playbook -i inventory/local.yml playbooks/cloud.yml)
+  || ansible-playbook -i inventory/local.yml playbooks/cloud.yml $(GIVEN_DAYS))
 
 RETAILFLOW_TARGET :=
 -include .env
@@ -47,11 +47,18 @@ NEW :=
 ifneq ($(filter-out postgres,$(NEW)),)
 $(error NEW is postgres or nothing, not "$(NEW)")
 endif
+# HISTORY=90: days of sales that a new shop begins with, instead of those that the inventory names.
+HISTORY :=
+without = $(if $(1),$(call without,$(wordlist 2,$(words $(1)),$(1)),$(subst $(firstword $(1)),,$(2))),$(2))
+ifneq ($(call without,0 1 2 3 4 5 6 7 8 9,$(value HISTORY)),)
+$(error HISTORY is a whole number of days, 0 for none, not "$(value HISTORY)")
+endif
+GIVEN_DAYS = $(if $(HISTORY),-e retailflow_history_days=$(HISTORY))
 .PHONY: up
-up: bootstrap ## everything: hosts, services, wiring, proof (TARGET=aws for AWS; REPLACE=postgres makes that host again)
+up: bootstrap ## everything: hosts, services, wiring, proof (TARGET=aws for AWS; REPLACE=postgres makes that host again; HISTORY=90 days of sales for a new shop, 0 none)
 	@$(START_CLOUD)
 	$(PLAYBOOK) site.yml -e '{"retailflow_replace": "$(subst ',,$(subst ",,$(REPLACE)))"}' \
-	  $(if $(NEW),-e retailflow_new_database=true)
+	  $(if $(NEW),-e retailflow_new_database=true) $(GIVEN_DAYS)
 	cat $(STATE)/summary.txt
 
 .PHONY: run
@@ -68,10 +75,10 @@ refresh: made ## read every stream again from the start, then one cycle (STREAM=
 
 DAYS := 365
 ROWS := 100000
-HISTORY = {"days": $(DAYS), "rows": $(ROWS), "batch_id": "backfill-$(DAYS)-$(ROWS)"}
+BACKFILL = {"days": $(DAYS), "rows": $(ROWS), "batch_id": "backfill-$(DAYS)-$(ROWS)"}
 .PHONY: backfill
-backfill: made ## a history for a demo (DAYS=365 ROWS=100000); again goes on where it stopped
-	@$(PLAYBOOK) playbooks/backfill.yml -e '{"retailflow_history": $(HISTORY)}'
+backfill: made ## more sales in the past, on top of those that are there (DAYS=365 ROWS=100000); again goes on where it stopped
+	@$(PLAYBOOK) playbooks/backfill.yml -e '{"retailflow_backfill": $(BACKFILL)}'
 
 .PHONY: pause
 pause: made ## stops generator and hosts, with their data, to save money

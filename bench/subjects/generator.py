@@ -25,7 +25,7 @@ from ..postgres import ADMIN, server
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "lambda/schema/sales.sql"
 ROUNDS = 2
-SMALL = 500  # rows of the scheduled batch
+SMALL = 5  # rows of the scheduled batch
 # The original slows down with every row, so a small number flatters it.
 ORIGINAL_ROWS = 3000
 

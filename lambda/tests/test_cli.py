@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -116,6 +117,9 @@ def test_on_a_terminal_a_bar_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert cli.main(["--rows", "7", "--dry-run"]) == 0
     assert "7/7" in capsys.readouterr().err
+    assert cli.main(["backfill", "--days", "1", "--as-of", "2026-11-25T01:00:00Z", "--dry-run"]) == 0
+    (rows,) = set(re.findall(r"(?<!\d)(\d+)/\1(?!\d)", capsys.readouterr().err))
+    assert int(rows) >= 20, "an hour of the schedule"
 
 
 def test_a_reader_that_stops_early_is_no_error() -> None:

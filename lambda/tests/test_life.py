@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import threading
 from collections import Counter
@@ -110,6 +109,31 @@ def test_deletes_are_a_share_of_the_cancelled(database: Sql, monkeypatch: pytest
     handler({"rows": 1000, "batch_id": "many"})
     database("update sales set order_status = 'cancelled'")
     assert handler({"rows": 1, "batch_id": "one"})["deleted"] == pytest.approx(300, abs=60)
+
+
+def test_an_order_of_a_history_that_is_settled_stays_as_it_is(
+    database: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its returns are in it already: those that come back later would double them. What is open goes on at any age."""
+    age = default_shop().life.returned_after
+    handler({"rows": 1200})
+    database("update sales set order_status = (array['shipped', 'cancelled', 'placed'])[order_id % 3 + 1]")
+    database("update sales set purchased_at = '2000-01-01'")
+    database(f"update sales set order_date_at = current_date - {age} + (order_id / 3 % 2)::int")
+    before = states(database)
+    old = {
+        key for (key,) in database(f"select order_id from sales where order_date_at = current_date - {age}")
+    }
+    monkeypatch.setenv("GENERATOR_DELETE_SHARE", "1")
+    change_life(monkeypatch, pace=1.0)
+    handler({"rows": 1})
+    after = states(database)
+    for status, moves in (("shipped", False), ("cancelled", False), ("placed", True)):
+        ours = {key for key in old if before[key][0] == status}
+        assert len(ours) > 150 and {before[key] != after.get(key) for key in ours} == {moves}, status
+    young = {key: before[key][0] for key in set(before) - old}
+    assert sum(after[key][0] == "returned" for key in young if young[key] == "shipped") > 3
+    assert not [key for key in young if young[key] == "cancelled" and key in after]
 
 
 def test_deleted_orders_are_noted_for_a_day(database: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,70 +250,6 @@ def test_a_failure_amid_the_rows_leaves_nothing(database: Sql, monkeypatch: pyte
     assert contents(database) == [[], [], [], []]
     monkeypatch.setattr(Encoder, "chunks", whole)
     assert handler({"rows": 5, "batch_id": "cut"})["repeated"] is False
-
-
-HISTORY = {"days": 20, "rows": 4000, "as_of": "2026-11-30", "batch_id": "past"}
-
-
-def test_a_history_is_spread_over_its_days(database: Sql) -> None:
-    result = handler(HISTORY)
-    found = database(
-        """select count(*), sum(quantity * price)::text, sum(quantity * (price - discount))::text,
-                  min(order_date_at), max(order_date_at), count(distinct order_date_at) from sales"""
-    )[0]
-    assert found == (
-        *(result[name] for name in ("rows", "total_revenue", "net_revenue")),
-        *(dt.date(2026, 11, 11), dt.date(2026, 11, 30), 20),
-    )
-    assert (result["batches_written"], result["repeated"]) == (20, False)
-    assert database("select count(*) from customers") == database(
-        "select count(distinct customer_id) from sales"
-    )
-    by_age = "select distinct order_status from sales where order_date_at = %s order by 1"
-    assert database(by_age, "2026-11-30") == [("placed",)]
-    assert database(by_age, "2026-11-12") == [("cancelled",), ("returned",), ("shipped",)]
-
-
-class Hurried:
-    """A Lambda context whose timeout is always about to come."""
-
-    aws_request_id = "hurried"
-
-    def get_remaining_time_in_millis(self) -> int:
-        return 9_000
-
-
-def test_a_history_answers_before_its_timeout_and_goes_on_when_it_is_asked_again(database: Sql) -> None:
-    left = []
-    while not left or left[-1]:
-        result = handler(HISTORY, Hurried())
-        left.append(result["days_left"])
-    assert left == list(range(19, -1, -1)), "a new day each time, whatever little time there is"
-    assert database("select count(*) from sales") == [(result["rows"],)]
-    assert result["batches_written"] == 1
-
-
-def test_a_history_cut_short_goes_on_where_it_stopped(database: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, written = Encoder.chunks, 0
-
-    def broken(*arguments: Any) -> Any:
-        nonlocal written
-        written += 1
-        if written > 7:
-            raise RuntimeError("cut off")
-        return whole(*arguments)
-
-    monkeypatch.setattr(Encoder, "chunks", broken)
-    with pytest.raises(RuntimeError, match="cut off"):
-        handler(HISTORY)
-    assert database("select count(distinct order_date_at) from sales") == [(7,)]
-    monkeypatch.setattr(Encoder, "chunks", whole)
-    rest, again = handler(HISTORY), handler(HISTORY)
-    assert (rest["batches_written"], rest["repeated"]) == (13, False)
-    assert (again["batches_written"], again["repeated"]) == (0, True)
-    assert database("select count(*) from sales") == [(4000,)]
-    volatile = dict.fromkeys(("batches_written", "repeated", "seconds"))
-    assert rest | volatile == again | volatile
 
 
 def test_prices_and_people_follow_the_shop_but_sales_keep_theirs(

@@ -40,6 +40,13 @@ def test_every_option_is_taken() -> None:
     assert parse(event | {"days": 30}) == BatchRequest("b", 7, 42, moment, 30), "days are those of UTC"
 
 
+def test_a_history_without_a_number_of_rows_is_that_of_the_schedule() -> None:
+    asked = {"days": 30, "batch_id": "b"}
+    for request in (parse(asked), parse(RULE | {"detail": asked})):
+        assert (request.batch_id, request.days, request.rows, request.scheduled) == ("b", 30, 500, True)
+    assert parse(asked | {"rows": 7}).scheduled is False
+
+
 @pytest.mark.parametrize("day", ["2026-11-22", "20261122", "2026-W47-7"])
 def test_a_day_is_its_last_moment(day: str) -> None:
     assert parse({"as_of": day}).as_of == dt.datetime.combine(dt.date(2026, 11, 22), dt.time.max, dt.UTC)

@@ -112,6 +112,42 @@ def test_a_command_for_another_target_than_the_last_is_refused(clone: Path) -> N
     assert not (clone / "argv").exists()
 
 
+# --- bringing a site up -------------------------------------------------------------------------------------------------
+
+
+def prepared(clone: Path) -> None:
+    """Programs that write down what `make up` starts, on a machine without the emulated API."""
+    clones.program(clone / "tools/machine", f'echo machine >> "{clone}/started"')
+    clones.program(clone / ".venv/bin/ansible-playbook", f'echo "$*" >> "{clone}/started"')
+    engine(clone, answers=True)
+    (clone / ".state/local").mkdir(parents=True)
+    (clone / ".state/local/summary.txt").touch()
+
+
+@pytest.mark.parametrize(
+    "days", ["-1", "1.5", "many", "1 2", "$(shell touch begun)", "9$(shell touch begun)"]
+)
+def test_days_that_are_no_number_are_refused_before_anything_is_started(clone: Path, days: str) -> None:
+    prepared(clone)
+    done = make(clone, "up", f"HISTORY={days}")
+    assert (
+        done.returncode != 0 and f'HISTORY is a whole number of days, 0 for none, not "{days}"' in done.stderr
+    )
+    assert not (clone / "started").exists() and not (clone / "begun").exists()
+
+
+@pytest.mark.parametrize(("days", "handed"), [(None, 0), ("", 0), ("0", 2), ("90", 2)])
+def test_days_reach_every_playbook_that_checks_them(clone: Path, days: str | None, handed: int) -> None:
+    """Also the one that starts the emulated cloud, so that 9999 is refused before anything changes."""
+    prepared(clone)
+    done = make(clone, "up", *([] if days is None else [f"HISTORY={days}"]), HISTORY="5")
+    assert done.returncode == 0, done.stderr
+    plays = [line for line in (clone / "started").read_text().splitlines() if line != "machine"]
+    assert len(plays) == 2 and "playbooks/cloud.yml" in plays[0] and "site.yml" in plays[1]
+    given = [line for line in plays if line.endswith(f" -e retailflow_history_days={days}")]
+    assert len(given) == handed and sum("history" in line for line in plays) == handed
+
+
 # --- taking a site down -----------------------------------------------------------------------------------------------
 
 

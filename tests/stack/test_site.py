@@ -35,6 +35,19 @@ def test_the_generator_adds_exactly_what_it_says(
     assert sql("select count(*) from sales where discount > price or discount < 0") == "0"
 
 
+def test_a_history_came_before_everything_else_and_has_every_day(sql: Callable[[str], str]) -> None:
+    history = "batch_id like 'history/%'"
+    others = "batch_id not like 'history/%' and batch_id not like 'backfill-%'"
+    days = "select count(*), max(day) - min(day) + 1 from (select split_part(batch_id, '/', 2)::date as day"
+    written, between = sql(f"{days} from generator_batches where {history}) as days").split("|")
+    if written == "0":
+        pytest.skip("this site was made without a history")
+    assert written == between, "no day is missing"
+    first = "select min(created_at) from generator_batches where"
+    last = f"select max(created_at) from generator_batches where {history}"
+    assert sql(f"select ({last}) < ({first} {others})") == "t", "a site that has data gets none"
+
+
 @pytest.mark.parametrize("rows", [-1, 0.5, "many", 10**12])
 def test_nonsense_gets_an_error_and_no_row(
     generate: Callable[[Any], dict[str, Any]], sql: Callable[[str], str], rows: Any

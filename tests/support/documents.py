@@ -73,6 +73,8 @@ def commands() -> list[Typed]:
 #: Commands that a test on the running site does not type as they are written, with the reason.
 ELSEWHERE = {
     "make up": "test_a_lost_control_node_comes_back_and_a_second_run_changes_nothing runs its playbook",
+    "make up HISTORY=90": "gives a new site a history; test_history_playbook runs its playbook",
+    "make up HISTORY=0": "leaves the history out of a new site; test_history_playbook runs its playbook",
     "make test": "runs this test",
     "make run": "test_site and bench run its playbook; it takes a cycle",
     "make refresh": "reads every table again; tests of the role airbyte-bash-installer run it",

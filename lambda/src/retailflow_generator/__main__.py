@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from .batch import DatabaseUnavailableError, generate, history
-from .config import InvalidConfigurationError, Settings
+from .config import DEFAULT_ROWS, InvalidConfigurationError, Settings
 from .request import BatchRequest, InvalidRequestError, parse_event
 from .rows import COLUMNS, draw, records
 from .shop import default_shop
 
-DEFAULT_ROWS = 500
 _EPILOG = """\
 Without --dry-run the rows go to PostgreSQL: DB_HOST, DB_PORT, DB_NAME, DB_USER and DB_PASSWORD say where.
 DB_AUTHORITY, the certificate of an authority in PEM, encrypts the session and refuses every server that it has not signed.
@@ -36,7 +35,11 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     options = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    options.add_argument("--rows", type=int, help=f"order lines in all (default {DEFAULT_ROWS})")
+    options.add_argument(
+        "--rows",
+        type=int,
+        help=f"order lines in all (default {DEFAULT_ROWS}; of a history, as many as a schedule brings)",
+    )
     options.add_argument("--as-of", metavar="TIME", help="day or time of the (last) booking, ISO 8601 (now)")
     options.add_argument("--seed", type=int, help="equal seeds and times give equal rows (from the batch id)")
     options.add_argument("--batch-id", metavar="ID", help="name under which it is written once (a new one)")
@@ -107,7 +110,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     event = {key: given[key] for key in ("rows", "as_of", "seed", "batch_id", "days") if key in given}
     try:
         request = parse_event(event, request_id=f"cli-{uuid.uuid4()}", default_rows=DEFAULT_ROWS)
-        with _progress(request.rows) as progress:
+        shop = default_shop()
+        total = sum(day.rows for day in history(shop, request)) if request.days else request.rows
+        with _progress(total) as progress:
             if dry_run:
                 _dry_run(request, output, progress)
             else:

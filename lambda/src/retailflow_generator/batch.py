@@ -25,7 +25,7 @@ from .database import (
     stock,
     write_once,
 )
-from .request import MAX_ROWS, BatchRequest, InvalidRequestError, seed_of
+from .request import MAX_HISTORY_ROWS, MAX_ROWS, BatchRequest, InvalidRequestError, seed_of
 from .rows import draw, money
 from .shop import Shop, default_shop
 
@@ -49,20 +49,50 @@ class DiskFullError(DatabaseUnavailableError):
     """The disk of PostgreSQL is full, or so full that nothing more is written; the batch at hand was not written."""
 
 
+def scheduled_rows(shop: Shop, rows: int, moment: dt.datetime) -> int:
+    """How many rows an event of the schedule brings: ``rows`` times the demand of the minutes before it, at least one."""
+    demand = shop.demand_at(moment - dt.timedelta(minutes=shop.schedule_minutes))
+    return min(max(round(rows * demand), 1), MAX_ROWS)
+
+
+def rows_of_day(shop: Shop, rows: int, day: dt.date, until: dt.datetime) -> int:
+    """How many rows the events of the schedule bring on a day, up to a moment; at least one, so that no day is empty."""
+    step = dt.timedelta(minutes=shop.schedule_minutes)
+    begin = dt.datetime.combine(day, dt.time(), dt.UTC)
+    events = min(until - begin, dt.timedelta(days=1)) // step
+    return max(1, sum(scheduled_rows(shop, rows, begin + number * step) for number in range(1, events + 1)))
+
+
+def _rows_per_day(shop: Shop, request: BatchRequest, days: list[dt.date]) -> list[int]:
+    """The rows of a history, spread over its days by their demand; without a number, those that the schedule brings."""
+    if request.scheduled:
+        until = request.as_of + dt.timedelta(microseconds=1)  # the last moment of a day is the whole day
+        counts = [rows_of_day(shop, request.rows, day, until) for day in days]
+        if sum(counts) > MAX_HISTORY_ROWS:
+            raise InvalidRequestError(
+                f"a history must have at most {MAX_HISTORY_ROWS} rows; {len(days)} days with {request.rows} "
+                f"every {shop.schedule_minutes} minutes have {sum(counts)}: ask for fewer days, or for a number of rows"
+            )
+    else:
+        demand = np.array([shop.demand_on(day) for day in days])
+        drawn = np.random.default_rng(request.seed).multinomial(request.rows, demand / demand.sum())
+        counts = drawn.tolist()
+    if max(counts) > MAX_ROWS:
+        raise InvalidRequestError(
+            f"rows must leave at most {MAX_ROWS} for a day, got {sum(counts)} for {len(days)}"
+        )
+    return counts
+
+
 def history(shop: Shop, request: BatchRequest) -> Iterator[BatchRequest]:
     """Split a history into batches, oldest day first: more rows where the shop sees more demand.
 
-    Each day has a batch id and a seed of its own, so that a history cut short goes on where it stopped.
+    Each day has a batch id and a seed of its own, so that a history cut short goes on where it stopped. Without a number
+    of rows (``scheduled``) a day also has as many whatever the other days are, so it may go on with more days.
     """
     last = request.as_of.date()
     days = [last - dt.timedelta(days=age) for age in range((request.days or 1) - 1, -1, -1)]
-    demand = np.array([shop.demand_on(day) for day in days])
-    counts = np.random.default_rng(request.seed).multinomial(request.rows, demand / demand.sum())
-    if counts.max() > MAX_ROWS:
-        raise InvalidRequestError(
-            f"rows must leave at most {MAX_ROWS} for a day, got {request.rows} for {len(days)}"
-        )
-    for day, rows in zip(days, counts.tolist(), strict=True):
+    for day, rows in zip(days, _rows_per_day(shop, request, days), strict=True):
         if rows:
             yield BatchRequest(
                 batch_id=f"{request.batch_id}/{day}",
@@ -75,8 +105,7 @@ def history(shop: Shop, request: BatchRequest) -> Iterator[BatchRequest]:
 
 def in_season(shop: Shop, request: BatchRequest) -> BatchRequest:
     """Give a scheduled batch the rows that its moment sees: more in the evening, in December, in a promotion."""
-    rows = round(request.rows * shop.demand_at(request.as_of - dt.timedelta(minutes=shop.schedule_minutes)))
-    return dataclasses.replace(request, rows=min(max(rows, 1), MAX_ROWS))
+    return dataclasses.replace(request, rows=scheduled_rows(shop, request.rows, request.as_of))
 
 
 def _write_batch(
@@ -99,7 +128,11 @@ def _write_batch(
             draws = drawing.result()
         stock(connection, shop, draws, known)
         copy_rows(connection, default_encoder().chunks(draws, ids))
-        updated, deleted = advance_orders(connection, life, request.seed, int(ids[0])) if alive else (0, 0)
+        updated, deleted = (
+            advance_orders(connection, life, request.seed, int(ids[0]), request.as_of.date())
+            if alive
+            else (0, 0)
+        )
         return {
             "batch_id": request.batch_id,
             "rows": request.rows,

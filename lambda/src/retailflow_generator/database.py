@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import datetime as dt
 import functools
 import os
 import tempfile
@@ -101,7 +102,8 @@ _MOVE_ON = text(
         ) as chance
         where order_id >= :first and order_id < :end and turn < :pace and (
             order_status in ('placed', 'paid')
-            or order_status = 'shipped' and fate >= :cancelled and fate < :cancelled + :returned
+            or order_status = 'shipped' and order_date_at > :settled
+                and fate >= :cancelled and fate < :cancelled + :returned
         )
         order by order_id
         limit :limit
@@ -118,7 +120,7 @@ _DELETE = text(
         select order_id
         from public.sales
         where order_id >= :first and order_id < :end and order_status = 'cancelled'
-            and (hashint8extended(order_id, :seed) & 65535) / 65536.0 < :share
+            and order_date_at > :settled and (hashint8extended(order_id, :seed) & 65535) / 65536.0 < :share
         order by order_id
         limit :limit
         for update skip locked
@@ -255,17 +257,21 @@ def copy_rows(connection: Connection, chunks: Iterable[bytes]) -> None:
     connection.execute(_REPLICATION_ROLE, {"role": "origin"})
 
 
-def advance_orders(connection: Connection, life: Life, seed: int, first_order_id: int) -> tuple[int, int]:
+def advance_orders(
+    connection: Connection, life: Life, seed: int, first_order_id: int, today: dt.date
+) -> tuple[int, int]:
     """Advance earlier orders: move some by one step, delete some cancelled ones; returns how many of each.
 
     Only the ``life.window`` order ids before ``first_order_id`` are read, by the primary key, and at most
-    ``life.limit`` of them change in each way. Rows that another batch holds are left to it.
+    ``life.limit`` of them change in each way. What was ordered ``life.returned_after`` days before ``today`` neither comes
+    back nor is deleted: in a history that is settled. Rows that another batch holds are left to it.
     """
     orders = {
         "first": first_order_id - life.window,
         "end": first_order_id,
         "seed": seed,
         "limit": life.limit,
+        "settled": today - dt.timedelta(days=life.returned_after),
     }
     deleted = 0
     if life.delete:

@@ -28,8 +28,9 @@ class BatchRequest:
     """``rows`` order lines booked on the day of ``as_of`` (UTC), equal whenever ``seed`` and ``as_of`` are.
 
     With ``days`` a history instead: the rows are spread over so many days, ``as_of`` being the last.
-    ``age_days`` is the age of a day of a history, 0 for everything else. ``scheduled`` is what a schedule asks
-    for without saying how many: ``rows`` are then those of average demand, ordered in the last minutes.
+    ``age_days`` is the age of a day of a history, 0 for everything else. ``scheduled`` is what a schedule asks for
+    without saying how many: ``rows`` are then those of average demand, ordered in the last minutes. With ``days`` it is
+    all that the schedule would have brought in them.
     """
 
     batch_id: str
@@ -69,7 +70,7 @@ def parse_events(event: object, *, request_id: str, default_rows: int) -> list[B
     """Read what Lambda was invoked with: one request, or one for each message of a queue, stream or pipe.
 
     The payload is ``{"rows", "seed", "as_of", "batch_id", "days"}``, all optional, in any wrapping that
-    ``envelope`` knows. An event of EventBridge without rows is ``scheduled``. The batch id is what makes a
+    ``envelope`` knows. An event of EventBridge without rows is ``scheduled``, and so is a history. The batch id is what makes a
     batch exactly once: ``batch_id``, else the id of the innermost wrapping, else ``request_id``, each of
     which AWS keeps when it delivers again. Without a seed the batch id is the seed. Raises
     InvalidRequestError, before anything is written, where one of the requests is wrong.
@@ -117,7 +118,7 @@ def _request(delivery: Delivery, request_id: str, default_rows: int) -> BatchReq
         seed=_whole_number("seed", given("seed", seed_of(batch_id)), 0, 2**63 - 1),
         as_of=dt.datetime.now(dt.UTC) if as_of is None else _moment("as_of", as_of),
         days=None if days is None else _whole_number("days", days, 1, MAX_DAYS),
-        scheduled=delivery.event and options.get("rows") is None and days is None,
+        scheduled=options.get("rows") is None and (delivery.event or days is not None),
     )
     if request.days and (request.as_of.date() - FIRST_DAY).days < request.days:
         raise InvalidRequestError(f"days must not reach back before {FIRST_DAY}, got {request.days}")
