@@ -66,6 +66,7 @@ EC2_KINDS = (
     ("security-group", "describe_security_groups", "SecurityGroups", "GroupId"),
     ("route-table", "describe_route_tables", "RouteTables", "RouteTableId"),
     ("internet-gateway", "describe_internet_gateways", "InternetGateways", "InternetGatewayId"),
+    ("vpc-endpoint", "describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointId"),
     ("subnet", "describe_subnets", "Subnets", "SubnetId"),
     ("vpc", "describe_vpcs", "Vpcs", "VpcId"),
 )
