@@ -86,7 +86,8 @@ def of_ec2(ec2: Any, site: str) -> Iterator[str]:
             pages = [getattr(ec2, call)(Filters=filters)]
         for page in pages:
             for one in page[listed]:
-                yield f"ec2 {kind} {one[identifier]}"
+                if one.get("State") != "deleted":  # an endpoint is shown for a while
+                    yield f"ec2 {kind} {one[identifier]}"
 
 
 def of_names(events: Any, ecr: Any, site: str) -> Iterator[str]:
