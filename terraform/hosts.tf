@@ -5,7 +5,7 @@ locals {
 
   # The beginnings of ARNs in this account and region, by service.
   arn = {
-    for service in ["ecs", "ecr", "logs"] : service => join(":", [
+    for service in ["ecs", "ecr", "logs", "ssm"] : service => join(":", [
       "arn", data.aws_partition.current.partition, service, var.region, data.aws_caller_identity.current.account_id
     ])
   }

@@ -11,8 +11,13 @@ output "zone" {
 }
 
 output "security_group_ids" {
-  description = "Security group id by role, the generator's under \"lambda\"."
+  description = "Security group id by role, the generator's under \"lambda\", that of its endpoint under \"ssm\"."
   value       = { for role, group in aws_security_group.main : role => group.id }
+}
+
+output "ssm_endpoint" {
+  description = "Where the generator asks for its password: the endpoint by its own name."
+  value       = "https://${aws_vpc_endpoint.ssm.dns_entry[0].dns_name}"
 }
 
 output "backup_bucket" {

@@ -1,4 +1,4 @@
-# Who may talk to whom: one security group per host and one for the generator, with the rules of the flow list.
+# Who may talk to whom: one security group per host, one for the generator and one for its endpoint, with the rules of the flow list.
 
 # Nothing uses the group that comes with a VPC: it lets nothing in or out.
 resource "aws_default_security_group" "closed" {
@@ -9,7 +9,7 @@ resource "aws_default_security_group" "closed" {
 }
 
 resource "aws_security_group" "main" {
-  for_each    = toset(concat(keys(local.hosts), ["lambda"]))
+  for_each    = toset(concat(keys(local.hosts), ["lambda", "ssm"]))
   name        = "${var.name}-${each.key}"
   description = "RetailFlow ${each.key}"
   vpc_id      = aws_vpc.main.id
@@ -36,7 +36,7 @@ resource "aws_vpc_security_group_egress_rule" "host" {
   tags              = { Name = "${each.key}-out" }
 }
 
-# The generator reaches PostgreSQL and nothing else.
+# The generator reaches PostgreSQL and the endpoint, and nothing else; the endpoint answers.
 resource "aws_vpc_security_group_egress_rule" "lambda" {
   for_each                     = { for key, flow in module.network.rules : key => flow if flow.from == "lambda" }
   security_group_id            = aws_security_group.main["lambda"].id

@@ -13,8 +13,8 @@
 - Conditions: `aws:ResourceTag/…` and `ec2:ResourceTag/…` of EC2's resources, `aws:RequestTag/…`, `aws:TagKeys`,
   `ec2:CreateAction`, `ecs:cluster`, `ecs:container-instances`, `ecs:CreateAction`, `iam:PassedToService`,
   `iam:AWSServiceName`, `aws:RequestedRegion`. Whoever hands a role to a service needs `iam:PassRole` on it. Not emulated, and
-  said in the log: other keys and operators; a statement with one never allows. Nor are policies of queues and buckets,
-  permission boundaries and session policies.
+  said in the log: other keys and operators; a statement with one never allows. Nor are policies of queues, buckets and endpoints
+  of a VPC, permission boundaries and session policies.
 
 `EMULATED_AWS_RECORD` is a file that gets a line `caller action resource` for each new triple that was asked for.
 """

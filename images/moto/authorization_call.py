@@ -62,6 +62,7 @@ _EC2_TYPES = {
     "subnet": "subnet",
     "vol": "volume",
     "vpc": "vpc",
+    "vpce": "vpc-endpoint",
 }
 # Public ones belong to nobody.
 _EC2_WITHOUT_ACCOUNT = {"image", "snapshot"}
@@ -80,6 +81,7 @@ _EC2_MADE = {
     "CreateSubnet": "subnet",
     "CreateVolume": "volume",
     "CreateVpc": "vpc",
+    "CreateVpcEndpoint": "vpc-endpoint",
     "ImportKeyPair": "key-pair",
     "RunInstances": "instance",
 }

@@ -9,6 +9,7 @@
   may do: `simulation.py`.
 - A body is as large as the service takes it, and as a refusal needs it where nobody known has signed it: `bounds.py`.
 - A volume for a function's code that could not be filled is given up: `code_volumes.py`.
+- A function has the credentials of its role: `execution_role.py`.
 - S3 keeps buckets and objects over a restart: `stored_objects.py`.
 - Lambda retries events and keeps those that failed, its metrics are counted, alarms on them are evaluated: `asynchronous.py`.
 """
@@ -22,6 +23,7 @@ import authorization
 import bounds
 import code_volumes
 import ecs
+import execution_role
 import simulation
 import stored_objects
 from moto.ec2.models.instances import Instance, InstanceBackend
@@ -67,6 +69,7 @@ authorization.install()
 bounds.install()
 code_volumes.install()
 ecs.install()
+execution_role.install()
 simulation.install()
 stored_objects.install()
 

@@ -138,4 +138,7 @@ def test_a_reader_that_stops_early_is_no_error() -> None:
 def test_help_says_what_the_codes_mean(capsys: Output) -> None:
     with pytest.raises(SystemExit, match="0"):
         cli.main(["--help"])
-    assert "exit codes: 0 done, 1 PostgreSQL is unavailable, 2 wrong arguments" in capsys.readouterr().out
+    assert (
+        "exit codes: 0 done, 1 PostgreSQL or its password is unavailable, 2 wrong arguments"
+        in capsys.readouterr().out
+    )

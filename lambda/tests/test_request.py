@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retailflow_generator.config import InvalidConfigurationError, Settings
+from retailflow_generator.parameter import Parameter
 from retailflow_generator.request import (
     MAX_HISTORY_ROWS,
     MAX_ROWS,
@@ -414,11 +415,26 @@ def test_settings_come_from_the_environment_and_hide_the_password() -> None:
     assert settings.url.password == "s3cret"
 
 
+KEPT = {"DB_PASSWORD_PARAMETER": "/p", "AWS_ENDPOINT_URL_SSM": "https://ssm", "AWS_REGION": "eu-west-1"}
+
+
+def test_a_password_that_is_a_parameter_is_in_no_setting() -> None:
+    settings = Settings.from_env(ENV | KEPT | {"DB_PASSWORD": ""})
+    assert settings.parameter == Parameter("/p", "https://ssm", "eu-west-1")
+    assert settings.password == "" and settings.url.password is None
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"DB_HOST": ""}, "DB_HOST is not set"),
         ({"DB_PASSWORD": ""}, "DB_PASSWORD is not set"),
+        (KEPT, "Set DB_PASSWORD or DB_PASSWORD_PARAMETER, not both"),
+        # By no address that is public: the function asks where it was told to.
+        (KEPT | {"DB_PASSWORD": "", "AWS_ENDPOINT_URL_SSM": ""}, "AWS_ENDPOINT_URL_SSM is not set"),
+        (KEPT | {"DB_PASSWORD": "", "AWS_ENDPOINT_URL_SSM": "http://ssm/path"}, "and nothing behind it"),
+        (KEPT | {"DB_PASSWORD": "", "AWS_ENDPOINT_URL_SSM": "ssm:443"}, "must be http:// or https://"),
+        (KEPT | {"DB_PASSWORD": "", "AWS_REGION": ""}, "AWS_REGION is not set"),
         ({"DB_PORT": "five"}, "DB_PORT must be a whole number"),
         ({"DB_AUTHORITY": "/etc/authority.crt"}, "DB_AUTHORITY must be a certificate in PEM"),
         ({"DB_PORT": "70000"}, "DB_PORT must be a whole number"),

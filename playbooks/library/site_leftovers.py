@@ -66,6 +66,7 @@ EC2_KINDS = (
     ("security-group", "describe_security_groups", "SecurityGroups", "GroupId"),
     ("route-table", "describe_route_tables", "RouteTables", "RouteTableId"),
     ("internet-gateway", "describe_internet_gateways", "InternetGateways", "InternetGatewayId"),
+    ("vpc-endpoint", "describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointId"),
     ("subnet", "describe_subnets", "Subnets", "SubnetId"),
     ("vpc", "describe_vpcs", "Vpcs", "VpcId"),
 )
@@ -85,7 +86,8 @@ def of_ec2(ec2: Any, site: str) -> Iterator[str]:
             pages = [getattr(ec2, call)(Filters=filters)]
         for page in pages:
             for one in page[listed]:
-                yield f"ec2 {kind} {one[identifier]}"
+                if one.get("State") != "deleted":  # an endpoint is shown for a while
+                    yield f"ec2 {kind} {one[identifier]}"
 
 
 def of_names(events: Any, ecr: Any, site: str) -> Iterator[str]:

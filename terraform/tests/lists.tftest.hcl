@@ -228,6 +228,16 @@ run "a_flow_to_the_generator" {
   expect_failures = [output.rules]
 }
 
+run "a_flow_of_another_to_the_endpoint_of_the_generator" {
+  command = plan
+  module { source = "./modules/network" }
+
+  variables {
+    flows = [{ from = "web", to = "ssm", port = 443, why = "read" }]
+  }
+  expect_failures = [output.rules]
+}
+
 run "a_flow_on_port_zero" {
   command = plan
   module { source = "./modules/network" }

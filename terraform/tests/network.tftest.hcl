@@ -12,6 +12,9 @@ mock_provider "aws" {
   mock_data "aws_partition" {
     defaults = { partition = "aws" }
   }
+  mock_resource "aws_vpc_endpoint" {
+    defaults = { dns_entry = [{ dns_name = "vpce-1.ssm.example", hosted_zone_id = "Z1" }] }
+  }
 }
 
 variables {
@@ -25,7 +28,7 @@ run "what_the_lists_yield" {
 
   # --- rules
   assert {
-    condition     = toset(keys(aws_vpc_security_group_ingress_rule.flow)) == toset(["lambda-db-5432", "operator-db-22", "web_app-db-5432"])
+    condition     = toset(keys(aws_vpc_security_group_ingress_rule.flow)) == toset(["lambda-db-5432", "lambda-ssm-443", "operator-db-22", "web_app-db-5432"])
     error_message = "Each flow must yield exactly one ingress rule."
   }
   assert {
@@ -33,11 +36,11 @@ run "what_the_lists_yield" {
     error_message = "A flow opens one port of TCP."
   }
   assert {
-    condition     = { for key, rule in aws_vpc_security_group_ingress_rule.flow : key => rule.from_port } == { lambda-db-5432 = 5432, operator-db-22 = 22, web_app-db-5432 = 5432 }
+    condition     = { for key, rule in aws_vpc_security_group_ingress_rule.flow : key => rule.from_port } == { lambda-db-5432 = 5432, lambda-ssm-443 = 443, operator-db-22 = 22, web_app-db-5432 = 5432 }
     error_message = "A rule opens the port of its flow."
   }
   assert {
-    condition     = { for key, rule in aws_vpc_security_group_ingress_rule.flow : key => rule.tags["Why"] } == { lambda-db-5432 = "write", operator-db-22 = "log in", web_app-db-5432 = "read" }
+    condition     = { for key, rule in aws_vpc_security_group_ingress_rule.flow : key => rule.tags["Why"] } == { lambda-db-5432 = "write", lambda-ssm-443 = "read", operator-db-22 = "log in", web_app-db-5432 = "read" }
     error_message = "A rule says why it is there."
   }
   assert {
@@ -49,12 +52,34 @@ run "what_the_lists_yield" {
     error_message = "Only the operator's flow may name a CIDR."
   }
   assert {
-    condition     = toset(keys(aws_vpc_security_group_egress_rule.lambda)) == toset(["lambda-db-5432"]) && aws_vpc_security_group_egress_rule.lambda["lambda-db-5432"].cidr_ipv4 == null
+    condition     = toset(keys(aws_vpc_security_group_egress_rule.lambda)) == toset(["lambda-db-5432", "lambda-ssm-443"]) && alltrue([for rule in aws_vpc_security_group_egress_rule.lambda : rule.cidr_ipv4 == null])
     error_message = "The generator may reach what its flows name, and nothing else."
   }
   assert {
     condition     = length(aws_default_security_group.closed.ingress) == 0 && length(aws_default_security_group.closed.egress) == 0
     error_message = "The VPC's default group lets nothing through."
+  }
+
+  # --- the generator's endpoint
+  assert {
+    condition     = aws_vpc_endpoint.ssm.service_name == "com.amazonaws.us-east-1.ssm" && aws_vpc_endpoint.ssm.vpc_endpoint_type == "Interface"
+    error_message = "The generator reaches SSM by an interface endpoint."
+  }
+  assert {
+    condition     = aws_vpc_endpoint.ssm.private_dns_enabled == false
+    error_message = "Hosts reach SSM without the endpoint, which lets the generator alone in."
+  }
+  assert {
+    condition     = toset(keys(aws_vpc_security_group_egress_rule.host)) == toset(["db", "web_app"])
+    error_message = "The endpoint answers; it reaches nothing."
+  }
+  assert {
+    condition     = flatten([for one in data.aws_iam_policy_document.ssm.statement : [one.actions, one.resources]]) == ["ssm:GetParameter", "arn:aws:ssm:us-east-1:123456789012:parameter/retailflow/generator/*"]
+    error_message = "By the endpoint nothing is reached but the generator's parameters, and nothing done but reading them."
+  }
+  assert {
+    condition     = flatten([for one in data.aws_iam_policy_document.ssm.statement : [for rule in one.condition : [rule.test, rule.variable, rule.values]]]) == ["ArnEquals", "aws:PrincipalArn", "arn:aws:iam::123456789012:role/retailflow-generator"]
+    error_message = "By the endpoint nobody asks but the generator."
   }
 
   # --- hosts
@@ -129,7 +154,7 @@ run "what_the_lists_yield" {
 
   # --- outputs that Ansible reads
   assert {
-    condition     = toset(keys(output.security_group_ids)) == toset(["db", "web_app", "lambda"])
+    condition     = toset(keys(output.security_group_ids)) == toset(["db", "web_app", "lambda", "ssm"])
     error_message = "Ansible finds security groups by their role."
   }
 }
@@ -144,6 +169,14 @@ run "a_site_is_made_in_the_zone_that_is_asked_for" {
     values = { id = "ami-0123456789abcdef1" }
   }
   assert {
+    condition     = output.ssm_endpoint == "https://vpce-1.ssm.example"
+    error_message = "The function is told the endpoint's own name."
+  }
+  assert {
+    condition     = aws_vpc_endpoint.ssm.subnet_ids == toset([aws_subnet.main.id]) && aws_vpc_endpoint.ssm.security_group_ids == toset([aws_security_group.main["ssm"].id])
+    error_message = "The endpoint stands in the site's subnet, behind its own group."
+  }
+  assert {
     condition     = aws_subnet.main.availability_zone == "us-east-1c" && aws_ebs_volume.data["db"].availability_zone == "us-east-1c" && output.zone == "us-east-1c"
     error_message = "Hosts and volumes stand in one zone."
   }
@@ -154,6 +187,14 @@ run "it_stays_there_when_zones_come_in_another_order" {
   override_data {
     target = data.aws_availability_zones.available
     values = { names = ["us-east-1b", "us-east-1a"] }
+  }
+  assert {
+    condition     = output.ssm_endpoint == "https://vpce-1.ssm.example"
+    error_message = "The function is told the endpoint's own name."
+  }
+  assert {
+    condition     = aws_vpc_endpoint.ssm.subnet_ids == toset([aws_subnet.main.id]) && aws_vpc_endpoint.ssm.security_group_ids == toset([aws_security_group.main["ssm"].id])
+    error_message = "The endpoint stands in the site's subnet, behind its own group."
   }
   assert {
     condition     = aws_subnet.main.availability_zone == "us-east-1c" && aws_ebs_volume.data["db"].availability_zone == "us-east-1c"

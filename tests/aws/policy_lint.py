@@ -45,6 +45,7 @@ _EC2_TYPES = {
     "subnet",
     "volume",
     "vpc",
+    "vpc-endpoint",
 }
 # AWS knows resources for these, but asks about the whole account where a request names none, as ours do.
 _WHOLE_ACCOUNT = {

@@ -6,6 +6,7 @@ a destroy to nothing are among them.
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import re
 import shutil
@@ -26,6 +27,7 @@ from . import aws_support, policy_lint
 # What `make up TARGET=aws` does from the control node; the rest of site.yml needs hosts that answer ssh.
 MAKE = ("playbooks/provision.yml", "playbooks/wire.yml", "--limit", "control")
 BACKUPS = f"retailflow-backup-{aws_support.ACCOUNT}-{aws_support.REGION}"
+PASSWORD = "/retailflow/generator/DB_PASSWORD"
 ROLES = ("postgres", "airbyte", "dagster_dbt", "metabase")
 
 
@@ -313,7 +315,8 @@ def test_the_function_is_limited_watched_and_inside_the_vpc(
         "retailflow-generator-errors, ",
         "/aws/lambda/retailflow-generator, 14 days",
         "retailflow_generator/handler.py",
-        "(secret)",
+        f"DB_PASSWORD_PARAMETER    {PASSWORD}\n",
+        f"AWS_ENDPOINT_URL_SSM     {outputs['ssm_endpoint']}\n",
     ):
         assert words in text, text
     assert (site.root / ".secrets/aws/db_generator").read_text().strip() not in text + run.text
@@ -321,6 +324,54 @@ def test_the_function_is_limited_watched_and_inside_the_vpc(
     policy = iam.get_role_policy(RoleName="retailflow-generator", PolicyName="generator")["PolicyDocument"]
     assert [one["Sid"] for one in policy["Statement"] if one["Resource"] == "*"] == ["JoinItsNetwork"]
     assert iam.list_attached_role_policies(RoleName="retailflow-generator")["AttachedPolicies"] == []
+
+
+def test_the_password_of_the_function_is_a_parameter_that_it_alone_reads(
+    site: aws_support.Site, made: aws_support.Run
+) -> None:
+    """Its role, and the policy of the endpoint that is its only way out, name that parameter and nothing else of SSM."""
+    variables = site.client("lambda").get_function_configuration(FunctionName="retailflow-generator")
+    assert "DB_PASSWORD" not in variables["Environment"]["Variables"]
+    found = site.client("ssm").get_parameter(Name=PASSWORD, WithDecryption=True)["Parameter"]
+    assert found["Type"] == "SecureString"
+    assert found["Value"] == (site.root / ".secrets/aws/db_generator").read_text().strip()
+    iam = site.client("iam")
+    policy = iam.get_role_policy(RoleName="retailflow-generator", PolicyName="generator")["PolicyDocument"]
+    (reads,) = [one for one in policy["Statement"] if "ssm" in json.dumps(one["Action"])]
+    assert policy_lint.problems(policy | {"Statement": [reads]}) == []
+    assert reads["Action"] == ["ssm:GetParameter"]
+    assert reads["Resource"] == f"arn:aws:ssm:*:{aws_support.ACCOUNT}:parameter{PASSWORD}"
+    (endpoint,) = site.client("ec2").describe_vpc_endpoints()["VpcEndpoints"]
+    outputs = json.loads((site.root / ".state/aws/outputs.json").read_text())
+    assert outputs["ssm_endpoint"] == f"https://{endpoint['DnsEntries'][0]['DnsName']}"
+    assert [one["GroupId"] for one in endpoint["Groups"]] == [outputs["security_group_ids"]["ssm"]]
+    assert not endpoint["PrivateDnsEnabled"], "the agents of the hosts read secrets of services past it"
+    (lets,) = json.loads(endpoint["PolicyDocument"])["Statement"]
+    assert lets["Action"] == "ssm:GetParameter"
+    assert fnmatch.fnmatch(found["ARN"], lets["Resource"]), (found["ARN"], lets["Resource"])
+    role = iam.get_role(RoleName="retailflow-generator")["Role"]["Arn"]
+    assert lets["Condition"] == {"ArnEquals": {"aws:PrincipalArn": role}}
+
+
+def test_a_function_of_the_release_before_loses_its_password(
+    site: aws_support.Site, made: aws_support.Run
+) -> None:
+    functions, ssm, name = site.client("lambda"), site.client("ssm"), "retailflow-generator"
+    wanted = functions.get_function_configuration(FunctionName=name)["Environment"]
+    old = {
+        key: value
+        for key, value in wanted["Variables"].items()
+        if "SSM" not in key and "PARAMETER" not in key
+    }
+    old["DB_PASSWORD"] = (site.root / ".secrets/aws/db_generator").read_text().strip()
+    functions.update_function_configuration(FunctionName=name, Environment={"Variables": old})
+    ssm.delete_parameter(Name=PASSWORD)
+    run = site.play("playbooks/wire.yml", "--limit", "control")
+    assert run.ok and run.changed == 2, f"the parameter and the function:\n{run.text}"
+    assert run.text.index("Keep the password") < run.text.index("Deploy the function")
+    assert functions.get_function_configuration(FunctionName=name)["Environment"] == wanted
+    assert ssm.get_parameter(Name=PASSWORD, WithDecryption=True)["Parameter"]["Value"] == old["DB_PASSWORD"]
+    assert old["DB_PASSWORD"] not in run.text
 
 
 def test_everything_carries_our_tag(site: aws_support.Site, made: aws_support.Run) -> None:
@@ -338,6 +389,7 @@ def test_everything_carries_our_tag(site: aws_support.Site, made: aws_support.Ru
         "ec2 subnet",
         "ec2 volume",
         "ec2 vpc",
+        "ec2 vpc-endpoint",
         "ecr repository",
         "ecs cluster",
         "events rule",
@@ -346,6 +398,7 @@ def test_everything_carries_our_tag(site: aws_support.Site, made: aws_support.Ru
         "lambda function",
         "logs log-group",
         "sqs retailflow-generator-failed",
+        "ssm parameter",
     ):
         assert kind in kinds, found
     assert sum(one.startswith("ec2 instance ") for one in found) == len(ROLES)
@@ -423,6 +476,7 @@ def test_teardown_takes_a_half_made_site_and_lists_what_it_cannot_know(
         "a host that does not answer is passed over"
     )
     assert volumes(site) == kept, "what holds data stays"
+    assert f"ssm parameter{PASSWORD}" not in leftovers(site), "the function's is not among what is kept"
     assert without_secrets(leftovers(site)) == sorted(f"ec2 volume {one}" for one in [lost, *kept.values()])
     assert others_vpc in [vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"]], "what is not ours stays"
     ec2.delete_volume(VolumeId=lost)
@@ -530,6 +584,7 @@ UNSEEN = {
         "ec2:DetachVolume",
         "ec2:ModifyNetworkInterfaceAttribute",
         "ec2:ModifySecurityGroupRules",
+        "ec2:ModifyVpcEndpoint",
         "ec2:ModifyVolume",
         "ec2:StartInstances",
         "ec2:StopInstances",

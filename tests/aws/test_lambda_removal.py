@@ -30,6 +30,8 @@ def test_the_role_stays_while_lambda_holds_an_interface(site: aws_support.Site) 
     ec2, iam = site.client("ec2"), site.client("iam")
     mark = [{"Key": "Project", "Value": "retailflow"}]
     iam.create_role(RoleName="retailflow-generator", AssumeRolePolicyDocument="{}", Tags=mark)
+    ssm, password = site.client("ssm"), "/retailflow/generator/DB_PASSWORD"
+    ssm.put_parameter(Name=password, Value="word", Type="SecureString", Tags=mark)
     subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
     held = ec2.create_network_interface(
         SubnetId=subnet, Description="AWS Lambda VPC ENI-retailflow-generator-0b1c"
@@ -41,6 +43,7 @@ def test_the_role_stays_while_lambda_holds_an_interface(site: aws_support.Site) 
     words = " ".join(run.text.split())
     assert f"Lambda still holds {held}. Its role and its network were not removed." in words, run.text
     assert iam.get_role(RoleName="retailflow-generator")
+    assert ssm.describe_parameters()["Parameters"] == [], "nothing reads it any more"
 
     ec2.delete_network_interface(NetworkInterfaceId=held)
     run = site.play("remove.yml")

@@ -39,6 +39,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[aws_support.Site]
         ec2 = cloned.client("ec2")
         outputs = {
             "subnet_id": ec2.describe_subnets()["Subnets"][0]["SubnetId"],
+            "ssm_endpoint": "https://vpce-1.ssm.example",
             "security_group_ids": {"lambda": ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]},
         }
         state = cloned.root / ".state/aws"
@@ -73,6 +74,7 @@ def without(site: aws_support.Site) -> Callable[[str], None]:
         # In the order of the play: each run comes further than the one before.
         ("ecr:CreateRepository", "services", "own.yml"),  # a module of ours, with a result that is hidden
         ("iam:CreateRole", "hosts", "own.yml"),  # one of amazon.aws
+        ("ssm:PutParameter", "services", "own.yml"),  # with a value that is hidden
         ("lambda:CreateFunction", "services", "own.yml"),  # a task whose output is hidden
         ("events:PutRule", "services", "own.yml"),
         ("ec2:CreateVpc", "hosts", "own_terraform.yml"),

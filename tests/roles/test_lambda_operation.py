@@ -13,7 +13,7 @@ import pytest
 import lambda_operation
 import moto_support
 
-SERVICES = ("lambda", "events", "sqs", "cloudwatch", "logs", "iam")
+SERVICES = ("lambda", "events", "sqs", "cloudwatch", "logs", "iam", "ssm")
 TAGS = {"Project": "shop"}
 PARAMS: dict[str, Any] = {
     "function": "report",
@@ -28,6 +28,7 @@ PARAMS: dict[str, Any] = {
     "alarm": "report-errors",
     "alarm_actions": [],
     "log_group": "/aws/lambda/report",
+    "secrets_path": "/shop/report",
 }
 
 
@@ -181,6 +182,9 @@ def of_somebody_else(clients: dict[str, Any], kind: str) -> None:
             clients["logs"].create_log_group(logGroupName="/aws/lambda/report", tags={"Project": "other"})
         case "role":
             clients["iam"].create_role(RoleName="report", AssumeRolePolicyDocument="{}", Tags=tags)
+        case "parameter":
+            name = "/shop/report/DB_PASSWORD"
+            clients["ssm"].put_parameter(Name=name, Value="theirs", Type="SecureString", Tags=tags)
         case _:
             clients["cloudwatch"].put_metric_alarm(
                 AlarmName="report-errors",
@@ -195,7 +199,7 @@ def of_somebody_else(clients: dict[str, Any], kind: str) -> None:
             )
 
 
-@pytest.mark.parametrize("kind", ["queue", "rule", "log group", "role", "alarm"])
+@pytest.mark.parametrize("kind", ["queue", "rule", "log group", "role", "parameter", "alarm"])
 def test_one_thing_of_somebody_else_stops_everything(clients: dict[str, Any], kind: str) -> None:
     of_somebody_else(clients, kind)
     for check in (True, False):

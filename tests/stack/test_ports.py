@@ -42,7 +42,8 @@ def pairs(without: str | None = None) -> list[tuple[str, int]]:
 
 def expected(source: str) -> set[tuple[str, int]]:
     # Nobody's network is the operator's: people come in through the engine.
-    return {(HOSTS[to], port) for came, to, port in FLOWS if came == source}
+    # Of the endpoint for AWS's parameters there is none here: the emulated API itself has an address.
+    return {(HOSTS[to], port) for came, to, port in FLOWS if came == source and to in HOSTS}
 
 
 def container(role: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 
+import boto3
 import pytest
 
-from .conftest import ROOT, STATE, Playbook
+from .conftest import AWS, ROOT, STATE, Playbook
 
 
 def test_a_taken_port_is_named_before_anything_changes(playbook: Playbook) -> None:
@@ -63,8 +65,16 @@ def test_the_function_can_be_read_without_its_secret() -> None:
         ["make", "--no-print-directory", "print-lambda"], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout
     assert "retailflow_generator/handler.py" in found
-    assert (ROOT / ".secrets/local/db_generator").read_text().strip() not in found
-    assert "(secret)" in found
+    password = (ROOT / ".secrets/local/db_generator").read_text().strip()
+    assert password not in found
+    kept = re.search(r"DB_PASSWORD_PARAMETER +(\S+)", found)
+    assert kept, found
+    configured = boto3.client("lambda", **AWS).get_function_configuration(FunctionName="retailflow-generator")
+    assert password not in json.dumps(configured, default=str)
+    owner = boto3.client("ssm", **AWS).get_parameters_by_path(
+        Path=kept[1].rpartition("/")[0], WithDecryption=True
+    )
+    assert [one["Value"] for one in owner["Parameters"]] == [password]
 
 
 #: What a program in the emulated AWS API could try with the way to the engine that it has.

@@ -15,16 +15,18 @@ import numpy as np
 
 from .batch import DatabaseUnavailableError, generate, history
 from .config import DEFAULT_ROWS, InvalidConfigurationError, Settings
+from .parameter import PasswordUnavailableError
 from .request import BatchRequest, InvalidRequestError, parse_event
 from .rows import COLUMNS, draw, records
 from .shop import default_shop
 
 _EPILOG = """\
-Without --dry-run the rows go to PostgreSQL: DB_HOST, DB_PORT, DB_NAME, DB_USER and DB_PASSWORD say where.
+Without --dry-run the rows go to PostgreSQL: DB_HOST, DB_PORT, DB_NAME, DB_USER and DB_PASSWORD say where. In the place of the
+last, DB_PASSWORD_PARAMETER names a parameter of AWS's Systems Manager, which is asked for at AWS_ENDPOINT_URL_SSM.
 DB_AUTHORITY, the certificate of an authority in PEM, encrypts the session and refuses every server that it has not signed.
 A batch id is written once: the same command again, with the same --batch-id, writes nothing.
 
-exit codes: 0 done, 1 PostgreSQL is unavailable, 2 wrong arguments or environment"""
+exit codes: 0 done, 1 PostgreSQL or its password is unavailable, 2 wrong arguments or environment"""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -122,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InvalidRequestError, InvalidConfigurationError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except DatabaseUnavailableError as error:
+    except (DatabaseUnavailableError, PasswordUnavailableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # as in `… | head`

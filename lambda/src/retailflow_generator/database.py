@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg2
 from sqlalchemy import (
     Column,
     Connection,
@@ -27,14 +28,18 @@ from sqlalchemy import (
     Table,
     Text,
     create_engine,
+    event,
     func,
     insert,
     select,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Dialect
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from .config import Settings
+from .parameter import Parameter, password_of
 from .rows import COLUMNS, Draws, money
 from .shop import Ints, Life, Shop
 
@@ -152,7 +157,7 @@ def _verified(settings: Settings) -> dict[str, str]:
 @functools.lru_cache(maxsize=1)
 def engine_for(settings: Settings) -> Engine:
     """The engine of a process: one connection, kept between warm invocations and tested before use."""
-    return create_engine(
+    engine = create_engine(
         settings.url,
         pool_size=1,
         max_overflow=0,
@@ -164,6 +169,29 @@ def engine_for(settings: Settings) -> Engine:
             **_verified(settings),
         },
     )
+    if settings.parameter:
+        event.listen(engine, "do_connect", functools.partial(_log_in, settings.parameter))
+    return engine
+
+
+def _log_in(
+    parameter: Parameter, dialect: Dialect, _record: Any, cargs: Any, cparams: dict[str, Any]
+) -> DBAPIConnection:
+    """Log in with the password of the parameter: "Generating dynamic authentication tokens" in SQLAlchemy's manual.
+
+    A process that is warm may know the password of before a rotation. When it is refused, the parameter is read again, once.
+    """
+    password = password_of(parameter)
+    try:
+        return dialect.connect(*cargs, **cparams | {"password": password})
+    except psycopg2.OperationalError as error:
+        # SQLSTATE 28P01, of which psycopg2 tells nothing but the message before there is a connection.
+        if "password authentication failed" not in str(error):
+            raise
+        password_of.cache_clear()
+        if password_of(parameter) == password:
+            raise
+        return dialect.connect(*cargs, **cparams | {"password": password_of(parameter)})
 
 
 class _Stream:

@@ -42,8 +42,9 @@ def handler(event: object, context: Any = None) -> dict[str, Any]:
     it stops while there is still time to answer, and sent again it goes on.
     Of several messages ``{"batches": […]}`` with such an object for each.
 
-    Raises InvalidRequestError, InvalidConfigurationError or DatabaseUnavailableError, of which DiskFullError is one. Nothing was
-    written then but the days of a history, or the messages, that were finished before: sent again, they are repeated.
+    Raises InvalidRequestError, InvalidConfigurationError, PasswordUnavailableError or DatabaseUnavailableError, of which
+    DiskFullError is one. Nothing was written then but the days of a history, or the messages, that were finished before:
+    sent again, they are repeated.
     """
     _configure_logging()
     try:

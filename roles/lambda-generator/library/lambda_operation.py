@@ -42,6 +42,7 @@ options:
   alarm: {description: Name of the alarm on errors., type: str, required: true}
   alarm_actions: {description: ARNs that the alarm calls., type: list, elements: str, default: []}
   log_group: {description: Name of the function's log group., type: str, required: true}
+  secrets_path: {description: "Beginning of the names of the function's SSM parameters; empty for none.", type: str, default: ""}
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -90,10 +91,11 @@ def main() -> None:
             "alarm": {"type": "str", "required": True},
             "alarm_actions": {"type": "list", "elements": "str", "default": []},
             "log_group": {"type": "str", "required": True},
+            "secrets_path": {"type": "str", "default": "", "no_log": False},
         },
         supports_check_mode=True,
     )
-    services = ("lambda", "events", "sqs", "cloudwatch", "logs", "iam")
+    services = ("lambda", "events", "sqs", "cloudwatch", "logs", "iam", "ssm")
     operation = Operation(
         {service: module.client(service) for service in services}, module.params, module.check_mode
     )

@@ -16,7 +16,8 @@ locals {
   rules                      = { for flow in var.flows : "${flow.from}-${flow.to}-${flow.port}" => flow }
   origins                    = concat(keys(var.hosts), ["operator", "lambda"])
   rules_from_unknown_origins = [for key, flow in local.rules : key if !contains(local.origins, flow.from)]
-  rules_to_unknown_hosts     = [for key, flow in local.rules : key if !contains(keys(var.hosts), flow.to)]
+  rules_to_unknown_hosts     = [for key, flow in local.rules : key if !contains(concat(keys(var.hosts), ["ssm"]), flow.to)]
+  rules_to_ssm_from_others   = [for key, flow in local.rules : key if flow.to == "ssm" && flow.from != "lambda"]
 }
 
 output "vpc_cidr" {
@@ -58,6 +59,10 @@ output "rules" {
   }
   precondition {
     condition     = length(local.rules_to_unknown_hosts) == 0
-    error_message = "A flow must go to a host: ${join(", ", local.rules_to_unknown_hosts)}."
+    error_message = "A flow must go to a host or to ssm: ${join(", ", local.rules_to_unknown_hosts)}."
+  }
+  precondition {
+    condition     = length(local.rules_to_ssm_from_others) == 0
+    error_message = "The endpoint ssm is the generator's alone: ${join(", ", local.rules_to_ssm_from_others)}."
   }
 }

@@ -69,7 +69,7 @@ variable "hosts" {
 }
 
 variable "flows" {
-  description = "Every flow that is allowed. from is a host, operator or lambda; to is a host."
+  description = "Every flow that is allowed. from is a host, operator or lambda; to is a host or, from lambda, ssm."
   type = list(object({
     from = string
     to   = string

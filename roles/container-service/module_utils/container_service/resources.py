@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
+from ansible.module_utils.retailflow_parameters import Parameters
 from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_tag_list_to_ansible_dict
 
@@ -41,48 +43,15 @@ class Resources(Roles):
         group = self.arn("logs", f"log-group:{self.params['log_group']}")
         return Made(arn, execution, task, group, len(self.made) > before)
 
-    def parameters(self) -> dict[str, dict[str, Any]]:
-        """Return the SSM parameters that there are, by the name of the environment variable."""
-        pages = (
-            self.clients["ssm"]
-            .get_paginator("get_parameters_by_path")
-            .paginate(Path=self.prefix, WithDecryption=True)
-        )
-        return {one["Name"].rsplit("/", 1)[1]: one for page in pages for one in page["Parameters"]}
+    @functools.cached_property
+    def secrets(self) -> Parameters:
+        """Its secrets, as SSM parameters by the name of the environment variable."""
+        return Parameters(self, self.clients["ssm"], self.prefix)
 
     def ensure_secrets(self) -> tuple[dict[str, str], dict[str, int]]:
         """Bring the parameters to the secrets; return their ARNs and their versions, which count the values."""
-        ssm = self.clients["ssm"]
-        wanted = {key: str(value) for key, value in self.params["secrets"].items()}
-        present = self.parameters()
-        versions = {key: int(present[key]["Version"]) if key in present else 1 for key in wanted}
-        for key, value in sorted(wanted.items()):
-            name = self.prefix + key
-            if key not in present:
-                self.act(
-                    f"keep the secret {key}",
-                    ssm.put_parameter,
-                    Name=name,
-                    Value=value,
-                    Type="SecureString",
-                    Tags=self.tag_list,
-                )
-            elif present[key]["Value"] != value:
-                versions[key] += 1
-                self.act(
-                    f"change the secret {key}",
-                    ssm.put_parameter,
-                    Name=name,
-                    Value=value,
-                    Type="SecureString",
-                    Overwrite=True,
-                )
-        gone = sorted(set(present) - set(wanted))
-        if gone:
-            self.act(
-                f"forget {', '.join(gone)}", ssm.delete_parameters, Names=[self.prefix + key for key in gone]
-            )
-        return {key: self.arn("ssm", f"parameter{self.prefix}{key}") for key in wanted}, versions
+        versions = self.secrets.ensure(self.params["secrets"])
+        return {key: self.arn("ssm", f"parameter{self.prefix}{key}") for key in versions}, versions
 
     def log_group(self) -> dict[str, Any] | None:
         """Return the log group, or None."""
@@ -138,12 +107,6 @@ class Resources(Roles):
             revision = arn.rsplit("/", 1)[1]
             if revision.rsplit(":", 1)[0] == family:
                 self.act(f"retire {revision}", ecs.deregister_task_definition, taskDefinition=arn)
-
-    def forget_secrets(self) -> None:
-        """Remove the parameters."""
-        names = sorted(one["Name"] for one in self.parameters().values())
-        if names:
-            self.act("forget its secrets", self.clients["ssm"].delete_parameters, Names=names)
 
     def remove_log_group(self) -> None:
         """Remove the log group with the log."""

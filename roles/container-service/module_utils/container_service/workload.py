@@ -136,7 +136,7 @@ class Workload(Deployments):
                     service=self.name,
                     force=True,
                 )
-        self.forget_secrets()
+        self.secrets.forget()
         self.drop_roles()
         self.remove_log_group()
         self.retire(self.family)

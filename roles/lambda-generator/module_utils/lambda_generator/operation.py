@@ -262,7 +262,8 @@ class Operation(Parts):
         if role is not None:
             tags = role["Role"].get("Tags") or []
             found[f"the role {self.name}"] = boto3_tag_list_to_ansible_dict(tags)
-        return [what for what, tags in found.items() if not self.is_ours(tags)]
+        untagged = [what for what, tags in found.items() if not self.is_ours(tags)]
+        return untagged + [f"the parameter {name}" for name in self.untagged_parameters()]
 
     def remove(self) -> None:
         """Remove rule, queue and alarm; ForeignError, and nothing is touched, where something is not ours."""

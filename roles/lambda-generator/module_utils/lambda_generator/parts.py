@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.module_utils.retailflow_aws import AwsWork
+from ansible.module_utils.retailflow_parameters import Parameters
 from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_tag_list_to_ansible_dict
 
@@ -69,6 +70,12 @@ class Parts(AwsWork):
         """Return the tags of a rule or an alarm."""
         found = self.clients[service].list_tags_for_resource(ResourceARN=arn)["Tags"]
         return boto3_tag_list_to_ansible_dict(found)
+
+    def untagged_parameters(self) -> list[str]:
+        """Return the names of the function's parameters that lack our tags."""
+        if not self.params["secrets_path"]:
+            return []
+        return Parameters(self, self.clients["ssm"], f"{self.params['secrets_path'].rstrip('/')}/").untagged()
 
     def concurrency(self) -> int:
         """Return the reserved concurrency, -1 for none."""
