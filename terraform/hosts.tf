@@ -71,11 +71,6 @@ data "aws_iam_policy_document" "host" {
     resources = ["${local.arn.ecs}:cluster/${var.name}"]
   }
   statement {
-    sid       = "ListenToTheCluster"
-    actions   = ["ecs:Poll", "ecs:StartTelemetrySession"]
-    resources = ["${local.arn.ecs}:container-instance/${var.name}/*"]
-  }
-  statement {
     sid       = "WriteItsLogs"
     actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
     resources = ["${local.arn.logs}:log-group:/${var.name}/${each.key}/*"]
@@ -131,6 +126,29 @@ resource "aws_iam_role_policy" "host" {
   name     = "host"
   role     = aws_iam_role.host[each.key].name
   policy   = data.aws_iam_policy_document.host[each.key].json
+}
+
+# By these an agent takes its orders and sends its measures. AWS limits them to a container instance by its ARN; tags it does not
+# compare: ecs:cluster is their only condition key ("Actions, resources, and condition keys for Amazon Elastic Container Service",
+# Service Authorization Reference). The ARN is known when the agent has registered the host. So nothing is named here, the role
+# ecs-agent names what is the host's own, and Terraform leaves what it wrote.
+data "aws_iam_policy_document" "listen" {
+  statement {
+    sid       = "ListenToTheCluster"
+    actions   = ["ecs:Poll", "ecs:StartTelemetrySession"]
+    resources = ["${local.arn.ecs}:container-instance/${var.name}/none-yet"]
+  }
+}
+
+resource "aws_iam_role_policy" "listen" {
+  for_each = local.hosts
+  name     = "listen" # retailflow_listen_policy
+  role     = aws_iam_role.host[each.key].name
+  policy   = data.aws_iam_policy_document.listen.json
+
+  lifecycle {
+    ignore_changes = [policy]
+  }
 }
 
 resource "aws_iam_instance_profile" "host" {

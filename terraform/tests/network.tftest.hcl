@@ -126,7 +126,7 @@ run "what_the_lists_yield" {
     error_message = "Every profile carries the role of its host."
   }
   assert {
-    condition     = [for one in data.aws_iam_policy_document.host["db"].statement : one.sid] == ["FindTheCluster", "JoinTheCluster", "ListenToTheCluster", "WriteItsLogs"]
+    condition     = [for one in data.aws_iam_policy_document.host["db"].statement : one.sid] == ["FindTheCluster", "JoinTheCluster", "WriteItsLogs"]
     error_message = "A host without an image of our own cannot log in to the registry."
   }
   assert {
@@ -136,6 +136,14 @@ run "what_the_lists_yield" {
   assert {
     condition     = toset(flatten([for policy in data.aws_iam_policy_document.host : [for one in policy.statement : one.sid if contains(one.resources, "*")]])) == toset(["FindTheCluster", "LogInToTheRegistry"])
     error_message = "Only calls that name no resource are allowed on all of them."
+  }
+  assert {
+    condition     = alltrue([for one in data.aws_iam_policy_document.listen.statement : toset(one.resources) == toset(["arn:aws:ecs:us-east-1:123456789012:container-instance/retailflow/none-yet"])])
+    error_message = "A host listens for no container instance until it has registered one."
+  }
+  assert {
+    condition     = { for role, policy in aws_iam_role_policy.listen : role => [policy.name, policy.role] } == { db = ["listen", "retailflow-db"], web_app = ["listen", "retailflow-web-app"] }
+    error_message = "Every host has a policy of its own for what it listens to."
   }
   assert {
     condition     = alltrue(flatten([for policy in data.aws_iam_policy_document.host : [for one in policy.statement : [for action in one.actions : !endswith(action, "*")]]]))

@@ -20,6 +20,8 @@ import pytest
 
 import warm_python
 from hostile import HOSTILE
+from retailflow_emulators.ecs_agent.api import Api
+from retailflow_emulators.ecs_agent.settings import Settings
 from retailflow_emulators.snowflake.testing import authority
 from server_support import ROOT, emulated_aws
 
@@ -113,6 +115,21 @@ def moto(folder: Path, enforced: bool = True) -> Iterator[str]:
     }
     with emulated_aws(settings, folder / "moto.log") as url:
         yield url
+
+
+def agent(url: str, role_arn: str, instance_id: str, cluster: str) -> Api:
+    """Return what the emulated agent of a host calls ECS with: by the host's role."""
+    return Api(
+        Settings(
+            cluster=cluster,
+            region=REGION,
+            endpoint=url,
+            access_key=EC2_KEY["access_key_id"],
+            secret_key=EC2_KEY["secret_access_key"],
+            role_arn=role_arn,
+            instance_id=instance_id,
+        )
+    )
 
 
 @contextlib.contextmanager

@@ -11,13 +11,12 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.config import Config
-from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from botocore.model import Shape, StructureShape
 from botocore.parsers import ResponseParserError
+
+from retailflow_emulators.ecs_agent.api import Api, ApiRefusedError
 
 from . import aws_support
 from .policy_lint import each
@@ -351,51 +350,50 @@ def test_objects_that_are_deleted_together_are_asked_for_one_by_one(url: str, us
     assert [one["Key"] for one in left["Versions"]] == ["mine/a&b"]
 
 
-def test_an_agent_polls_for_instances_of_its_cluster_only(url: str) -> None:
-    """By the role of its host; `Poll` is in no model of boto3, so it is signed here."""
-    iam, ecs = client(url, "iam"), client(url, "ecs")
+def agent_of(url: str, name: str, statement: dict[str, Any]) -> tuple[Api, str]:
+    """The agent of a host whose role has one statement, and the ARN of its instance in the cluster of that name."""
+    iam, ecs, ec2 = client(url, "iam"), client(url, "ecs"), client(url, "ec2")
     trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}}
     document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-    iam.create_role(RoleName="agent", AssumeRolePolicyDocument=document)
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=document)["Role"]["Arn"]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=policy)
+    image = ec2.describe_images(Owners=["136693071363"])["Images"][0]["ImageId"]
+    host = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    ecs.create_cluster(clusterName=name)
+    entry = ecs.register_container_instance(
+        cluster=name,
+        instanceIdentityDocument=json.dumps({"instanceId": host}),
+        tags=[{"key": "Role", "value": name}],
+    )["containerInstance"]["containerInstanceArn"]
+    return aws_support.agent(url, role, host, name), entry
+
+
+def test_an_agent_polls_for_instances_of_its_cluster_only(url: str) -> None:
     cluster = f"arn:aws:ecs:{REGION}:{aws_support.ACCOUNT}:cluster/agents"
     statement = allow(
         "ecs:Poll",
         f"arn:aws:ecs:{REGION}:{aws_support.ACCOUNT}:container-instance/agents/*",
         Condition={"ArnEquals": {"ecs:cluster": cluster}},
     )
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    iam.put_role_policy(RoleName="agent", PolicyName="own", PolicyDocument=policy)
-    role = f"arn:aws:iam::{aws_support.ACCOUNT}:role/agent"
-    sts = client(url, "sts", aws_support.EC2_KEY)
-    session = sts.assume_role(RoleArn=role, RoleSessionName="i-1")["Credentials"]
-    keys = Credentials(session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"])
-    image = client(url, "ec2").describe_images(Owners=["136693071363"])["Images"][0]["ImageId"]
-    host = client(url, "ec2").run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"][0][
-        "InstanceId"
-    ]
-    ecs.create_cluster(clusterName="agents")
-    entry = ecs.register_container_instance(
-        cluster="agents", instanceIdentityDocument=json.dumps({"instanceId": host})
-    )["containerInstance"]["containerInstanceArn"]
-
-    def poll(name: str) -> tuple[int, dict[str, Any]]:
-        body = json.dumps({"cluster": name, "containerInstance": entry, "revision": 0, "reported": []})
-        target = "AmazonEC2ContainerServiceV20141113.Poll"
-        headers = {"X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.1"}
-        request = AWSRequest("POST", f"{url}/", headers=headers, data=body)
-        SigV4Auth(keys, "ecs", REGION).add_auth(request)
-        sent = urllib.request.Request(f"{url}/", body.encode(), dict(request.headers))
-        try:
-            with urllib.request.urlopen(sent, timeout=30) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            return error.code, json.load(error)
-
-    status, answer = poll("agents")
-    assert (status, answer["tasks"]) == (200, []) and answer["revision"] > 0
-    (found,) = ecs.describe_container_instances(cluster="agents", containerInstances=[entry])[
+    agent, entry = agent_of(url, "agents", statement)
+    answer = agent.call("Poll", cluster="agents", containerInstance=entry, revision=0, reported=[])
+    assert answer["tasks"] == [] and answer["revision"] > 0
+    (found,) = client(url, "ecs").describe_container_instances(cluster="agents", containerInstances=[entry])[
         "containerInstances"
     ]
     assert found["agentConnected"] is True
-    status, answer = poll("other")
-    assert status == 403 and "is not authorized to perform: ecs:Poll on resource: arn:aws:ecs:" in str(answer)
+    with pytest.raises(
+        ApiRefusedError, match="not authorized to perform: ecs:Poll on resource: arn:aws:ecs:"
+    ):
+        agent.call("Poll", cluster="other", containerInstance=entry, revision=0, reported=[])
+
+
+@pytest.mark.parametrize("operation", ["Poll", "StartTelemetrySession"])
+def test_no_tag_of_an_instance_lets_its_agent_listen(url: str, operation: str) -> None:
+    """AWS compares none for these two: their only condition key is ecs:cluster."""
+    name = f"tagged-{operation.lower()}"
+    tagged = {"StringEquals": {"aws:ResourceTag/Role": name}}
+    agent, entry = agent_of(url, name, allow(f"ecs:{operation}", Condition=tagged))
+    with pytest.raises(ApiRefusedError, match=f"is not authorized to perform: ecs:{operation}"):
+        agent.call(operation, cluster=name, containerInstance=entry)

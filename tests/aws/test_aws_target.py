@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError
 from snowflake.connector.errors import DatabaseError
 
 import site_leftovers
+from retailflow_emulators.ecs_agent.api import ApiRefusedError
 from retailflow_emulators.snowflake.testing import EmulatedSnowflake, emulated_snowflake
 
 from . import aws_support, policy_lint
@@ -136,6 +137,19 @@ VOLUMES = """---
   tasks:
     - site_volumes: {site: retailflow, region: "{{ retailflow_region }}", state: absent}
 """
+LISTEN = """---
+- hosts: control
+  environment: "{{ retailflow_aws_environment }}"
+  tasks:
+    - ansible.builtin.include_role: {name: ecs-agent, tasks_from: cluster}
+- hosts: hosts
+  connection: local
+  gather_facts: false
+  become: true
+  become_method: ansible.builtin.su # nothing here runs on a host
+  tasks:
+    - ansible.builtin.include_role: {name: ecs-agent, tasks_from: listen}
+"""
 SNOWFLAKE = """---
 - hosts: control
   tasks:
@@ -169,6 +183,64 @@ def test_check_mode_works_before_there_is_anything(
     assert run.ok and run.changed > 0, run.text
     assert snowflake.query("show databases like 'RETAILFLOW%'") == []
     assert not (site.root / ".secrets/aws/snowflake_dbt.p8").exists()
+
+
+def test_a_host_listens_to_ecs_for_its_own_container_instance_alone(
+    site: aws_support.Site, made: aws_support.Run
+) -> None:
+    """The entries stay: the tests that follow find nothing to do on them, and remove them in the end."""
+    agents, hosts, entries = {}, {}, {}
+    filters = [{"Name": "tag:Project", "Values": ["retailflow"]}]
+    for reservation in site.client("ec2").describe_instances(Filters=filters)["Reservations"]:
+        (host,) = reservation["Instances"]
+        name = host["IamInstanceProfile"]["Arn"].rsplit("/", 1)[-1]
+        role = f"arn:aws:iam::{aws_support.ACCOUNT}:role/{name}"
+        hosts[name] = host["InstanceId"]
+        agents[name] = aws_support.agent(site.url, role, hosts[name], "retailflow")
+
+    def register(name: str, **more: str) -> str:
+        document = json.dumps({"instanceId": hosts[name]})
+        answer = agents[name].call(
+            "RegisterContainerInstance", cluster="retailflow", instanceIdentityDocument=document, **more
+        )
+        return str(answer["containerInstance"]["containerInstanceArn"])
+
+    def listens(name: str, entry: str) -> bool:
+        """As one: by both operations or by none."""
+        told = set()
+        for operation in ("Poll", "StartTelemetrySession"):
+            try:
+                agents[name].call(operation, cluster="retailflow", containerInstance=entry)
+                told.add(True)
+            except ApiRefusedError as error:
+                assert error.code == "AccessDeniedException" and f"ecs:{operation} on" in error.message
+                told.add(False)
+        (one,) = told
+        return one
+
+    (site.root / "listen.yml").write_text(LISTEN)
+    for name in agents:
+        entries[name] = register(name)
+        assert not listens(name, entries[name]), "nobody has said yet that it is its own"
+    for changes in (1, 0):
+        run = site.play("listen.yml", "--limit", "control")
+        assert run.ok and run.changed == changes, run.text
+    heard = {(name, other) for name in agents for other in agents if listens(name, entries[other])}
+    assert heard == {(name, name) for name in agents} and len(heard) == len(ROLES)
+
+    # An agent that lost what it knew registers its host once more; and one tries to register somebody else's entry as its own.
+    first, second = sorted(agents)[:2]
+    again = register(first)
+    register(second, containerInstanceArn=entries[first])
+    assert not listens(first, again)
+    for changes in (1, 0):
+        run = site.play("listen.yml", "--limit", "hosts")
+        assert run.ok and run.changed == changes, run.text
+    assert listens(first, again) and listens(first, entries[first])
+    assert not listens(second, again) and not listens(second, entries[first])
+    for name in agents:
+        policy = site.client("iam").get_role_policy(RoleName=name, PolicyName="listen")["PolicyDocument"]
+        assert policy_lint.problems(policy) == []
 
 
 def test_a_fresh_clone_gets_back_what_it_lacks(

@@ -34,6 +34,17 @@ def remaining(cloud: Cloud, agent: Agent) -> dict[str, Any]:
     }
 
 
+def test_an_entry_stays_that_of_its_ec2_instance_whoever_registers_it_again(cloud: Cloud) -> None:
+    """Or a host could make another's entry its own, and listen for it. What AWS does here is nowhere documented."""
+    mine, other = cloud.host(), cloud.host()
+    other.register(containerInstanceArn=mine.arn)
+    assert other.arn == mine.arn
+    (found,) = cloud.ecs.describe_container_instances(cluster=CLUSTER, containerInstances=[mine.arn])[
+        "containerInstances"
+    ]
+    assert found["ec2InstanceId"] == mine.ec2_instance
+
+
 def test_an_agent_is_connected_while_it_polls_and_a_moment_longer(cloud: Cloud) -> None:
     agent = cloud.host()
     assert described(cloud, agent)["agentConnected"] is True

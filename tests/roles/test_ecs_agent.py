@@ -24,12 +24,15 @@ GOOD: dict[str, Any] = {
     "ecs_agent_image": "",
     "ecs_agent_version": "1.2.3-1",
     "ecs_agent_package_checksum": "sha256:12",
+    "ecs_agent_listen_policy": "listen",
+    "ecs_agent_instance_id": "i-0123456789abcdef0",
 }
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no cluster": ({"ecs_agent_cluster": ""}, "Set ecs_agent_cluster."),
     "two agents": ({"ecs_agent_image": "agent"}, "A host has one agent"),
     "no checksum": ({"ecs_agent_package_checksum": ""}, "amazon-ecs-init-1.2.3-1.amd64.deb (verify"),
     "no version": ({"ecs_agent_version": ""}, "Set ecs_agent_version"),
+    "no instance": ({"ecs_agent_instance_id": ""}, "Set ecs_agent_instance_id, by which ECS knows the host"),
 }
 TAKEN: list[dict[str, Any]] = [
     {},
@@ -43,6 +46,7 @@ ASKED = [
     "docker_engine_dns",
     "ecs_agent_env",
     "ecs_agent_health_test",
+    "ecs_agent_listen_policy",
     "ecs_agent_secrets",
     "local_cloud_addresses",
 ]
@@ -169,6 +173,17 @@ def test_the_role_of_a_host_allows_what_its_agent_calls_and_nothing_more_of_ecs(
     }
     allowed = set(re.findall(r'"ecs:(\w+)"', (ROOT / "terraform/hosts.tf").read_text()))
     assert allowed == called
+
+
+def test_the_policy_that_names_a_hosts_container_instance_is_the_one_that_terraform_makes(told: Path) -> None:
+    """By another name it would stay when the host's role goes, which then cannot go."""
+    (name,) = re.findall(
+        r'name += "(\w+)" # retailflow_listen_policy', (ROOT / "terraform/hosts.tf").read_text()
+    )
+    for host in HOSTS:
+        assert facts(told, host, "docker")["ecs_agent_listen_policy"] == name
+    control = yaml.safe_load((VARIABLES / "control/main.yml").read_text())
+    assert control["ecs_agent_listen_policy"] == "{{ retailflow_listen_policy }}"
 
 
 def test_containers_of_local_hosts_ask_the_name_server_of_the_private_network(told: Path) -> None:

@@ -14,9 +14,14 @@ import moto_support
 
 
 @pytest.fixture
-def ecs() -> Iterator[Any]:
-    with moto_support.account("ecs") as clients:
-        yield clients["ecs"]
+def clients() -> Iterator[dict[str, Any]]:
+    with moto_support.account("ecs", "ec2", "iam") as found:
+        yield found
+
+
+@pytest.fixture
+def ecs(clients: dict[str, Any]) -> Any:
+    return clients["ecs"]
 
 
 def run(ecs: Any, method: str, *arguments: Any, check: bool = False) -> list[str]:
@@ -26,17 +31,27 @@ def run(ecs: Any, method: str, *arguments: Any, check: bool = False) -> list[str
     return list(registry.actions)
 
 
-def instance_id() -> str:
+def instance_id(role: str = "") -> str:
     ec2 = boto3.client("ec2", region_name="us-east-1")
     image = ec2.register_image(Name="an image of ours")["ImageId"]  # reading moto's own list takes seconds
-    return str(ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"])
+    given: dict[str, Any] = {"IamInstanceProfile": {"Name": role}} if role else {}
+    return str(
+        ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, **given)["Instances"][0]["InstanceId"]
+    )
 
 
-def joined(ecs: Any) -> str:
+def joined(ecs: Any, role: str = "") -> str:
     """A host whose agent has registered it."""
-    host = instance_id()
-    ecs.register_container_instance(cluster="shop", instanceIdentityDocument=json.dumps({"instanceId": host}))
+    host = instance_id(role)
+    register(ecs, host)
     return host
+
+
+def register(ecs: Any, host: str) -> str:
+    """Add an entry of a host; return its ARN."""
+    document = json.dumps({"instanceId": host})
+    answer = ecs.register_container_instance(cluster="shop", instanceIdentityDocument=document)
+    return str(answer["containerInstance"]["containerInstanceArn"])
 
 
 def test_a_cluster_is_made_once_and_keeps_foreign_tags(ecs: Any) -> None:
@@ -70,7 +85,7 @@ def test_every_entry_of_an_instance_is_removed(ecs: Any) -> None:
     """An agent that lost what it knew registers its host a second time; ECS keeps both entries."""
     run(ecs, "ensure_cluster", {})
     host = joined(ecs)
-    ecs.register_container_instance(cluster="shop", instanceIdentityDocument=json.dumps({"instanceId": host}))
+    register(ecs, host)
     assert run(ecs, "remove_instance", host) == [f"deregister {host}"] * 2
     assert run(ecs, "remove_instance", host) == []
 
@@ -181,3 +196,102 @@ def test_a_cluster_that_is_not_ours_is_left_alone(ecs: Any) -> None:
     with pytest.raises(ecs_registry.ForeignError, match="lacks the tag Project=shop"):
         run(ecs, "remove_cluster", {"Project": "shop"})
     assert len(ecs.list_services(cluster="shop")["serviceArns"]) == 1
+
+
+@pytest.fixture
+def roles(clients: dict[str, Any]) -> list[str]:
+    """Two roles of hosts, each with an instance profile of its name."""
+    iam = clients["iam"]
+    for name in ("shop-db", "shop-web"):
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+        iam.create_instance_profile(InstanceProfileName=name)
+        iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+    run(clients["ecs"], "ensure_cluster", {})
+    return ["shop-db", "shop-web"]
+
+
+def narrow(clients: dict[str, Any], host: str = "", check: bool = False) -> list[str]:
+    """Narrow what roles may listen for, as the module does; return what was done."""
+    listening = ecs_registry.Listening(clients["ec2"], clients["iam"], "listen", check)
+    listening.narrow(ecs_registry.Registry(clients["ecs"], "shop", {}, check).instances(), host)
+    return [action.partition(" listen for ")[0] for action in listening.actions]
+
+
+def listened(clients: dict[str, Any], role: str) -> list[str] | None:
+    """The container instances that a role may listen for; None where nothing says so."""
+    try:
+        document = clients["iam"].get_role_policy(RoleName=role, PolicyName="listen")["PolicyDocument"]
+    except clients["iam"].exceptions.NoSuchEntityException:
+        return None
+    (statement,) = document["Statement"]
+    assert statement["Action"] == ["ecs:Poll", "ecs:StartTelemetrySession"]
+    return list(statement["Resource"])
+
+
+def entries(ecs: Any, host: str) -> list[str]:
+    found = ecs_registry.Registry(ecs, "shop", {}, False).find(host)
+    return sorted(one["containerInstanceArn"] for one in found)
+
+
+def test_a_role_listens_for_the_entries_of_its_own_instance_alone(
+    clients: dict[str, Any], roles: list[str]
+) -> None:
+    ecs = clients["ecs"]
+    hosts = [joined(ecs, role) for role in roles]
+    joined(ecs)  # a host without a role is nobody's
+    assert narrow(clients, check=True) == ["let shop-db", "let shop-web"]
+    assert listened(clients, "shop-db") is None, "check mode changes nothing"
+    assert narrow(clients) == ["let shop-db", "let shop-web"]
+    assert narrow(clients) == []
+    for role, host in zip(roles, hosts, strict=True):
+        assert listened(clients, role) == entries(ecs, host)
+    other = listened(clients, "shop-web")
+    register(ecs, hosts[0])
+    register(ecs, hosts[1])
+    assert narrow(clients, hosts[0]) == ["let shop-db"], "of one host alone"
+    assert listened(clients, "shop-db") == entries(ecs, hosts[0]) and len(entries(ecs, hosts[0])) == 2
+    assert listened(clients, "shop-web") == other
+
+
+def test_what_is_wider_is_narrowed_and_an_entry_that_is_gone_is_forgotten(
+    clients: dict[str, Any], roles: list[str]
+) -> None:
+    ecs, iam = clients["ecs"], clients["iam"]
+    host = joined(ecs, "shop-db")
+    wide = {"Effect": "Allow", "Action": ["ecs:Poll", "ecs:StartTelemetrySession"], "Resource": ["*"]}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [wide]})
+    iam.put_role_policy(RoleName="shop-db", PolicyName="listen", PolicyDocument=document)
+    narrow(clients)
+    assert listened(clients, "shop-db") == entries(ecs, host)
+    (old,) = entries(ecs, host)
+    new = register(ecs, host)
+    ecs.deregister_container_instance(cluster="shop", containerInstance=old, force=True)
+    narrow(clients)
+    assert listened(clients, "shop-db") == [new]
+
+
+def test_a_host_that_was_made_again_takes_over_from_the_one_that_ended(
+    clients: dict[str, Any], roles: list[str]
+) -> None:
+    ecs, ec2 = clients["ecs"], clients["ec2"]
+    first = joined(ecs, "shop-db")
+    narrow(clients)
+    ec2.terminate_instances(InstanceIds=[first])
+    before = listened(clients, "shop-db")
+    assert narrow(clients) == [] and listened(clients, "shop-db") == before
+    second = joined(ecs, "shop-db")
+    assert narrow(clients, second) == ["let shop-db"]
+    assert listened(clients, "shop-db") == entries(ecs, second)
+
+
+def test_a_host_is_waited_for_until_its_agent_has_registered_it(
+    clients: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(clients["ecs"], "ensure_cluster", {})
+    host = instance_id()
+    with pytest.raises(ecs_registry.UnknownHostError, match=f"no container instance of {host}. Its agent"):
+        run(clients["ecs"], "await_instance", host, 0)
+    assert run(clients["ecs"], "await_instance", host, 0, check=True) == []
+    monkeypatch.setattr(ecs_registry.time, "sleep", lambda _: register(clients["ecs"], host))
+    assert run(clients["ecs"], "await_instance", host, 60) == []
+    assert len(entries(clients["ecs"], host)) == 1

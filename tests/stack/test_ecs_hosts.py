@@ -8,7 +8,10 @@ import boto3
 import pytest
 import testinfra
 
-from .conftest import AWS, wait_for
+from retailflow_emulators.ecs_agent.api import Api, ApiRefusedError
+from retailflow_emulators.ecs_agent.settings import Settings
+
+from .conftest import ADMINISTRATOR, AWS, FACTS, SECRET, wait_for
 from .test_ports import HOSTS, container
 
 # Of the private network, by the name server that its containers on the default bridge ask.
@@ -38,6 +41,39 @@ def test_every_host_is_an_instance_whose_agent_answers() -> None:
         )
 
     wait_for(lambda: answering() == sorted(HOSTS), 30, "one instance per host")
+
+
+def test_a_host_takes_orders_for_its_own_container_instance_alone() -> None:
+    """Tried with measures and not with Poll, which would tell ECS what runs on that host."""
+    ecs, ec2, sts = (boto3.client(one, **ADMINISTRATOR) for one in ("ecs", "ec2", "sts"))
+    arns = ecs.list_container_instances(cluster="retailflow")["containerInstanceArns"]
+    found = ecs.describe_container_instances(cluster="retailflow", containerInstances=arns)
+    entries = {one["containerInstanceArn"]: one["ec2InstanceId"] for one in found["containerInstances"]}
+    account = sts.get_caller_identity()["Account"]
+    heard = set()
+    for reservation in ec2.describe_instances(InstanceIds=sorted(set(entries.values())))["Reservations"]:
+        (host,) = reservation["Instances"]
+        name = host["IamInstanceProfile"]["Arn"].rsplit("/", 1)[-1]
+        # The keys by which the agents of this machine stand for EC2's metadata service.
+        agent = Api(
+            Settings(
+                cluster="retailflow",
+                region=str(AWS["region_name"]),
+                endpoint=str(AWS["endpoint_url"]),
+                access_key=FACTS["retailflow_aws_keys"]["ec2"],
+                secret_key=SECRET.with_name("aws_ec2").read_text().strip(),
+                role_arn=f"arn:aws:iam::{account}:role/{name}",
+                instance_id=host["InstanceId"],
+            )
+        )
+        for arn in entries:
+            try:
+                agent.call("StartTelemetrySession", cluster="retailflow", containerInstance=arn, health=[])
+                heard.add((host["InstanceId"], arn))
+            except ApiRefusedError as error:
+                assert error.code == "AccessDeniedException", error
+    assert heard == {(host, arn) for arn, host in entries.items()}
+    assert len({host for host, _ in heard}) == len(HOSTS)
 
 
 @pytest.mark.parametrize("role", HOSTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,11 +21,13 @@ module: ecs_registry
 short_description: Make or remove an ECS cluster, or take a host out of one
 description:
   - Without O(instance_id) it is about the cluster, with it about the container instances of that host. Its agent registers the
-    host, so it is only drained or removed here.
+    host, so with V(present) it is only waited for.
   - Looks everything up first, so that it also works with emulators of the API that leave out parts of an answer.
   - What is removed is drained first, so that services end in order, and a cluster that lacks O(tags) is refused.
   - V(present) also takes out what a host has left that came back without its data. Its agent has registered it once more, and the
     older entry would be an agent that is away for ever. One that still counts tasks stays.
+  - With O(policy), V(present) says in the IAM role that EC2 gives an instance for which container instances its agent may take
+    orders. They are its own alone, and ECS knows whose they are by the document that EC2 signs.
 options:
   cluster: {description: Name of the cluster., type: str, required: true}
   state:
@@ -35,6 +38,11 @@ options:
   tags: {description: Tags of the cluster., type: dict, default: {}}
   drain_timeout: {description: Seconds that tasks have to end before they are ended., type: int, default: 120}
   instance_id: {description: EC2 instance id of the host., type: str, default: ""}
+  wait: {description: Seconds that the agent has to register the host., type: int, default: 0}
+  policy:
+    description: Name of the policy in the IAM roles of instances that V(present) writes. Empty leaves the roles alone.
+    type: str
+    default: ""
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -59,8 +67,17 @@ actions: {description: What was done, or would be., type: list, returned: succes
 """
 
 
-# Seconds between two looks at what is ending.
+# Seconds between two looks at what begins or ends.
 PAUSE = 2
+# What an agent's two sessions need. They are limited to an instance by its ARN: AWS compares no tag for them, only ecs:cluster
+# ("Actions, resources, and condition keys for Amazon Elastic Container Service", Service Authorization Reference).
+LISTENING = ["ecs:Poll", "ecs:StartTelemetrySession"]
+# As EC2 describes instances that are none any more.
+ENDED = ("shutting-down", "terminated")
+
+
+class UnknownHostError(Exception):
+    """ECS has no container instance of a host."""
 
 
 class Registry(AwsWork):
@@ -79,9 +96,9 @@ class Registry(AwsWork):
         self.cluster = cluster
         self.drain_timeout = drain_timeout
 
-    def wait(self, done: Callable[[], bool]) -> None:
-        """Wait until something is done, but no longer than the drain timeout."""
-        end = time.monotonic() + self.drain_timeout
+    def wait(self, done: Callable[[], bool], seconds: int | None = None) -> None:
+        """Wait until something is done, but no longer than the seconds, by default the drain timeout."""
+        end = time.monotonic() + (self.drain_timeout if seconds is None else seconds)
         while not self.check_mode and not done() and time.monotonic() < end:
             time.sleep(PAUSE)
 
@@ -192,6 +209,15 @@ class Registry(AwsWork):
             return []
         return [one for one in self.instances() if one.get("ec2InstanceId") == instance_id]
 
+    def await_instance(self, instance_id: str, seconds: int) -> None:
+        """Wait until ECS has a container instance of an EC2 instance; UnknownHostError where none comes."""
+        self.wait(lambda: bool(self.find(instance_id)), seconds)
+        if not self.check_mode and not self.find(instance_id):
+            raise UnknownHostError(
+                f"nothing was changed: the cluster {self.cluster} has no container instance of {instance_id}. Its agent "
+                "registers one when it starts: restart it and run this again"
+            )
+
     def drain_instance(self, instance_id: str) -> None:
         """End the tasks of an EC2 instance, and let it get no new ones."""
         for entry in self.find(instance_id):
@@ -231,6 +257,65 @@ class Registry(AwsWork):
         )
 
 
+class Listening(AwsWork):
+    """Which IAM role may listen to ECS for which container instances; `policy` is the name of what says so in a role."""
+
+    def __init__(self, ec2: Any, iam: Any, policy: str, check_mode: bool) -> None:
+        super().__init__({}, check_mode)
+        self.ec2 = ec2
+        self.iam = iam
+        self.policy = policy
+
+    def roles(self, instance_ids: set[str]) -> dict[str, str]:
+        """Return the names of the roles that EC2 gives to instances, by the ids of those that are there and have one."""
+        # Other than by InstanceIds, those that EC2 has forgotten are no error.
+        filters = [{"Name": "instance-id", "Values": sorted(instance_ids)}]
+        pages = self.ec2.get_paginator("describe_instances").paginate(Filters=filters) if instance_ids else []
+        profiles = {
+            one["InstanceId"]: one["IamInstanceProfile"]["Arn"].rsplit("/", 1)[-1]
+            for page in pages
+            for reservation in page["Reservations"]
+            for one in reservation["Instances"]
+            if one.get("IamInstanceProfile") and one["State"]["Name"] not in ENDED
+        }
+        held = {
+            name: self.iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]["Roles"]
+            for name in sorted(set(profiles.values()))
+        }
+        return {host: held[name][0]["RoleName"] for host, name in profiles.items() if held[name]}
+
+    def narrow(self, entries: list[dict[str, Any]], instance_id: str = "") -> None:
+        """Let the role of each entry's EC2 instance listen for the entries of its instances, and for no others.
+
+        With `instance_id` only that instance's role. A role whose instances have no entry keeps what it has.
+        """
+        roles = self.roles({one["ec2InstanceId"] for one in entries if one.get("ec2InstanceId")})
+        own: dict[str, list[str]] = {}
+        for one in entries:
+            if role := roles.get(one.get("ec2InstanceId", "")):
+                own.setdefault(role, []).append(one["containerInstanceArn"])
+        for role, arns in sorted(own.items()):
+            if not instance_id or role == roles.get(instance_id):
+                self.allow(role, sorted(arns))
+
+    def allow(self, role: str, arns: list[str]) -> None:
+        """Let a role listen for exactly these container instances."""
+        statement = {"Sid": "ListenToTheCluster", "Effect": "Allow", "Action": LISTENING, "Resource": arns}
+        wanted = {"Version": "2012-10-17", "Statement": [statement]}
+        try:
+            present = self.iam.get_role_policy(RoleName=role, PolicyName=self.policy)["PolicyDocument"]
+        except self.iam.exceptions.NoSuchEntityException:
+            present = None
+        if present != wanted:
+            self.act(
+                f"let {role} listen for {', '.join(arn.rsplit('/', 1)[-1] for arn in arns)}",
+                self.iam.put_role_policy,
+                RoleName=role,
+                PolicyName=self.policy,
+                PolicyDocument=json.dumps(wanted),
+            )
+
+
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleAWSModule(
@@ -239,6 +324,8 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "drained", "absent"], "default": "present"},
             "tags": {"type": "dict", "default": {}},
             "instance_id": {"type": "str", "default": ""},
+            "wait": {"type": "int", "default": 0},
+            "policy": {"type": "str", "default": ""},
             "drain_timeout": {"type": "int", "default": 120},
         },
         supports_check_mode=True,
@@ -253,20 +340,27 @@ def main() -> None:
     )
     if (params["state"] == "drained") > bool(params["instance_id"]):
         module.fail_json(msg="state drained is for a host: give its instance_id.")
-    if params["instance_id"] and params["state"] == "present":
-        module.fail_json(
-            msg="The agent of a host registers it: with instance_id, state is drained or absent."
-        )
     try:
         if params["state"] == "drained":
             registry.drain_instance(params["instance_id"])
+        elif params["state"] == "present":
+            if params["instance_id"]:
+                registry.await_instance(params["instance_id"], params["wait"])
+            else:
+                registry.ensure_cluster()
+                registry.remove_replaced()
+            if params["policy"] and registry.active():
+                listening = Listening(
+                    module.client("ec2"), module.client("iam"), params["policy"], module.check_mode
+                )
+                listening.narrow(registry.instances(), params["instance_id"])
+                registry.actions += listening.actions
         elif params["instance_id"]:
             registry.remove_instance(params["instance_id"])
-        elif params["state"] == "present":
-            registry.ensure_cluster()
-            registry.remove_replaced()
         else:
             registry.remove_cluster()
+    except UnknownHostError as error:
+        module.fail_json(msg=f"{error}.")
     except ForeignError as error:
         module.fail_json(
             msg=f"{error}. Remove it by hand, or give it the tag so that it is removed with the site."
