@@ -344,7 +344,7 @@ def test_a_restore_of_an_earlier_version_keeps_the_newer_data(clone: Path) -> No
 
 # Given on the command line by the Makefile, or by who upgrades.
 GIVEN = {
-    "retailflow_history",
+    "retailflow_backfill",
     "retailflow_policy_account",
     "retailflow_refresh_streams",
     "retailflow_restore_at",
