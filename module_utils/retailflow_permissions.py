@@ -31,6 +31,7 @@ EC2_TYPES = {
     "Subnet": "subnet/subnet-0",
     "KeyPair": "key-pair/x",
     "Instance": "instance/i-0",
+    "VpcEndpoint": "vpc-endpoint/vpce-0",
     "Vpc": "vpc/vpc-0",
     "Tags": "vpc/vpc-0",
 }

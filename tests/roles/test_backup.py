@@ -29,8 +29,8 @@ from postgres_backup.alerts import tell
 from postgres_backup.base import Base
 from postgres_backup.basics import RefusedError, iso, now, read, write
 from postgres_backup.log import Log
-from postgres_backup.segments import following
-from postgres_backup.server import HEARTBEAT, SWITCH, UNARCHIVED
+from postgres_backup.segments import following, holding
+from postgres_backup.server import HEARTBEAT, REMIND, SWITCH, UNARCHIVED
 from postgres_backup.store import Store
 
 import backup_keys
@@ -223,6 +223,20 @@ def run(folder: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedP
 def test_a_segment_has_a_successor() -> None:
     assert following("0000000100000000000000FF") == "000000010000000100000000"
     assert following("000000010000000100000000", -1) == "0000000100000000000000FF"
+
+
+@pytest.mark.parametrize(
+    ("position", "segment"),
+    [
+        ("0/15B3ACC0", "000000030000000000000015"),
+        ("0/0", "000000030000000000000000"),
+        ("0/FFFFFFFF", "0000000300000000000000FF"),
+        ("1/1000000", "000000030000000100000001"),
+        ("2A/FF000000", "000000030000002A000000FF"),
+    ],
+)
+def test_a_position_is_in_a_segment(position: str, segment: str) -> None:
+    assert holding(position, "00000003") == segment
 
 
 def test_nothing_can_be_restored_before_the_first_backup(backup: Any, folder: Path) -> None:
@@ -500,6 +514,74 @@ def test_the_log_is_stored_in_time_although_the_server_does_not_end_its_segments
         patch.setattr(log, "SWITCH_AFTER", 1e9)
     backup.server.ask("alter system reset archive_timeout")
     backup.server.ask("select pg_reload_conf()")
+
+
+def forget(backup: Any, server: Server, folder: Path) -> str:
+    """Leave a full segment as a crash does just before the server tells its archiver of it; return its name."""
+    data = folder / "data/pgdata"
+    backup.server.ask("alter system set archive_command = 'false'")
+    backup.server.ask("select pg_reload_conf()")
+    segment = str(backup.server.segment())
+    status = data / f"pg_wal/archive_status/{segment}.ready"
+    backup.server.ask(HEARTBEAT, SWITCH)
+    wait(status.exists)
+    server.stop(data)
+    status.unlink()
+    server.start(data)
+    backup.server.ask("alter system reset archive_command")
+    backup.server.ask("select pg_reload_conf()")
+    return segment
+
+
+def test_a_segment_that_a_crash_made_the_server_forget_is_stored(
+    backup: Any, server: Server, folder: Path
+) -> None:
+    cluster = backup.server.cluster()
+    forgotten = forget(backup, server, folder)
+    backup.server.ask(HEARTBEAT, SWITCH)  # the one behind it is archived
+    behind = following(forgotten)
+    wait(lambda: backup.log.ship() and backup.store.head(f"{cluster}/wal/{behind}.gz.age"))
+    assert backup.store.head(f"{cluster}/wal/{forgotten}.gz.age") is None
+    assert backup.stored.reach(cluster)[-1]["segments"][-1] < forgotten, "the log is whole up to the gap"
+
+    shipping = threading.Thread(target=(one := Log(backup.config)).ship_for_ever, daemon=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log, "PAUSE", 0.1)
+        shipping.start()
+        wait(lambda: backup.server.left(behind) in ([forgotten], []))
+        backup.server.ask(HEARTBEAT, SWITCH)  # wakes the archiver
+        wait(lambda: backup.store.head(f"{cluster}/wal/{forgotten}.gz.age"))
+        one.spool.path = folder / "nowhere"
+        patch.setattr(log, "COMMIT_AFTER", 1e9)
+        patch.setattr(log, "SWITCH_AFTER", 1e9)
+    wait(lambda: backup.stored.reach(cluster)[-1]["segments"][-1] >= behind)
+
+
+def test_a_mark_waits_for_the_segments_before_it(backup: Any, server: Server, folder: Path) -> None:
+    cluster = backup.server.cluster()
+    forgotten = forget(backup, server, folder)
+    mark = backup.log.mark("postgres", "sales", "select count(*) from sales")
+    assert backup.store.head(f"{cluster}/wal/{forgotten}.gz.age")
+    assert backup.stored.reach(cluster)[-1]["segments"][-1] >= holding(mark["position"], forgotten[:8])
+
+
+def test_the_segment_that_is_written_now_is_left_alone(backup: Any, folder: Path) -> None:
+    backup.server.ask("insert into sales values (50000, 1)", REMIND)
+    status = folder / "data/pgdata/pg_wal/archive_status"
+    now_written = backup.server.segment()
+    assert not [one for one in status.iterdir() if one.name.startswith(now_written)]
+    backup.server.ask("delete from sales where order_id = 50000")
+
+
+def test_a_position_behind_the_stored_log_is_refused(backup: Any, folder: Path, key: tuple[str, str]) -> None:
+    done = run(
+        folder,
+        "fetch",
+        *("--at", "latest", "--position", "7F/1000000", "--into", str(folder / "new")),
+        stdin=key[1],
+    )
+    assert done.returncode != 0 and "7F/1000000 is behind it. Nothing was changed" in done.stderr
+    assert not (folder / "new").exists()
 
 
 def test_a_segment_that_is_stored_is_never_replaced(backup: Any, folder: Path, server: Server) -> None:

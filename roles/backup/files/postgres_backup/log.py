@@ -15,7 +15,7 @@ from .alerts import tell
 from .basics import Json, RefusedError, iso, iso_of, moment, now, read, write
 from .pipeline import Pipeline, seal
 from .segments import SEGMENT, cluster_of
-from .server import HEARTBEAT, SWITCH, Server
+from .server import HEARTBEAT, REMIND, SWITCH, Server
 from .spool import Spool
 from .store import REFUSALS, Store
 
@@ -72,15 +72,17 @@ class Log:
         path.unlink()
 
     def wait_for(self, cluster: str, segment: str, seconds: int = 120) -> None:
-        """Wait until a segment is stored; RefusedError if it is not."""
+        """Wait until a segment is stored, and all before it that the server has; RefusedError if they are not."""
         end = time.monotonic() + seconds
         while True:
+            left = self.server.left(segment)  # what is archived by now is in the spool, or was
             self.ship()
-            if self.store.head(key_of(cluster, segment)):
+            if not left and self.store.head(key_of(cluster, segment)):
                 return
             if time.monotonic() > end:
                 raise RefusedError(
-                    f"the segment {segment} did not reach the spool within {seconds} s; see pg_stat_archiver and the server's log"
+                    f"{' '.join(left) or segment} did not reach the spool within {seconds} s; see pg_stat_archiver and the "
+                    "server's log"
                 )
             time.sleep(1)
 
@@ -94,7 +96,7 @@ class Log:
                 ):  # a server that is down has nothing to add
                     if time.monotonic() - committed > COMMIT_AFTER:
                         committed = time.monotonic()
-                        self.server.ask(HEARTBEAT)
+                        self.server.ask(HEARTBEAT, REMIND)
                     if time.monotonic() - stored > SWITCH_AFTER:
                         stored = time.monotonic()
                         self.server.ask(SWITCH)
@@ -149,6 +151,7 @@ class Log:
             "select pg_walfile_name(pg_current_wal_insert_lsn() + 1)",
             "commit",
             HEARTBEAT,
+            REMIND,
             SWITCH,
             database=database,
         ).splitlines()[:3]

@@ -15,6 +15,12 @@ def following(segment: str, count: int = 1) -> str:
     return f"{segment[:8]}{number >> 8:08X}{number & 0xFF:08X}"
 
 
+def holding(position: str, timeline: str) -> str:
+    """The name of the segment that a position such as 0/15B3ACC0 is in, on a timeline of 8 digits."""
+    high, low = (int(part, 16) for part in position.split("/"))
+    return following(f"{timeline}{0:016X}", (high << 32 | low) >> 24)
+
+
 def cluster_of(segment: bytes) -> str:
     """The system identifier in the header of a segment (XLogLongPageHeaderData, src/include/access/xlog_internal.h)."""
     return str(struct.unpack_from("=Q", segment, 24)[0])

@@ -15,6 +15,40 @@ SWITCH = "select pg_switch_wal()"
 # What the server has failed to archive since it last succeeded.
 UNARCHIVED = "select last_failed_wal from pg_stat_archiver where last_failed_time > coalesce(last_archived_time, '-infinity')"
 
+# The segments up to the one that is written now that have not been archived.
+LEFT = """
+    select coalesce(string_agg(waldir.name, ' ' order by waldir.name), '') from pg_ls_waldir() as waldir
+    where waldir.name ~ '^[0-9A-F]{{24}}$' and left(waldir.name, 8) = left('{segment}', 8) and waldir.name <= '{segment}'
+      and not exists (select from pg_ls_archive_statusdir() as status where status.name = waldir.name || '.done')
+"""
+
+# Has the archiver take what a crash made it forget. A segment is archived when it has a file .ready, which the server makes when
+# the segment is full (XLogWrite, src/backend/access/transam/xlog.c). Where it crashes just before, it makes that file no sooner
+# than when the segment is to be removed (XLogArchiveCheckDone, xlogarchive.c), which a replication slot may keep it from for
+# hours. Until then nothing behind the gap can be restored.
+REMIND = """
+    do $$
+    declare
+        flushed text := pg_walfile_name(pg_current_wal_flush_lsn());
+        forgotten text;
+    begin
+        for forgotten in
+            select waldir.name from pg_ls_waldir() as waldir
+            where waldir.name ~ '^[0-9A-F]{24}$' and left(waldir.name, 8) = left(flushed, 8) and waldir.name < flushed
+                and not exists (
+                    select from pg_ls_archive_statusdir() as status
+                    where status.name in (waldir.name || '.ready', waldir.name || '.done')
+                )
+        loop
+            execute format(
+                'copy (select where false) to %L',
+                current_setting('data_directory') || '/pg_wal/archive_status/' || forgotten || '.ready'
+            );
+        end loop;
+    end
+    $$
+"""
+
 
 class Server:
     """The server, as the configuration names it."""
@@ -48,6 +82,10 @@ class Server:
                     f"PostgreSQL cannot archive {failed}, so no backup can be made. Nothing was stored. Its log says why."
                 )
             time.sleep(1)
+
+    def left(self, segment: str) -> list[str]:
+        """The segments up to this one, of its timeline, that are not archived yet."""
+        return self.ask(LEFT.format(segment=segment)).split()
 
     def cluster(self) -> str:
         """The system identifier of the server that runs."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from .basics import Json, RefusedError, iso, moment, now, read, write
 from .log import COMMIT_AFTER, key_of
 from .pipeline import Hashing, Pipeline, secret, unseal
-from .segments import following
+from .segments import following, holding
 from .spool import Spool
 from .store import Store
 
@@ -127,8 +127,15 @@ class WayBack:
         """Make a new data folder that recovers to the plan's moment, or to a position, when PostgreSQL starts on it.
 
         `into` gets `pgdata` and `wal`, and has its name only when it is whole; what an earlier call has left goes first.
-        RefusedError if it may hold data that are nowhere else, or if a byte of the backup was changed.
+        RefusedError if it may hold data that are nowhere else, if the stored log ends before the position, or if a byte of the
+        backup was changed.
         """
+        last = plan["segments"][-1]
+        if position and holding(position, last[:8]) > last:
+            raise RefusedError(
+                f"The log behind this backup is stored up to the segment {last}, and {position} is behind it. Nothing was "
+                "changed. The next one may still be on its way: try again in a minute."
+            )
         clock = time.monotonic()
         part = into.with_name(f"{into.name}.part")
         # Where the connection to this host was cut off, the earlier call still runs. Its programs hold the lock, too.
