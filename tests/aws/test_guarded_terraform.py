@@ -235,6 +235,26 @@ def test_it_makes_the_network_once(cloud: Cloud, capsys: Any) -> None:
     assert again["outputs"] == said["outputs"]
 
 
+def rules(cloud: Cloud) -> dict[str, dict[str, Any]]:
+    """The rules by which hosts are reached, by their names."""
+    found = cloud.ec2.describe_security_group_rules()["SecurityGroupRules"]
+    named = {tag["Value"]: one for one in found for tag in one.get("Tags", []) if tag["Key"] == "Name"}
+    return {name: one for name, one in named.items() if not one["IsEgress"]}
+
+
+def test_rules_that_were_removed_by_hand_are_made_again(cloud: Cloud, capsys: Any) -> None:
+    before = rules(cloud)
+    assert len(before) > 2
+    for one in before.values():
+        cloud.ec2.revoke_security_group_ingress(
+            GroupId=one["GroupId"], SecurityGroupRuleIds=[one["SecurityGroupRuleId"]]
+        )
+    assert rules(cloud) == {}
+    assert cloud.run(capsys)["changed"]
+    assert set(rules(cloud)) == set(before)
+    assert not cloud.run(capsys)["changed"]
+
+
 def test_a_host_cannot_be_ended_from_outside(cloud: Cloud) -> None:
     with pytest.raises(ClientError, match="OperationNotPermitted"):
         cloud.ec2.terminate_instances(InstanceIds=[cloud.hosts()["db"]])
