@@ -164,8 +164,8 @@ def test_a_function_reads_the_parameter_that_its_role_may_read_and_no_other(
 
 
 def test_a_function_whose_role_may_read_none_is_refused(cloud: Cloud) -> None:
-    cloud.function("stranger", [])
-    refused = cloud.invoke("stranger", name="/shop/own/DB_PASSWORD")
+    cloud.function("unrelated", [])
+    refused = cloud.invoke("unrelated", name="/shop/own/DB_PASSWORD")
     assert "no identity-based policy allows the ssm:GetParameter action" in refused["errorMessage"]
 
 

@@ -42,6 +42,8 @@ def test_the_clone_that_made_it_goes_on(tmp_path: Path) -> None:
     (tmp_path / "linked").symlink_to(tmp_path / "first")
     linked = tmp_path / "linked/.secrets/local"
     assert module.owner(engine(secrets / "mounted" / MOUNTED), LABELS, linked) == ""
+    (secrets / "aws_operator").unlink()
+    assert module.owner(engine(linked / "mounted" / MOUNTED), LABELS, secrets) == ""
 
 
 @pytest.mark.parametrize("key", ["another key", None])

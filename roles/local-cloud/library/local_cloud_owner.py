@@ -79,7 +79,7 @@ def same_secrets(one: Path, another: Path) -> bool:
 def owner(client: Any, labels: dict[str, str], secrets_dir: Path) -> str:
     """Return the clone to which the site belongs, or nothing where it is this one or nobody's."""
     for folder in sorted(others(client, labels)):
-        ours = folder == secrets_dir.resolve() or same_secrets(folder, secrets_dir)
+        ours = folder.resolve() == secrets_dir.resolve() or same_secrets(folder, secrets_dir)
         if there(folder) and not ours:
             return str(folder.parents[1])
     return ""
