@@ -25,7 +25,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 120
-SIZE = (1360, 1000)
+SIZE = (1360, 1170)
 
 
 def call(method: str, path: str, body: Any = None, session: str = "") -> Any:
