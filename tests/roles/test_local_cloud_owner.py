@@ -7,6 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from docker import APIClient
+from docker.errors import APIError
 
 import local_cloud_owner as module
 
@@ -14,17 +16,38 @@ LABELS = {"retailflow.site": "shop"}
 MOUNTED = "snowflake_certificate"
 
 
-def engine(*sources: Path | str, labels: dict[str, str] = LABELS) -> Any:
-    """An engine with a container of the site that mounts these."""
+def engine(*sources: Path | str, labels: dict[str, str] = LABELS, hidden: tuple[str, ...] = ()) -> Any:
+    """An engine with a container of the site that mounts these; it alone has the folders that are hidden."""
     mounts = [{"Type": "bind", "Source": str(source)} for source in sources]
     mounts.append({"Type": "volume", "Name": "shop-aws", "Source": "/elsewhere/.secrets/local/mounted/x"})
 
     def containers(*, all: bool, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
         assert all, "a container that stands still is the site's too"
         wanted = {f"{key}={value}" for key, value in labels.items()}
-        return [{"Mounts": mounts}, {"Mounts": []}] if set(filters["label"]) == wanted else []
+        one, another = {"ImageID": "sha256:1", "Mounts": mounts}, {"ImageID": "sha256:2", "Mounts": []}
+        return [one, another] if set(filters["label"]) == wanted else []
 
-    return SimpleNamespace(api=SimpleNamespace(containers=containers))
+    created: list[str] = []
+
+    def create_container(image: str, *, host_config: dict[str, Any]) -> dict[str, str]:
+        """As the engine, which looks at its own folders."""
+        assert image == "sha256:1"
+        (mount,) = host_config["Mounts"]
+        assert mount["Type"] == "bind" and mount["ReadOnly"]
+        if mount["Source"] not in hidden:
+            raise APIError(f"invalid mount config: bind source path does not exist: {mount['Source']}")
+        created.append("made")
+        return {"Id": "made"}
+
+    return SimpleNamespace(
+        api=SimpleNamespace(
+            containers=containers,
+            create_container=create_container,
+            create_host_config=APIClient.create_host_config.__get__(SimpleNamespace(_version="1.47")),
+            remove_container=created.remove,
+            created=created,
+        )
+    )
 
 
 def clone(path: Path, key: str | None) -> Path:
@@ -75,6 +98,14 @@ def test_a_clone_with_the_same_secrets_goes_on(tmp_path: Path) -> None:
 def test_a_clone_that_is_gone_owns_nothing(tmp_path: Path) -> None:
     gone = tmp_path / "first/.secrets/local/mounted" / MOUNTED
     assert module.owner(engine(gone), LABELS, clone(tmp_path / "second", "another key")) == ""
+
+
+def test_a_clone_that_only_the_engine_sees_owns_its_site(tmp_path: Path) -> None:
+    """A control node in a container does not have the folders of other clones."""
+    other = Path("/home/somebody/shop/.secrets/local")
+    running = engine(other / "mounted" / MOUNTED, hidden=(str(other),))
+    assert module.owner(running, LABELS, clone(tmp_path, "another key")) == "/home/somebody/shop"
+    assert running.api.created == [], "the container that asked is gone"
 
 
 def test_other_sites_and_other_mounts_count_for_nothing(tmp_path: Path) -> None:

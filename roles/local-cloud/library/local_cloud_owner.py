@@ -9,7 +9,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 try:
     import docker
-    from docker.errors import DockerException
+    from docker.errors import APIError, DockerException
+    from docker.types import Mount
 except ImportError:
     docker = None
 
@@ -20,7 +21,8 @@ short_description: Refuse a site that runs on this machine and belongs to anothe
 description:
   - Two clones that make a site of the same name would take it from each other, with other secrets. The site belongs to the clone
     whose secrets its containers mount. A clone that was moved or removed owns nothing any more, and one with the same secrets, as
-    C(make recover) brings them back, is as good as the first. Where no engine answers there is no site.
+    C(make recover) brings them back, is as good as the first. Where no engine answers there is no site. A control node in a
+    container does not see the folders of other clones, so the engine is asked whether one is gone.
 options:
   labels: {description: The mark of the site., type: dict, required: true}
   secrets_dir: {description: The folder of this clone's secrets., type: path, required: true}
@@ -47,25 +49,37 @@ SECRET = "aws_operator"
 MOUNTED = "mounted"
 
 
-def others(client: Any, labels: dict[str, str]) -> set[Path]:
-    """Return the folders of secrets that containers of the site mount."""
+def others(client: Any, labels: dict[str, str]) -> dict[Path, str]:
+    """Return the folders of secrets that containers of the site mount, each with the image of such a container."""
     filters = {"label": [f"{key}={value}" for key, value in labels.items()]}
-    mounts = [mount for one in client.api.containers(all=True, filters=filters) for mount in one["Mounts"]]
-    sources = [Path(mount["Source"]) for mount in mounts if mount["Type"] == "bind"]
     return {
-        parent.parent
-        for source in sources
-        for parent in source.parents
+        parent.parent: one["ImageID"]
+        for one in client.api.containers(all=True, filters=filters)
+        for mount in one["Mounts"]
+        if mount["Type"] == "bind"
+        for parent in Path(mount["Source"]).parents
         if parent.name == MOUNTED and parent.parent.parent.name == ".secrets"
     }
 
 
-def there(folder: Path) -> bool:
-    """Tell whether a folder is there, as it is to be believed of one that may not be looked into."""
+def there(client: Any, folder: Path, image: str) -> bool:
+    """Tell whether a folder is there, as it is to be believed of one that may not be looked into.
+
+    The engine refuses a container that would mount what it does not have ("bind source path does not exist", with
+    https://docs.docker.com/engine/storage/bind-mounts/ for the rule); the container is never started.
+    """
     try:
-        return folder.exists()
+        if folder.exists():
+            return True
     except OSError:
         return True
+    mounts = [Mount("/folder", str(folder), type="bind", read_only=True)]
+    try:
+        made = client.api.create_container(image, host_config=client.api.create_host_config(mounts=mounts))
+    except APIError as error:
+        return "does not exist" not in str(error)
+    client.api.remove_container(made["Id"])
+    return True
 
 
 def same_secrets(one: Path, another: Path) -> bool:
@@ -78,9 +92,9 @@ def same_secrets(one: Path, another: Path) -> bool:
 
 def owner(client: Any, labels: dict[str, str], secrets_dir: Path) -> str:
     """Return the clone to which the site belongs, or nothing where it is this one or nobody's."""
-    for folder in sorted(others(client, labels)):
+    for folder, image in sorted(others(client, labels).items()):
         ours = folder.resolve() == secrets_dir.resolve() or same_secrets(folder, secrets_dir)
-        if there(folder) and not ours:
+        if not ours and there(client, folder, image):
             return str(folder.parents[1])
     return ""
 

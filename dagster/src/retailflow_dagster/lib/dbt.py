@@ -14,7 +14,10 @@ from typing import Any
 
 import dagster as dg
 from dagster_dbt import DbtCliResource, DbtProject
+from dagster_dbt.core import dbt_cli_invocation
 from packaging.version import Version
+
+from . import warm
 
 #: The repository's and the image's layout alike: dagster/ beside dbt/.
 PROJECT_DIR = Path(os.environ.get("DBT_PROJECT_DIR") or Path(__file__).resolve().parents[4] / "dbt")
@@ -23,6 +26,9 @@ TARGET_DIR = PROJECT_DIR / os.environ.get("DBT_TARGET_PATH", "target")
 #: Between the polite signal and the kill: dbt uses it to cancel its queries, which a hanging warehouse will
 #: not answer.
 GRACE_SECONDS = 10.0
+
+# Of subprocess it uses Popen, PIPE and STDOUT (`DbtCliInvocation.run`).
+dbt_cli_invocation.subprocess = warm.Subprocess  # type: ignore[assignment, attr-defined]
 
 
 class Dbt(DbtCliResource):
