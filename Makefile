@@ -126,6 +126,9 @@ status: ## is the site well? every part, freshness, rows, runs (fails if not; FO
 # The name and the region of the site where they are not those of the inventory: its settings come back only now.
 NAME :=
 REGION :=
+ifneq ($(and $(SITE),$(NAME)),)
+$(error NAME is the name of the inventory's own site, and SITE names another: give one of them)
+endif
 .PHONY: recover
 recover: ## on a fresh clone: gets back secrets, settings and state of a site (TARGET=aws; NAME=shop REGION=eu-west-1)
 	@tools/machine venv

@@ -126,6 +126,13 @@ def test_a_site_whose_name_is_no_name_is_refused_before_anything_is_started(clon
     assert not (clone / "started").exists() and not (clone / "evil").exists()
 
 
+def test_two_names_for_one_site_are_refused(clone: Path) -> None:
+    prepared(clone)
+    done = make(clone, "recover", "SITE=staging", "NAME=shop")
+    assert done.returncode != 0 and "SITE names another: give one of them" in done.stderr
+    assert not (clone / "started").exists()
+
+
 @pytest.mark.parametrize("target", ["down", "clean", "status", "open-dagster", "ssh-ec2-postgres", "backup"])
 def test_a_mistyped_site_is_told_with_those_that_there_are(clone: Path, target: str) -> None:
     prepared(clone)

@@ -74,9 +74,8 @@ def hosts(different: dict[str, Any], own: dict[str, Any], target: str) -> dict[s
             }
         }
     # The control node is no instance, and variables of the hosts that it has too mean nothing there.
-    nothing = dict.fromkeys(
-        ["retailflow_role", "private_ip_address", "private_dns_name", "ec2_instance_id"], "postgres"
-    )
+    nothing = dict.fromkeys(["private_ip_address", "private_dns_name", "ec2_instance_id"], "")
+    nothing["retailflow_role"] = "postgres"
     children = {"hosts": {"children": groups}, target: {"children": {"hosts": {}}}}
     return {"all": {"vars": nothing, "children": children}}
 
