@@ -9,28 +9,40 @@ SHELL := tools/clean-env
 ifneq ($(findstring e,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),)
 $(error make -e lets the environment override this file; leave -e away, also in MAKEFLAGS)
 endif
-# The environment may set these two; the other settings of a target are typed after it.
+# The environment may set these three; the other settings of a target are typed after it.
 TARGET ?= local
 FORMAT ?= text
+# The name of a site beside the inventory's own, which is SITE=main or no SITE: tools/sites.py says what follows from it.
+SITE ?=
 ifeq ($(filter local aws,$(TARGET)),)
 $(error TARGET is local or aws, not "$(TARGET)")
 endif
 ifeq ($(filter text json,$(FORMAT)),)
 $(error FORMAT is text or json, not "$(FORMAT)")
 endif
-export TARGET
-OTHER := $(filter-out $(TARGET),local aws)
+without = $(if $(1),$(call without,$(wordlist 2,$(words $(1)),$(1)),$(subst $(firstword $(1)),,$(2))),$(2))
+DIGITS := 0 1 2 3 4 5 6 7 8 9
+LETTERS := a b c d e f g h i j k l m n o p q r s t u v w x y z
+ifneq ($(call without,$(LETTERS) $(DIGITS) -,$(value SITE)),)
+$(error SITE is lower-case letters, digits and hyphens, not "$(value SITE)")
+endif
+NAMED := $(SITE)
+override SITE := $(filter-out main,$(SITE))
+export TARGET SITE
+# The site as messages name it, and the name of its folders.
+THIS := TARGET=$(TARGET)$(if $(SITE), SITE=$(SITE))
+FOLDER := $(TARGET)$(if $(SITE),-$(SITE))
 INVENTORY := -i inventory/$(TARGET).aws_ec2.yml -i inventory/$(TARGET).yml
 PLAYBOOK := ansible-playbook $(INVENTORY)
-STATE := .state/$(TARGET)
+STATE := .state/$(FOLDER)
 MACHINE := $(if $(filter local,$(TARGET)),venv engine rootfs terraform,venv terraform)
 
 # The inventory asks the AWS API for its hosts, so on a machine where the emulated one is not up yet, that comes first.
-START_CLOUD = $(if $(filter local,$(TARGET)),[ -n "$$(docker ps -q --filter label=retailflow.service=retailflow-aws)" ] \
+START_CLOUD = $(if $(filter local,$(TARGET)),[ -n "$$(docker ps -q --filter label=retailflow.service=$$(python tools/sites.py name)-aws)" ] \
   || ansible-playbook -i inventory/local.yml playbooks/cloud.yml $(GIVEN_DAYS))
 
 RETAILFLOW_TARGET :=
--include .env
+-include $(if $(SITE),$(STATE)/env,.env)
 
 .PHONY: help
 help: ## this list
@@ -49,13 +61,12 @@ $(error NEW is postgres or nothing, not "$(NEW)")
 endif
 # HISTORY=90: days of sales that a new shop begins with, instead of those that the inventory names.
 HISTORY :=
-without = $(if $(1),$(call without,$(wordlist 2,$(words $(1)),$(1)),$(subst $(firstword $(1)),,$(2))),$(2))
-ifneq ($(call without,0 1 2 3 4 5 6 7 8 9,$(value HISTORY)),)
+ifneq ($(call without,$(DIGITS),$(value HISTORY)),)
 $(error HISTORY is a whole number of days, 0 for none, not "$(value HISTORY)")
 endif
 GIVEN_DAYS = $(if $(HISTORY),-e retailflow_history_days=$(HISTORY))
 .PHONY: up
-up: bootstrap ## everything: hosts, services, wiring, proof (TARGET=aws for AWS; REPLACE=postgres makes that host again; HISTORY=90 days of sales for a new shop, 0 none)
+up: bootstrap ## everything: hosts, services, wiring, proof (TARGET=aws for AWS; SITE=staging for another site beside it; REPLACE=postgres makes that host again; HISTORY=90 days of sales for a new shop, 0 none)
 	@$(START_CLOUD)
 	$(PLAYBOOK) site.yml -e '{"retailflow_replace": "$(subst ',,$(subst ",,$(REPLACE)))"}' \
 	  $(if $(NEW),-e retailflow_new_database=true) $(GIVEN_DAYS)
@@ -103,7 +114,8 @@ rotate: made ## new secrets while the site runs, again goes on after an interrup
 .PHONY: status
 status: ## is the site well? every part, freshness, rows, runs (fails if not; FORMAT=json for machines)
 	@[ -x .venv/bin/ansible-playbook ] || { echo "error: nothing is installed here yet: run make up" >&2; exit 1; }
-	[ -f $(STATE)/hosts.yml ] || { echo "error: no site of the target $(TARGET) was made here: run make up TARGET=$(TARGET)" >&2; exit 1; }
+	tools/made $(TARGET) $(SITE)
+	[ -f $(STATE)/hosts.yml ] || { echo "error: the site was not made to its end: run make up $(THIS)" >&2; exit 1; }
 	rm -f $(STATE)/status.json $(STATE)/status.txt
 	timeout --kill-after=2 90 ansible-playbook -i $(STATE)/hosts.yml -i inventory/$(TARGET).yml playbooks/status.yml \
 	  < /dev/null > $(STATE)/status.log 2>&1 || true
@@ -114,6 +126,9 @@ status: ## is the site well? every part, freshness, rows, runs (fails if not; FO
 # The name and the region of the site where they are not those of the inventory: its settings come back only now.
 NAME :=
 REGION :=
+ifneq ($(and $(SITE),$(NAME)),)
+$(error NAME is the name of the inventory's own site, and SITE names another: give one of them)
+endif
 .PHONY: recover
 recover: ## on a fresh clone: gets back secrets, settings and state of a site (TARGET=aws; NAME=shop REGION=eu-west-1)
 	@tools/machine venv
@@ -191,7 +206,8 @@ open-dagster open-docs open-airbyte open-metabase: made
 # What was made last, as .env says.
 .PHONY: made
 made:
-	@[ "$(RETAILFLOW_TARGET)" = "$(TARGET)" ] || { echo "error: the last site made here is not of the target $(TARGET): run make up TARGET=$(TARGET)" >&2; exit 1; }
+	@[ -z "$(SITE)" ] || tools/made $(TARGET) $(SITE)
+	[ "$(RETAILFLOW_TARGET)" = "$(TARGET)" ] || { echo "error: the last site made here is not of the target $(TARGET): run make up $(THIS)" >&2; exit 1; }
 
 .PHONY: screenshots
 screenshots: made ## pictures of the dashboards for the documentation, in docs/images
@@ -205,12 +221,12 @@ docs: ## the documentation as a site, in .cache/docs/site; fails on a link that 
 
 STAGES :=
 .PHONY: test
-test: ## everything that can fail (STAGES="lint unit stack molecule"; STAGES=faults breaks the site and heals it)
+test: ## everything that can fail (STAGES="lint unit stack molecule"; STAGES=faults breaks the site and heals it; SITE=main tests yours)
 	@before=$$(mktemp)
 	trap 'rm -f "$$before"' EXIT
 	tools/machine-state > "$$before"
 	tools/machine $(MACHINE) tests
-	tools/test --machine-was "$$before" $(STAGES)
+	SITE=$(NAMED) tools/test --machine-was "$$before" $(STAGES)
 
 SUBJECTS :=
 .PHONY: bench
@@ -238,11 +254,12 @@ retailflow_snowflake_remove_data :=
 REMOVABLE := retailflow_volumes_remove retailflow_backup_remove retailflow_snowflake_remove retailflow_snowflake_remove_data
 $(foreach one,$(REMOVABLE),$(if $(filter-out true false,$($(one))),$(error $(one) is true or false, not "$($(one))")))
 .PHONY: down
-down: ## removes everything of the target but, on AWS, data (retailflow_volumes_remove=true names some); caches stay
+down: ## removes everything of the site but, on AWS, data (retailflow_volumes_remove=true names some); caches stay
 	@tools/take-down $(TARGET) "$(INVENTORY)$(foreach one,$(REMOVABLE),$(if $($(one)), -e $(one)=$($(one))))"
 
 # Environments and caches serve both targets and are made again by the next one; state and secrets do not.
 .PHONY: clean
 clean: down ## also removes caches and environments inside the clone
-	@rm -rf .venv .venv-lint .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis $(STATE) .secrets/$(TARGET)
-	[ -e .state/$(OTHER) ] || [ -e .secrets/$(OTHER) ] || rm -rf .state .secrets .env
+	@rm -rf .venv .venv-lint .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis $(STATE) .secrets/$(FOLDER)
+	for one in .state/{local,aws}{,-*} .secrets/{local,aws}{,-*}; do [ ! -e "$$one" ] || exit 0; done
+	rm -rf .state .secrets .env

@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import sites
+
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 120
 SIZE = (1360, 1170)
@@ -42,22 +44,27 @@ def call(method: str, path: str, body: Any = None, session: str = "") -> Any:
 
 def url() -> str:
     """The address of the dashboard server; raises SystemExit where no site is up."""
-    file = ROOT / ".env"
+    file = folder("state") / "env" if sites.chosen() else ROOT / ".env"
     found = re.search(r"^METABASE_URL=(.*)$", file.read_text(), re.MULTILINE) if file.exists() else None
     if not found:
         raise SystemExit("error: no site is up here: run make up")
     return found[1]
 
 
+def folder(kind: str) -> Path:
+    """The folder of the site that SITE names: state or secrets."""
+    return ROOT / f".{kind}" / sites.folder("local")
+
+
 def trust() -> ssl.SSLContext:
     """The site's own authority has signed the server's certificate."""
-    return ssl.create_default_context(cafile=str(ROOT / ".secrets/local/authority.crt"))
+    return ssl.create_default_context(cafile=str(folder("secrets") / "authority.crt"))
 
 
 @contextlib.contextmanager
 def logged_in() -> Iterator[tuple[str, str]]:
     """A session, and an address on the loopback where every page is served with it: Chromium cannot be told one."""
-    password = (ROOT / ".secrets/local/metabase_admin").read_text().strip()
+    password = (folder("secrets") / "metabase_admin").read_text().strip()
     email = "admin@retailflow.example"
     session: str = call("POST", "/api/session", {"username": email, "password": password})["id"]
 

@@ -23,7 +23,7 @@ options:
   inventory: {description: Folder of the inventory with its group_vars., type: path, required: true}
   prefixes: {description: What the site's own variables begin with., type: list, elements: str, required: true}
   own:
-    description: Names of files that only the operator has; they may not declare names.
+    description: Names of files and folders that only the operator has; they may not declare names.
     type: list
     elements: str
     default: []
@@ -59,10 +59,10 @@ def role_variables(roles: Path) -> dict[str, set[str]]:
 
 
 def site_variables(inventory: Path, own: Iterable[str]) -> set[str]:
-    """Return the names that group_vars and inventory plugins declare, but for the files of the operator."""
+    """Return the names that group_vars and inventory plugins declare, but for the files and folders of the operator."""
     names: set[str] = set()
     for path in sorted(inventory.rglob("*.yml")):
-        if path.name not in set(own):
+        if not {path.name, path.parent.name} & set(own):
             content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
             names |= set(content.get("compose", {}) if "plugin" in content else content)
     return names

@@ -112,6 +112,92 @@ def test_a_command_for_another_target_than_the_last_is_refused(clone: Path) -> N
     assert not (clone / "argv").exists()
 
 
+# --- a site beside the inventory's own -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("site", ["Staging", "../aws", "a b", "$(shell touch evil)", "a/b", "a'b"])
+def test_a_site_whose_name_is_no_name_is_refused_before_anything_is_started(clone: Path, site: str) -> None:
+    prepared(clone)
+    for target in ("up", "down", "clean", "status", "open-dagster"):
+        done = make(clone, target, f"SITE={site}")
+        assert done.returncode != 0 and "SITE is lower-case letters, digits and hyphens" in done.stderr, (
+            done.stderr
+        )
+    assert not (clone / "started").exists() and not (clone / "evil").exists()
+
+
+def test_two_names_for_one_site_are_refused(clone: Path) -> None:
+    prepared(clone)
+    done = make(clone, "recover", "SITE=staging", "NAME=shop")
+    assert done.returncode != 0 and "SITE names another: give one of them" in done.stderr
+    assert not (clone / "started").exists()
+
+
+@pytest.mark.parametrize("target", ["down", "clean", "status", "open-dagster", "ssh-ec2-postgres", "backup"])
+def test_a_mistyped_site_is_told_with_those_that_there_are(clone: Path, target: str) -> None:
+    prepared(clone)
+    (clone / ".secrets/local-staging").mkdir(parents=True)
+    done = make(clone, target, "SITE=stagin")
+    assert done.returncode != 0 and "no site stagin of the target local was made here" in done.stderr, (
+        done.stderr
+    )
+    assert "These were: the inventory's own, staging. Nothing was changed" in done.stderr
+    assert not (clone / "started").exists() and (clone / ".venv").exists()
+
+
+def test_a_site_has_addresses_of_its_own(clone: Path) -> None:
+    prepared(clone)
+    (clone / ".state/local-staging").mkdir(parents=True)
+    text = "RETAILFLOW_TARGET=local\nDAGSTER_URL=https://127.0.0.1:{port}\n"
+    (clone / ".env").write_text(text.format(port=13000))
+    (clone / ".state/local-staging/env").write_text(text.format(port=21524))
+    assert make(clone, "open-dagster").stdout == "https://127.0.0.1:13000\n"
+    assert make(clone, "open-dagster", "SITE=main").stdout == "https://127.0.0.1:13000\n"
+    assert make(clone, "open-dagster", SITE="staging").stdout == "https://127.0.0.1:21524\n"
+    ssh(clone)
+    assert make(clone, "ssh-ec2-postgres", "COMMAND=true", "SITE=staging").returncode == 0
+    assert argv(clone)[1] == ".state/local-staging/ssh_config"
+
+
+def test_the_programs_that_make_starts_know_the_site(clone: Path) -> None:
+    prepared(clone)
+    (clone / ".state/local-staging").mkdir()
+    (clone / ".state/local-staging/summary.txt").write_text("of staging\n")
+    clones.program(clone / ".venv/bin/ansible-playbook", f'echo "${{SITE:-none}} $*" >> "{clone}/started"')
+    clones.program(clone / "bin/docker", f'echo "docker $*" >> "{clone}/started"')
+    done = make(clone, "up", "SITE=staging")
+    assert done.returncode == 0 and done.stdout.endswith("of staging\n"), done.stderr
+    started = (clone / "started").read_text()
+    assert "docker ps -q --filter label=retailflow.service=staging-retailflow-aws\n" in started
+    assert "staging -i inventory/local.yml playbooks/cloud.yml" in started and "none" not in started
+
+
+def test_without_its_variables_no_playbook_takes_the_first_site_for_another(clone: Path) -> None:
+    """As with a wrapper of Ansible that is older than SITE."""
+    command = [
+        str(clone / "tools/clean-env"),
+        clones.PYTHON,
+        "-m",
+        "ansible",
+        "playbook",
+        "-i",
+        "inventory/local.yml",
+    ]
+    done = subprocess.run(
+        [*command, "teardown.yml"],
+        cwd=clone,
+        env={"PATH": f"{clone}/bin:{os.environ['PATH']}", "HOME": str(clone), "SITE": "staging"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (
+        done.returncode != 0
+        and "SITE names another site, and its variables are missing" in done.stdout + done.stderr
+    )
+    assert "changed=0" in done.stdout
+
+
 # --- bringing a site up -------------------------------------------------------------------------------------------------
 
 

@@ -127,7 +127,11 @@ class FakeEngine:
         self.tags[tag] = f"id of {tag}"
 
     def tag(self, source: str, repository: str, tag: str, force: bool) -> None:
-        self.tags[f"{repository}:{tag}"] = self.tags[source]
+        self.tags[f"{repository}:{tag}"] = self.tags.get(source, source)
+
+    def images(self, name: str, filters: dict[str, list[str]]) -> list[dict[str, str]]:
+        assert name.startswith("*/") and filters == {"label": ["site"]}, "one of ours"
+        return [{"Id": self.tags[tag]} for tag in sorted(self.tags) if tag.split("/")[-1] == name[2:]]
 
 
 def params(tree: Path) -> dict[str, Any]:
@@ -161,6 +165,29 @@ def test_builds_once_and_again_only_what_changed(tree: Path) -> None:
     assert planned["python"].actions == []
     assert planned["app"].actions == ["built", "tagged"]
     assert len(engine.builds) == 2, "check mode must not build"
+
+
+def test_an_image_of_the_same_content_is_taken_from_another_site_and_not_built(tree: Path) -> None:
+    engine = FakeEngine({"debian:bookworm": "id of debian"})
+    first = builder.Builder(engine, params(tree) | {"labels": {"site": "shop"}}, False).run()
+    assert len(engine.builds) == 2
+    other = params(tree) | {"labels": {"site": "staging-shop"}, "namespace": "staging-shop"}
+    planned = builder.Builder(engine, other, True).run()
+    second = builder.Builder(engine, other, False).run()
+    assert len(engine.builds) == 2 and {"tagged"} == {one for each in second.values() for one in each.actions}
+    assert [one.actions for one in planned.values()] == [one.actions for one in second.values()]
+    for name in ("app", "python"):
+        tag = second[name].reference.rpartition(":")[2]
+        assert tag == first[name].reference.rpartition(":")[2]
+        ids = {
+            engine.tags[f"{space}/{name}:{one}"]
+            for space in ("shop", "staging-shop")
+            for one in (tag, "latest")
+        }
+        assert len(ids) == 1
+    assert all(one.actions == [] for one in builder.Builder(engine, other, False).run().values())
+    (tree / "app/src/main.py").write_text("print(3)\n")
+    assert builder.Builder(engine, other, False).run()["app"].actions == ["built", "tagged"]
 
 
 def test_a_failed_build_shows_the_end_of_its_log_and_builds_nothing_on_it(tree: Path) -> None:

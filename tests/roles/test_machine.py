@@ -109,6 +109,66 @@ def test_a_table_that_was_there_before_stays_though_it_is_empty(machine: Path) -
     assert (machine / "tables/filter").exists()
 
 
+# --- the networks of sites ------------------------------------------------------------------------------------------------
+
+LINKS = """
+ip() {
+  case $* in
+    "-o link show type bridge") printf '%s\\n' '3: retailflow: <UP>' '4: rf-staging: <UP>' '5: br-1: <UP>' '6: rf: <UP>' ;;
+    "link show "*) grep -qx "$3" links ;;
+    "link delete "*) sed -i "/^$3$/d" links ;;
+  esac
+}
+iptables-restore() { cat > "$tables/$2"; }
+printf '%s\\n' retailflow rf-staging br-1 rf > links
+"""
+
+
+def test_an_engine_that_was_killed_leaves_no_bridge_of_any_site(machine: Path) -> None:
+    kept = ["*filter", ":FORWARD DROP [0:0]", "-A FORWARD -o br-1 -j ACCEPT", "-A FORWARD -i rf -j ACCEPT"]
+    ours = [
+        "-A FORWARD -o retailflow -j DOCKER",
+        "-A FORWARD -i rf-staging -j ACCEPT",
+        "-A POSTROUTING -s 172.18.0.2/32 -d 172.18.0.2/32 -p tcp -j MASQUERADE",
+    ]
+    other = "-A POSTROUTING -s 172.18.0.0/16 -d 10.0.0.0/8 -p tcp -j MASQUERADE"
+    for table in ("filter", "nat"):
+        (machine / "tables" / table).write_text("\n".join([*kept, *ours, other, "COMMIT"]) + "\n")
+    run(machine, LINKS + "forget_bridges")
+    assert (machine / "links").read_text() == "br-1\nrf\n"
+    for table in ("filter", "nat"):
+        assert (machine / "tables" / table).read_text() == "\n".join([*kept, other, "COMMIT"]) + "\n"
+
+
+BASES = """
+root={machine} cache={machine}/cache
+docker() {{
+  case $* in
+    "image inspect "*) grep -qx "$3" images ;;
+    "image ls "*) sed -n 's/^\\(.*rootfs\\):latest$/id-of-\\1/p' images ;;
+    "tag "*) echo "tagged $2 $3" ;;
+  esac
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        ("retailflow/rootfs:latest\n", "tagged id-of-retailflow/rootfs staging-retailflow/rootfs:latest\n"),
+        ("retailflow/rootfs:latest\nstaging-retailflow/rootfs:latest\n", ""),
+    ],
+)
+def test_a_second_site_is_built_on_the_base_of_the_first(machine: Path, there: str, told: str) -> None:
+    """So its images are the same, and none is built twice."""
+    (machine / ".venv/bin").mkdir(parents=True)
+    python = machine / ".venv/bin/python"
+    python.write_text("#!/bin/sh\necho staging-retailflow\n")
+    python.chmod(0o755)
+    (machine / "images").write_text(there)
+    assert run(machine, BASES.format(machine=machine) + "rootfs") == told
+
+
 # Accounts of a machine that installed `engine`, which made the user `_engine` and the groups `engine` and `_engine`.
 ACCOUNTS = """
 getent() { grep "^$2:" "$1"; }

@@ -27,17 +27,18 @@ def folder(tmp_path: Path) -> Path:
             (tmp_path / kind / target).mkdir(parents=True)
             (tmp_path / kind / target / "kept").write_text("")
     (tmp_path / "tools").mkdir()
-    shutil.copy(ROOT / "tools/take-down", tmp_path / "tools/take-down")
+    for name in ("take-down", "made"):
+        shutil.copy(ROOT / "tools" / name, tmp_path / "tools" / name)
     program(tmp_path / "tools/machine", 'echo "machine $*"')
     program(tmp_path / "bin/docker", "exit 1")
     return tmp_path
 
 
-def down(folder: Path, target: str) -> subprocess.CompletedProcess[str]:
+def down(folder: Path, target: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["tools/take-down", target, "-i inventory"],
         cwd=folder,
-        env={"PATH": f"{folder}/bin:{folder}/.venv/bin:{PATH}", "HOME": str(folder)},
+        env={"PATH": f"{folder}/bin:{folder}/.venv/bin:{PATH}", "HOME": str(folder), **environment},
         capture_output=True,
         text=True,
         timeout=30,
@@ -101,3 +102,48 @@ def test_a_teardown_that_fails_or_is_not_confirmed_fails_the_command(folder: Pat
     assert (folder / "typed").read_text() == "-i inventory teardown.yml\n"
     assert "machine" not in done.stdout, "the engine is not touched"
     assert held(folder, "local") and held(folder, "aws")
+
+
+# --- a site beside the inventory's own ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(folder: Path) -> Path:
+    """The folder with a second site, and a teardown that removes what it is told to."""
+    for kind in (".state", ".secrets"):
+        (folder / kind / "local-staging").mkdir()
+    teardown = (
+        'echo "$SITE $*" >> typed; rm -rf ".state/local${SITE:+-$SITE}" ".secrets/local${SITE:+-$SITE}"'
+    )
+    program(folder / ".venv/bin/ansible-playbook", teardown)
+    program(folder / "bin/docker", "exit 0")
+    (folder / ".state/terraform.rc").touch()
+    return folder
+
+
+def test_a_site_that_was_never_made_is_no_site_that_is_gone(two: Path) -> None:
+    done = down(two, "local", SITE="stagin")
+    assert done.returncode == 1 and "no site stagin of the target local was made here" in done.stderr
+    assert "These were: the inventory's own, staging" in done.stderr
+    assert not (two / "typed").exists() and held(two, "local")
+
+
+@pytest.mark.parametrize("first", ["staging", ""])
+def test_the_machine_is_put_back_with_the_last_site_alone(two: Path, first: str) -> None:
+    done = down(two, "local", SITE=first)
+    assert done.returncode == 0, done.stderr
+    assert "machine" not in done.stdout and "packages that were installed here: they stay" in done.stdout
+    assert (two / ".state/terraform.rc").exists(), "the other site's next run reads it"
+    assert (two / ".state/local").exists() == bool(first)
+    assert (two / ".state/local-staging").exists() == (not first)
+    last = down(two, "local", SITE="" if first else "staging")
+    assert last.returncode == 0 and "machine down" in last.stdout
+    assert not (two / ".state/terraform.rc").exists() and held(two, "aws")
+
+
+def test_an_engine_that_is_off_is_not_thrown_away_with_the_other_site(two: Path) -> None:
+    program(two / "bin/docker", "exit 1")
+    (two / ".state/machine/docker").mkdir(parents=True)
+    done = down(two, "local", SITE="staging")
+    assert done.returncode == 1 and "it holds another site too, so nothing was removed" in done.stderr
+    assert (two / ".state/local-staging").exists() and held(two, "local")

@@ -13,13 +13,20 @@ from typing import Any
 import boto3
 import pytest
 import testinfra
-import yaml
+
+import sites
 
 ROOT = Path(__file__).parents[2]
-STATE = ROOT / ".state/local"
-FACTS = yaml.safe_load((ROOT / "inventory/group_vars/local/main.yml").read_text())
+# The site that SITE names, or the inventory's own: tools/test chooses.
+SITE = sites.variables(sites.chosen(), "local")
+FACTS = sites.inventory("local") | SITE
+NAME: str = FACTS["retailflow_name"]
+PREFIX = f"{NAME.upper().replace('-', '_')}_"  # of names in Snowflake
+STATE = ROOT / ".state" / sites.folder("local")
+SECRETS = ROOT / ".secrets" / sites.folder("local")
+ENV = STATE / "env" if SITE else ROOT / ".env"
 PORTS: dict[str, int] = FACTS["local_cloud_ports"]
-SECRET = ROOT / ".secrets/local/aws_operator"
+SECRET = SECRETS / "aws_operator"
 # The operator's own key: the tests may do what the shipped policies allow.
 AWS = {
     "endpoint_url": f"http://127.0.0.1:{PORTS['aws']}",
@@ -34,7 +41,7 @@ ADMINISTRATOR = AWS | {
     if (key := SECRET.with_name("aws_administrator")).exists()
     else "none",
 }
-AUTHORITY = ROOT / ".secrets/local/authority.crt"
+AUTHORITY = SECRETS / "authority.crt"
 Host = Any  # testinfra has no types
 Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -84,7 +91,7 @@ def playbook() -> Playbook:
 
 
 def _host(role: str) -> Host:
-    return testinfra.get_host(f"docker://retailflow-{role}")
+    return testinfra.get_host(f"docker://{NAME}-{role}")
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +126,7 @@ def generate() -> Callable[[Any], dict[str, Any]]:
     client = boto3.client("lambda", **AWS)
 
     def run(payload: Any) -> dict[str, Any]:
-        answer = client.invoke(FunctionName="retailflow-generator", Payload=json.dumps(payload))
+        answer = client.invoke(FunctionName=f"{NAME}-generator", Payload=json.dumps(payload))
         body = json.loads(answer["Payload"].read())
         return {"error": body} if answer.get("FunctionError") else body
 

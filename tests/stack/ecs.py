@@ -7,9 +7,9 @@ from typing import Any
 import boto3
 import testinfra
 
-from .conftest import ADMINISTRATOR, Playbook, why
+from .conftest import ADMINISTRATOR, NAME, Playbook, why
 
-CLUSTER = "retailflow"
+CLUSTER = NAME
 #: The services that ECS runs, by the host that each is on.
 SERVICES = {
     "postgres": ["postgres"],
@@ -22,7 +22,7 @@ ECS: Any = boto3.client("ecs", **ADMINISTRATOR)
 
 def host(role: str) -> Any:
     """A host, as its engine sees it."""
-    return testinfra.get_host(f"docker://retailflow-{role}")
+    return testinfra.get_host(f"docker://{NAME}-{role}")
 
 
 def containers() -> dict[str, str]:

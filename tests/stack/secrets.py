@@ -7,9 +7,7 @@ import hashlib
 import hmac
 import re
 
-from .conftest import ROOT
-
-SECRETS = ROOT / ".secrets/local"
+from .conftest import SECRETS
 
 
 def files() -> dict[str, str]:

@@ -19,10 +19,10 @@ from typing import Any
 import boto3
 import snowflake.connector
 
-from .conftest import ADMINISTRATOR, AUTHORITY, AWS, PORTS, ROOT, wait_for
+from .conftest import ADMINISTRATOR, AUTHORITY, AWS, NAME, PORTS, PREFIX, ROOT, SECRETS, wait_for
 
-RULE = "retailflow-generator-schedule"
-FUNCTION = "retailflow-generator"
+RULE = f"{NAME}-generator-schedule"
+FUNCTION = f"{NAME}-generator"
 NEVER = "rate(365 days)"
 # A failed event is tried again after one minute, and after two more ("How Lambda handles errors and retries with asynchronous
 # invocation" in the developer guide).
@@ -64,10 +64,10 @@ def warehouse(name: str) -> snowflake.connector.SnowflakeConnection:
     roles = {"airbyte": "LOADER", "dbt": "TRANSFORMER", "metabase": "REPORTER", "observer": "OBSERVER"}
     return snowflake.connector.connect(
         account="retailflow",
-        user=f"RETAILFLOW_{name.upper()}",
-        role=f"RETAILFLOW_{roles[name]}",
-        warehouse="RETAILFLOW_WAREHOUSE",
-        private_key_file=str(ROOT / f".secrets/local/snowflake_{name}.p8"),
+        user=f"{PREFIX}{name.upper()}",
+        role=f"{PREFIX}{roles[name]}",
+        warehouse=f"{PREFIX}WAREHOUSE",
+        private_key_file=str(SECRETS / f"snowflake_{name}.p8"),
         host="127.0.0.1",
         port=PORTS["snowflake"],
         disable_ocsp_checks=True,
@@ -83,8 +83,8 @@ def trust() -> ssl.SSLContext:
 
 def pages_login() -> str:
     """What the fronts ask for before pages without a login of their own."""
-    password = (ROOT / ".secrets/local/pages").read_text().strip()
-    return "Basic " + base64.b64encode(f"retailflow:{password}".encode()).decode()
+    password = (SECRETS / "pages").read_text().strip()
+    return "Basic " + base64.b64encode(f"{NAME}:{password}".encode()).decode()
 
 
 def graphql(query: str, **variables: Any) -> Any:

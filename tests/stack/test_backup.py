@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import ROOT, Host, Playbook, wait_for, why
+from .conftest import NAME, ROOT, Host, Playbook, wait_for, why
 
 Sql = Callable[[str], str]
 PROGRAM = "/usr/local/sbin/retailflow-backup"
@@ -140,7 +140,7 @@ def test_a_moment_that_cannot_be_restored_is_refused(sql: Sql, at: str, words: s
 
 
 def test_a_store_that_is_away_stops_nobody_and_loses_nothing(postgres: Host, sql: Sql) -> None:
-    subprocess.run(["docker", "pause", "retailflow-aws"], check=True, capture_output=True)
+    subprocess.run(["docker", "pause", f"{NAME}-aws"], check=True, capture_output=True)
     try:
         for _ in range(3):
             sql("select pg_logical_emit_message(true, 'test', '')")
@@ -151,7 +151,7 @@ def test_a_store_that_is_away_stops_nobody_and_loses_nothing(postgres: Host, sql
         assert done.returncode != 0 and "backup: cannot be stored" in done.stdout, done.stdout[:2000]
         assert sql("select 1") == "1"
     finally:
-        subprocess.run(["docker", "unpause", "retailflow-aws"], check=True, capture_output=True)
+        subprocess.run(["docker", "unpause", f"{NAME}-aws"], check=True, capture_output=True)
     wait_for(lambda: not state(postgres)["error"] and state(postgres)["spool_files"] <= 1, 120, "it heals")
     listed = json.loads(postgres.check_output(f"{PROGRAM} list"))
     assert listed[-1]["whole"]

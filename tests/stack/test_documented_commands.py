@@ -9,8 +9,9 @@ import time
 import pytest
 
 import documents
+import sites
 
-from .conftest import ROOT
+from .conftest import NAME, PORTS, ROOT
 
 TYPED = [one for one in documents.commands() if not documents.runs_elsewhere(one)]
 
@@ -27,9 +28,19 @@ def test_a_documented_command_works_as_it_is_typed(typed: documents.Typed) -> No
     assert (done.stdout + done.stderr).strip(), f"{typed.page}: {typed.line} says nothing"
 
 
+def here(line: str) -> str:
+    """A line of the documentation for the site that is tested, which may have other folders and ports than the first one."""
+    own = sites.inventory("local")["local_cloud_ports"]
+    for name in ("state", "secrets"):
+        line = line.replace(f".{name}/local/", f".{name}/{sites.folder('local')}/")
+    for part, port in own.items():
+        line = line.replace(f"127.0.0.1:{port}", f"127.0.0.1:{PORTS[part]}")
+    return line.replace("--user retailflow ", f"--user {NAME} ")
+
+
 def run(typed: documents.Typed) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["bash", "-c", typed.line],
+        ["bash", "-c", here(typed.line)],
         cwd=ROOT,
         env=os.environ | {"DISPLAY": "", "WAYLAND_DISPLAY": ""},  # nobody is there to look at a browser
         input="".join(f"{line}\n" for line in typed.within),

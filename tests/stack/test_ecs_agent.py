@@ -25,6 +25,7 @@ import pytest
 from retailflow_emulators.ports import free_port
 
 from .conftest import ADMINISTRATOR, ROOT, wait_for
+from .conftest import NAME as SITE
 from .site import docker
 
 NAME = f"ecs-agent-test-{secrets.token_hex(4)}"
@@ -141,7 +142,7 @@ def identities() -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """A cluster with a log group, a secret and an image, of which nothing stays."""
-    source = docker("ps", "--filter", "name=^retailflow-eventbridge$", "--format", "{{.Image}}")
+    source = docker("ps", "--filter", f"name=^{SITE}-eventbridge$", "--format", "{{.Image}}")
     assert source, "the site runs the emulators' image, which has Python"
     with contextlib.ExitStack() as left:
         docker("tag", source, IMAGE)

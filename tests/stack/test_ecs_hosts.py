@@ -11,18 +11,19 @@ import testinfra
 from retailflow_emulators.ecs_agent.api import Api, ApiRefusedError
 from retailflow_emulators.ecs_agent.settings import Settings
 
-from .conftest import ADMINISTRATOR, AWS, FACTS, SECRET, wait_for
+from .conftest import ADMINISTRATOR, AWS, FACTS, NAME, SECRET, wait_for
 from .test_ports import HOSTS, container
 
 # Of the private network, by the name server that its containers on the default bridge ask.
-NAMES = {"aws.retailflow.internal", "ip-10-86-1-11.ec2.internal"}
+ADDRESS: str = FACTS["network_hosts"]["postgres"]["private_ip"]
+NAMES = {f"aws.{NAME}.internal", f"ip-{ADDRESS.replace('.', '-')}.ec2.internal"}
 
 
 def on_the_bridge(role: str, command: str) -> Any:
     """Run a command in a container on the default bridge of a host, from the image of its agent."""
     host = testinfra.get_host(f"docker://{container(role)}")
     image = host.check_output("docker inspect --format '{{.Config.Image}}' ecs-agent")
-    label = "--label retailflow.site=retailflow"
+    label = f"--label retailflow.site={NAME}"
     return host.run(f"docker run --rm --network bridge {label} --entrypoint bash {image} -c %s", command)
 
 
@@ -30,8 +31,8 @@ def test_every_host_is_an_instance_whose_agent_answers() -> None:
     ecs = boto3.client("ecs", **AWS)
 
     def answering() -> list[str]:
-        arns = ecs.list_container_instances(cluster="retailflow")["containerInstanceArns"]
-        found = ecs.describe_container_instances(cluster="retailflow", containerInstances=arns)
+        arns = ecs.list_container_instances(cluster=NAME)["containerInstanceArns"]
+        found = ecs.describe_container_instances(cluster=NAME, containerInstances=arns)
         return sorted(
             one["value"]
             for instance in found["containerInstances"]
@@ -46,8 +47,8 @@ def test_every_host_is_an_instance_whose_agent_answers() -> None:
 def test_a_host_takes_orders_for_its_own_container_instance_alone() -> None:
     """Tried with measures and not with Poll, which would tell ECS what runs on that host."""
     ecs, ec2, sts = (boto3.client(one, **ADMINISTRATOR) for one in ("ecs", "ec2", "sts"))
-    arns = ecs.list_container_instances(cluster="retailflow")["containerInstanceArns"]
-    found = ecs.describe_container_instances(cluster="retailflow", containerInstances=arns)
+    arns = ecs.list_container_instances(cluster=NAME)["containerInstanceArns"]
+    found = ecs.describe_container_instances(cluster=NAME, containerInstances=arns)
     entries = {one["containerInstanceArn"]: one["ec2InstanceId"] for one in found["containerInstances"]}
     account = sts.get_caller_identity()["Account"]
     heard = set()
@@ -57,7 +58,7 @@ def test_a_host_takes_orders_for_its_own_container_instance_alone() -> None:
         # The keys by which the agents of this machine stand for EC2's metadata service.
         agent = Api(
             Settings(
-                cluster="retailflow",
+                cluster=NAME,
                 region=str(AWS["region_name"]),
                 endpoint=str(AWS["endpoint_url"]),
                 access_key=FACTS["retailflow_aws_keys"]["ec2"],
@@ -68,7 +69,7 @@ def test_a_host_takes_orders_for_its_own_container_instance_alone() -> None:
         )
         for arn in entries:
             try:
-                agent.call("StartTelemetrySession", cluster="retailflow", containerInstance=arn, health=[])
+                agent.call("StartTelemetrySession", cluster=NAME, containerInstance=arn, health=[])
                 heard.add((host["InstanceId"], arn))
             except ApiRefusedError as error:
                 assert error.code == "AccessDeniedException", error

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import boto3
 import pytest
 
-from .conftest import AWS, Playbook
+from .conftest import AWS, NAME, Playbook
 from .ecs import CLUSTER, ECS, containers, converge, everything, of_docker, service, volumes
 from .site import RULE, Rows, docker, heal, pause_generator, say, schedule
 
@@ -41,7 +41,7 @@ pytestmark = [pytest.mark.timeout(2400)]
 def test_an_api_that_has_forgotten_everything_adopts_what_runs(rows: Rows, playbook: Playbook) -> None:
     before = containers()
     assert set(before) == everything()
-    docker("restart", "--time", "1", "retailflow-aws")
+    docker("restart", "--time", "1", f"{NAME}-aws")
     say("the emulated API is empty")
     converge(playbook)
     assert containers() == before

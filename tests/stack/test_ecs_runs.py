@@ -15,12 +15,12 @@ from typing import Any
 import boto3
 import pytest
 
-from .conftest import ADMINISTRATOR, Playbook, wait_for
+from .conftest import ADMINISTRATOR, NAME, Playbook, wait_for
 from .ecs import CLUSTER, ECS, converge
 from .site import ENDED, ended, graphql, heal, launch, say, state
 
 LAUNCHER = ("-e", "retailflow_run_launcher=ecs")
-GROUP = "/retailflow/dagster_dbt/dagster-run"
+GROUP = f"/{NAME}/dagster_dbt/dagster-run"
 OTHERS = 9
 TAGS = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { tags { key value } } } }"
 RETRY = """query ($id: String!) { runsOrError(filter: {tags: [{key: "dagster/parent_run_id", value: $id}]}) {
@@ -66,7 +66,7 @@ def test_ten_runs_at_once_are_tasks_on_several_hosts_and_a_lost_one_is_started_a
 
     found = ECS.describe_tasks(cluster=CLUSTER, tasks=list(arns.values()))["tasks"]
     assert {one["taskDefinitionArn"].rpartition("/")[2].partition(":")[0] for one in found} == {
-        "retailflow-dagster-run"
+        f"{NAME}-dagster-run"
     }
     hosts = {one["containerInstanceArn"] for one in found}
     say(f"they ran on {len(hosts)} hosts")

@@ -18,7 +18,7 @@ from typing import Any
 import boto3
 import pytest
 
-from .conftest import AWS, PORTS
+from .conftest import AWS, NAME, PORTS
 from .site import (
     MOMENTS,
     RULE,
@@ -105,13 +105,13 @@ def crash_in_a_cycle(rows: Rows, sql: Sql, names: dict[str, str]) -> None:
 )
 @pytest.mark.usefixtures("batch")
 def test_hosts_that_crash_in_a_cycle_come_back(hosts: tuple[str, ...], rows: Rows, sql: Sql) -> None:
-    crash_in_a_cycle(rows, sql, {f"retailflow-{host}": f"retailflow-{host}" for host in hosts})
+    crash_in_a_cycle(rows, sql, {f"{NAME}-{host}": f"{NAME}-{host}" for host in hosts})
 
 
 @pytest.mark.timeout(1500)
 @pytest.mark.usefixtures("batch")
 def test_emulators_that_crash_in_a_cycle_come_back(rows: Rows, sql: Sql) -> None:
-    names = [f"retailflow-{name}" for name in ("snowflake", "eventbridge", "dns", "registry")]
+    names = [f"{NAME}-{name}" for name in ("snowflake", "eventbridge", "dns", "registry")]
     crash_in_a_cycle(rows, sql, {name: f"emulator {name}" for name in names})
 
 
@@ -121,12 +121,12 @@ def test_a_database_that_hangs_is_named_and_the_next_cycle_goes_on(rows: Rows, s
     before = rows.source()
     launch("sales_job")
     time.sleep(MIDDLE_SECONDS)
-    in_host = ("exec", "retailflow-postgres", "docker", "kill", "--signal")
+    in_host = ("exec", f"{NAME}-postgres", "docker", "kill", "--signal")
     docker(*in_host, "STOP", "postgres")
     try:
         say("PostgreSQL's first process hangs: it takes no new connection")
         found = seen("PostgreSQL")
-        assert found.found["hosts"]["retailflow-postgres"]["reachable"], "its host is well"
+        assert found.found["hosts"][f"{NAME}-postgres"]["reachable"], "its host is well"
     finally:
         docker(*in_host, "CONT", "postgres")
     after(rows, sql, before, heal())
@@ -137,8 +137,8 @@ def test_a_database_that_hangs_is_named_and_the_next_cycle_goes_on(rows: Rows, s
 def test_a_full_volume_fails_the_cycle_and_no_longer_than_it_is_full(rows: Rows, sql: Sql) -> None:
     """The folder in which Airbyte works has no room left: a file system of one page stands in its place."""
     before = rows.source()
-    pid = docker("exec", "retailflow-airbyte", "docker", "inspect", "--format", "{{.State.Pid}}", "airbyte")
-    within = ("exec", "retailflow-airbyte", "nsenter", "--target", pid, "--mount", "--pid")
+    pid = docker("exec", f"{NAME}-airbyte", "docker", "inspect", "--format", "{{.State.Pid}}", "airbyte")
+    within = ("exec", f"{NAME}-airbyte", "nsenter", "--target", pid, "--mount", "--pid")
     docker(*within, "mount", "-t", "tmpfs", "-o", "size=4k,mode=1777", "full", "/data/work")
     try:
         say("the folder in which Airbyte works is full")
@@ -185,7 +185,7 @@ def test_a_lost_connection_a_restarted_engine_and_five_interrupted_runs_are_heal
             seen("Docker on this machine")
     else:
         say("the engine serves others too and stays up; only the emulated AWS API restarts")
-        docker("restart", "retailflow-aws")
+        docker("restart", f"{NAME}-aws")
     # The emulated AWS API has forgotten everything: no play may guess an address.
     for moment in MOMENTS:
         interrupted(moment, "up")
@@ -214,7 +214,7 @@ def delete_connection() -> None:
             text = response.read()
         return json.loads(text) if text else None
 
-    login = json.loads(docker("exec", "retailflow-airbyte", "/opt/airbyte/install.sh", "credentials"))
+    login = json.loads(docker("exec", f"{NAME}-airbyte", "/opt/airbyte/install.sh", "credentials"))
     token = call("POST", "applications/token", login)["access_token"]
     (connection,) = call("GET", "connections", token=token)["data"]
     call("DELETE", f"connections/{connection['connectionId']}", token=token)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 import snowflake.connector
 
-from .conftest import PORTS, ROOT
+from .conftest import PORTS, PREFIX, SECRETS
 from .site import make, status, warehouse
 
-RAW = "RETAILFLOW_RAW.RETAIL.SALES"
-STAGING = "RETAILFLOW_ANALYTICS.STAGING.STG_SALES"
-MART = "RETAILFLOW_ANALYTICS.MARTS.FCT_SALES"
+RAW = f"{PREFIX}RAW.RETAIL.SALES"
+STAGING = f"{PREFIX}ANALYTICS.STAGING.STG_SALES"
+MART = f"{PREFIX}ANALYTICS.MARTS.FCT_SALES"
 USERS = ("airbyte", "dbt", "metabase", "observer")
 #: What each may read; what is not named is refused as if it did not exist.
 READS = {"airbyte": {RAW}, "dbt": {RAW, STAGING, MART}, "metabase": {MART}, "observer": {RAW, MART}}
 PROBES = {
-    "airbyte": {"RETAILFLOW_RAW.RETAIL"},
-    "dbt": {"RETAILFLOW_ANALYTICS.STAGING", "RETAILFLOW_ANALYTICS.MARTS"},
+    "airbyte": {f"{PREFIX}RAW.RETAIL"},
+    "dbt": {f"{PREFIX}ANALYTICS.STAGING", f"{PREFIX}ANALYTICS.MARTS"},
     "metabase": set(),
     "observer": set(),
 }
@@ -45,7 +45,7 @@ def test_each_reads_what_it_needs_and_nothing_else(user: str) -> None:
 
 @pytest.mark.parametrize("user", USERS)
 def test_each_writes_where_it_owns(user: str) -> None:
-    schemas = {"RETAILFLOW_RAW.RETAIL", "RETAILFLOW_ANALYTICS.STAGING", "RETAILFLOW_ANALYTICS.MARTS"}
+    schemas = {f"{PREFIX}RAW.RETAIL", f"{PREFIX}ANALYTICS.STAGING", f"{PREFIX}ANALYTICS.MARTS"}
     probe = {
         one
         for one in schemas
@@ -59,7 +59,7 @@ def test_each_writes_where_it_owns(user: str) -> None:
 def test_after_a_refresh_everybody_reads_what_they_did() -> None:
     """The table may be another one by then: it was swapped, or made again."""
     make("refresh", "STREAM=customers")
-    customers = "RETAILFLOW_RAW.RETAIL.CUSTOMERS"
+    customers = f"{PREFIX}RAW.RETAIL.CUSTOMERS"
     found = {user: allowed(user, f"select count(*) from {customers}") for user in USERS}
     assert found == {"airbyte": True, "dbt": True, "metabase": False, "observer": True}
     assert {user: read(user) for user in USERS} == READS
@@ -67,7 +67,7 @@ def test_after_a_refresh_everybody_reads_what_they_did() -> None:
 
 def test_status_and_a_cycle_do_without_the_administrator() -> None:
     """The password of the administrator would be made again by whoever asks for it."""
-    secret = ROOT / ".secrets/local/snowflake_admin"
+    secret = SECRETS / "snowflake_admin"
     hidden = secret.with_suffix(".hidden")
     secret.rename(hidden)
     try:
@@ -80,9 +80,7 @@ def test_status_and_a_cycle_do_without_the_administrator() -> None:
         hidden.rename(secret)
 
 
-@pytest.mark.parametrize(
-    ("user", "password"), [("ADMIN", "any"), ("RETAILFLOW_DBT", "any"), ("NOBODY", "any")]
-)
+@pytest.mark.parametrize(("user", "password"), [("ADMIN", "any"), (f"{PREFIX}DBT", "any"), ("NOBODY", "any")])
 def test_a_wrong_login_is_refused(user: str, password: str) -> None:
     with pytest.raises(snowflake.connector.errors.DatabaseError, match="390100"):
         snowflake.connector.connect(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Host, Playbook, wait_for, why
+from .conftest import NAME, Host, Playbook, wait_for, why
 from .site import docker, heal, make, say
 
 Sql = Callable[[str], str]
@@ -28,8 +28,8 @@ def test_a_dropped_table_comes_back_after_its_host_and_volume_are_lost(
     sql("drop table sales cascade")
     plan = f"/usr/local/sbin/retailflow-backup plan --at '{at}'"
     wait_for(lambda: postgres.run(plan).rc == 0, 180, f"{at} is stored")
-    docker("rm", "--force", "retailflow-postgres")
-    docker("volume", "rm", "retailflow-postgres-docker", "retailflow-postgres-state")
+    docker("rm", "--force", f"{NAME}-postgres")
+    docker("volume", "rm", f"{NAME}-postgres-docker", f"{NAME}-postgres-state")
     say("the host is lost with its volumes")
     new = playbook("site.yml", timeout=1800)
     assert new.returncode != 0 and "PostgreSQL is a new server here" in new.stdout + new.stderr, why(new)

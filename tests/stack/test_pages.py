@@ -11,6 +11,7 @@ import pytest
 
 import pages
 
+from .conftest import PREFIX
 from .site import ended, launch
 
 ATTEMPTS = 4  # a cycle may rebuild the marts between two cards of one page
@@ -63,7 +64,7 @@ def test_the_pipeline_page_shows_when_rows_last_came() -> None:
     assert int(found["Minutes since the last load"][0].replace(",", "")) >= 0
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", found["Newest order"][0])
     assert found["Orders by hour"]
-    assert found["Role of the cards"] == ["RETAILFLOW_REPORTER"]
+    assert found["Role of the cards"] == [f"{PREFIX}REPORTER"]
 
 
 def test_the_marts_agree_with_each_other_in_the_page() -> None:

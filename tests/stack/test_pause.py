@@ -11,11 +11,11 @@ import boto3
 import pytest
 import yaml
 
-from .conftest import AWS, ROOT, STATE, Playbook, wait_for, why
+from .conftest import AWS, NAME, PREFIX, ROOT, STATE, Playbook, wait_for, why
 from .secrets import SECRETS, files, fits
 from .site import NEVER, QUIET_SECONDS, RULE, graphql, launch, may_be_tried_again, warehouse
 
-HOSTS = {f"retailflow-{role}" for role in ("postgres", "airbyte", "dagster-dbt", "metabase")}
+HOSTS = {f"{NAME}-{role}" for role in ("postgres", "airbyte", "dagster-dbt", "metabase")}
 # What site.yml does: hosts and services first, then what makes rows.
 STEPS = [play["import_playbook"] for play in yaml.safe_load((ROOT / "site.yml").read_text())]
 # A password and a key whose files are lost while the site is paused.
@@ -36,7 +36,7 @@ def running(image: str = "") -> set[str]:
 
 def instances() -> dict[str, str]:
     """Name to state, as the EC2 API says."""
-    known = [{"Name": "tag:Project", "Values": ["retailflow"]}]
+    known = [{"Name": "tag:Project", "Values": [NAME]}]
     known += [{"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}]
     found = {}
     for reservation in boto3.client("ec2", **AWS).describe_instances(Filters=known)["Reservations"]:
@@ -49,7 +49,7 @@ def instances() -> dict[str, str]:
 def raw() -> tuple[int, int]:
     """Rows of RAW and the highest order in it. Deleted orders stay there, marked."""
     with warehouse("observer") as session:
-        cursor = session.cursor().execute("select count(*), max(order_id) from RETAILFLOW_RAW.RETAIL.SALES")
+        cursor = session.cursor().execute(f"select count(*), max(order_id) from {PREFIX}RAW.RETAIL.SALES")
         assert cursor
         rows, last = cursor.fetchall()[0]
     return int(rows), int(last)

@@ -10,15 +10,13 @@ from typing import Any
 import boto3
 import pytest
 import testinfra
-import yaml
 
-from .conftest import AWS, ROOT, STATE, Playbook, wait_for, why
+from .conftest import AWS, FACTS, NAME, STATE, Playbook, wait_for, why
 
-NETWORK = yaml.safe_load((ROOT / "inventory/group_vars/all/network.yml").read_text())
-HOSTS = {role: host["private_ip"] for role, host in NETWORK["network_hosts"].items()}
-FLOWS = {(flow["from"], flow["to"], flow["port"]) for flow in NETWORK["network_flows"]}
+HOSTS = {role: host["private_ip"] for role, host in FACTS["network_hosts"].items()}
+FLOWS = {(flow["from"], flow["to"], flow["port"]) for flow in FACTS["network_flows"]}
 # What listens somewhere, and the engine's own port, which must not.
-PORTS = sorted({flow["port"] for flow in NETWORK["network_flows"]} | {2375, 3000, 3001})
+PORTS = sorted({flow["port"] for flow in FACTS["network_flows"]} | {2375, 3000, 3001})
 
 # Prints the (address, port) pairs of its argument that a connection reaches; all at once, 2 s each.
 PROBE = """
@@ -47,7 +45,7 @@ def expected(source: str) -> set[tuple[str, int]]:
 
 
 def container(role: str) -> str:
-    return f"retailflow-{role.replace('_', '-')}"
+    return f"{NAME}-{role.replace('_', '-')}"
 
 
 @pytest.mark.parametrize("source", HOSTS)
@@ -67,7 +65,7 @@ def test_a_service_inside_a_host_is_bound_by_the_same_rules() -> None:
 def test_the_function_reaches_the_database_and_nothing_else() -> None:
     """A container without a fixed address stands where the emulated Lambda starts its own."""
     images = json.loads((STATE / "cloud-images.json").read_text())
-    command = ["docker", "run", "--rm", "--network", "retailflow", "--label", "retailflow.site=retailflow"]
+    command = ["docker", "run", "--rm", "--network", NAME, "--label", f"retailflow.site={NAME}"]
     command += ["--entrypoint", "python3", images["lambda-runtime"], "-c", PROBE, json.dumps(pairs())]
     answer = subprocess.run(command, check=True, capture_output=True, text=True)
     reached = {(address, port) for address, port in json.loads(answer.stdout)}
@@ -76,7 +74,7 @@ def test_the_function_reaches_the_database_and_nothing_else() -> None:
 
 def test_the_emulated_cloud_reaches_no_host() -> None:
     answer = subprocess.run(
-        ["docker", "exec", "retailflow-aws", "python", "-c", PROBE, json.dumps(pairs())],
+        ["docker", "exec", f"{NAME}-aws", "python", "-c", PROBE, json.dumps(pairs())],
         check=True,
         capture_output=True,
         text=True,
@@ -112,7 +110,7 @@ def test_a_rule_removed_by_hand_is_noticed_and_repaired(closed_database: None, p
         return json.loads((STATE / "status.json").read_text())["ingress_differs"]
 
     # A part that a busy machine does not answer for in time is told as unknown.
-    wait_for(lambda: differing() == ["retailflow-postgres"], 120, "the status names the host")
+    wait_for(lambda: differing() == [f"{NAME}-postgres"], 120, "the status names the host")
     provisioned = playbook("playbooks/provision.yml")
     assert provisioned.returncode == 0, why(provisioned)
     assert differing() == []

@@ -10,13 +10,13 @@ import subprocess
 import boto3
 import pytest
 
-from .conftest import AWS, ROOT, STATE, Playbook
+from .conftest import AWS, ENV, NAME, PORTS, ROOT, SECRETS, STATE, Playbook
 
 
 def test_a_taken_port_is_named_before_anything_changes(playbook: Playbook) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        ports = json.dumps({"local_cloud_ports": {"aws": 14566, "registry": port}})
+        ports = json.dumps({"local_cloud_ports": PORTS | {"registry": port}})
         found = playbook("playbooks/cloud.yml", "-e", ports)
     assert found.returncode != 0
     assert "Nothing was changed" in found.stdout
@@ -48,11 +48,9 @@ def test_a_misspelt_variable_is_refused_before_anything_changes(playbook: Playbo
 
 
 def test_env_and_ssh_config_lead_to_the_hosts() -> None:
-    env = dict(
-        line.split("=", 1) for line in (ROOT / ".env").read_text().splitlines() if not line.startswith("#")
-    )
+    env = dict(line.split("=", 1) for line in ENV.read_text().splitlines() if not line.startswith("#"))
     assert env["RETAILFLOW_TARGET"] == "local"
-    assert (ROOT / ".env").stat().st_mode & 0o777 == 0o600
+    assert ENV.stat().st_mode & 0o777 == 0o600
     for role in ("postgres", "airbyte", "dagster-dbt", "metabase"):
         command = ["ssh", "-F", str(STATE / "ssh_config"), f"ec2-{role}", "hostname -I && docker ps -q"]
         found = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
@@ -65,11 +63,11 @@ def test_the_function_can_be_read_without_its_secret() -> None:
         ["make", "--no-print-directory", "print-lambda"], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout
     assert "retailflow_generator/handler.py" in found
-    password = (ROOT / ".secrets/local/db_generator").read_text().strip()
+    password = (SECRETS / "db_generator").read_text().strip()
     assert password not in found
     kept = re.search(r"DB_PASSWORD_PARAMETER +(\S+)", found)
     assert kept, found
-    configured = boto3.client("lambda", **AWS).get_function_configuration(FunctionName="retailflow-generator")
+    configured = boto3.client("lambda", **AWS).get_function_configuration(FunctionName=f"{NAME}-generator")
     assert password not in json.dumps(configured, default=str)
     owner = boto3.client("ssm", **AWS).get_parameters_by_path(
         Path=kept[1].rpartition("/")[0], WithDecryption=True
@@ -99,7 +97,7 @@ for name, attempt in tries.items():
 
 
 def test_the_emulated_api_is_no_way_to_root_on_this_machine() -> None:
-    command = ["docker", "exec", "-i", "retailflow-aws", "python", "-"]
+    command = ["docker", "exec", "-i", f"{NAME}-aws", "python", "-"]
     found = subprocess.run(
         command, input=TAKE_THE_MACHINE, check=True, capture_output=True, text=True, timeout=60
     )

@@ -22,7 +22,7 @@ import yaml
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from .conftest import PORTS, ROOT, STATE, Host, Playbook, wait_for, why
+from .conftest import NAME, PORTS, PREFIX, ROOT, STATE, Host, Playbook, wait_for, why
 from .secrets import SECRETS, files, fits
 from .site import graphql, trust, warehouse
 
@@ -92,7 +92,7 @@ def well(playbook: Playbook) -> bool:
 
 @pytest.fixture(scope="module")
 def airbyte() -> Host:
-    return testinfra.get_host("docker://retailflow-airbyte")
+    return testinfra.get_host(f"docker://{NAME}-airbyte")
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_an_old_key_of_snowflake_is_refused_and_the_new_one_taken(
     with pytest.raises(snowflake.connector.errors.DatabaseError, match="JWT|390144"):
         snowflake.connector.connect(
             account="retailflow",
-            user=f"RETAILFLOW_{name.upper()}",
+            user=f"{PREFIX}{name.upper()}",
             private_key_file=str(old),
             host="127.0.0.1",
             port=PORTS["snowflake"],
@@ -180,16 +180,14 @@ def test_the_old_ssh_key_is_refused_and_the_new_one_taken(seen: dict[str, Any], 
         for key, code in ((SECRETS / "id_ed25519", 0), (old, 255)):
             command = ["ssh", "-F", "/dev/null", "-i", str(key)]
             for option in (
-                f"ProxyCommand=docker exec -i retailflow-{host} /usr/sbin/sshd -i",
+                f"ProxyCommand=docker exec -i {NAME}-{host} /usr/sbin/sshd -i",
                 "IdentitiesOnly=yes",
                 "BatchMode=yes",
                 "StrictHostKeyChecking=no",
                 "UserKnownHostsFile=/dev/null",
             ):
                 command += ["-o", option]
-            done = subprocess.run(
-                [*command, f"admin@retailflow-{host}", "true"], capture_output=True, timeout=60
-            )
+            done = subprocess.run([*command, f"admin@{NAME}-{host}", "true"], capture_output=True, timeout=60)
             assert done.returncode == code, (host, done.stderr)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import AWS, ROOT, STATE, Host, Playbook, wait_for, why
+from .conftest import AWS, NAME, ROOT, SECRETS, STATE, Host, Playbook, wait_for, why
 
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
 
@@ -92,7 +92,7 @@ def test_what_a_host_keeps_is_on_a_volume_of_its_own(postgres: Host) -> None:
 
 def test_terraform_has_nothing_to_change() -> None:
     # Without the comment at its end, as the API keeps it.
-    key = " ".join((ROOT / ".secrets/local/id_ed25519.pub").read_text().split()[:2])
+    key = " ".join((SECRETS / "id_ed25519.pub").read_text().split()[:2])
     result = subprocess.run(
         ["terraform", "plan", "-input=false", "-no-color", "-detailed-exitcode", "-lock=false",
          "-var=operator_cidr=127.0.0.0/8", f"-var=public_key={key}"],
@@ -122,7 +122,7 @@ def lost_control_node(playbook: Playbook, tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setenv("RETAILFLOW_PASSPHRASE_FILE", str(tmp_path / "passphrase"))
         kept = playbook("playbooks/provision.yml")
         assert kept.returncode == 0, why(kept)
-    folders = [ROOT / ".secrets/local", STATE]
+    folders = [SECRETS, STATE]
     lost = ROOT / ".state/lost"
     lost.mkdir(mode=0o700)
     for folder in folders:
@@ -145,7 +145,7 @@ def test_a_lost_control_node_comes_back_and_a_second_run_changes_nothing(
     assert back.returncode == 0, why(back)
     secrets = lost_control_node / ".secrets"
     names = [str(path.relative_to(secrets)) for path in secrets.rglob("*") if path.is_file()]
-    assert filecmp.cmpfiles(secrets, ROOT / ".secrets/local", names, shallow=False) == (names, [], [])
+    assert filecmp.cmpfiles(secrets, SECRETS, names, shallow=False) == (names, [], [])
     result = playbook("site.yml")
     assert result.returncode == 0, why(result)
     recap = {host: int(changed) for host, _, changed, _, _ in RECAP.findall(result.stdout)}
@@ -165,10 +165,10 @@ def test_status_names_every_part(playbook: Playbook) -> None:
     assert looked.returncode == 0, why(looked)
     status = json.loads((STATE / "status.json").read_text())
     assert {host for host, found in status["hosts"].items() if found["reachable"]} == {
-        "retailflow-postgres",
-        "retailflow-airbyte",
-        "retailflow-dagster-dbt",
-        "retailflow-metabase",
+        f"{NAME}-postgres",
+        f"{NAME}-airbyte",
+        f"{NAME}-dagster-dbt",
+        f"{NAME}-metabase",
     }
     assert status["source"]["orders"] >= status["warehouse"]["mart_orders"] > 0
     assert status["runs"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import ROOT, Host, Playbook, wait_for, why
+from .conftest import NAME, ROOT, Host, Playbook, wait_for, why
 
 #: The bound is 15 s on a machine that has time; tests share theirs with others.
 PATIENCE_S = 45
@@ -67,10 +67,10 @@ def test_a_site_that_is_well_exits_with_zero() -> None:
 
 @pytest.mark.parametrize("emulator", ["eventbridge", "snowflake"])
 def test_an_emulator_that_is_stopped_is_named(emulator: str) -> None:
-    with stopped(f"retailflow-{emulator}"):
+    with stopped(f"{NAME}-{emulator}"):
         code, text = status()
     assert code != 0
-    assert text.startswith(f"NOT WELL: emulator retailflow-{emulator}: does not run"), text
+    assert text.startswith(f"NOT WELL: emulator {NAME}-{emulator}: does not run"), text
 
 
 def test_a_hung_database_is_named_and_not_waited_for(postgres: Host) -> None:
@@ -87,28 +87,28 @@ def test_a_container_that_is_removed_is_missing_and_not_an_empty_list(
     playbook: Playbook,
 ) -> None:
     """Of Airbyte: ECS would start another one of the others at once."""
-    docker("exec", "retailflow-airbyte", "docker", "rm", "--force", "airbyte")
+    docker("exec", f"{NAME}-airbyte", "docker", "rm", "--force", "airbyte")
     code, text = status()
     assert code != 0
-    assert text.startswith("NOT WELL: retailflow-airbyte, container airbyte: is missing"), text
+    assert text.startswith(f"NOT WELL: {NAME}-airbyte, container airbyte: is missing"), text
     again = playbook("playbooks/configure.yml", "--limit", "control,airbyte")
     assert again.returncode == 0, why(again)
 
 
 def test_a_host_that_is_down_is_named_with_since_when() -> None:
-    with stopped("retailflow-metabase"):
+    with stopped(f"{NAME}-metabase"):
         code, text = status()
     assert code != 0
     head = text.splitlines()[0]
-    assert head.startswith("NOT WELL: host retailflow-metabase: does not run (Exited"), text
+    assert head.startswith(f"NOT WELL: host {NAME}-metabase: does not run (Exited"), text
     assert ", since 20" in head and "make up" in head
 
 
 def test_a_frozen_host_is_named_and_not_waited_for() -> None:
-    docker("pause", "retailflow-airbyte")
+    docker("pause", f"{NAME}-airbyte")
     try:
         code, text = status()
     finally:
-        docker("unpause", "retailflow-airbyte")
+        docker("unpause", f"{NAME}-airbyte")
     assert code != 0
-    assert "  - host retailflow-airbyte: does not run (Up" in text, text
+    assert f"  - host {NAME}-airbyte: does not run (Up" in text, text

@@ -20,16 +20,15 @@ import yaml
 
 import tls_support
 
+from .conftest import FACTS, NAME, ROOT, STATE, Host, Playbook, wait_for, why
 from .conftest import PORTS as PUBLISHED
-from .conftest import ROOT, STATE, Host, Playbook, wait_for, why
 from .site import docker, ended, launch, pages_login, state, trust
 
-NETWORK = yaml.safe_load((ROOT / "inventory/group_vars/all/network.yml").read_text())
-ADDRESS = {role: host["private_ip"] for role, host in NETWORK["network_hosts"].items()}
+ADDRESS = {role: host["private_ip"] for role, host in FACTS["network_hosts"].items()}
 LOCAL_CLOUD = yaml.safe_load((ROOT / "roles/local-cloud/defaults/main.yml").read_text())
 ADDRESS["snowflake"] = LOCAL_CLOUD["local_cloud_addresses"]["snowflake"]
 PORTS = (5432, 8000, 8080)
-HOSTS = ("retailflow-postgres", "retailflow-airbyte", "retailflow-dagster-dbt", "retailflow-metabase")
+HOSTS = (f"{NAME}-postgres", f"{NAME}-airbyte", f"{NAME}-dagster-dbt", f"{NAME}-metabase")
 CLIENTS = """select coalesce(json_agg(json_build_object(
     'login', usename, 'address', host(client_addr), 'encrypted', ssl)), '[]')
     from pg_stat_activity join pg_stat_ssl using (pid) where client_addr is not null and usename is not null"""
@@ -247,7 +246,7 @@ def test_a_server_of_another_authority_is_refused() -> None:
         "docker",
         "exec",
         "-i",
-        "retailflow-dagster-dbt",
+        f"{NAME}-dagster-dbt",
         "docker",
         "exec",
         "-i",
@@ -264,9 +263,9 @@ def test_a_server_of_another_authority_is_refused() -> None:
 def test_a_snowflake_of_another_authority_is_refused() -> None:
     """By the containers that read and write the warehouse, with nothing but the environment that each has."""
     for host, container in (
-        ("retailflow-dagster-dbt", "dagster-dbt"),
-        ("retailflow-airbyte", "airbyte"),
-        ("retailflow-metabase", "metabase"),
+        (f"{NAME}-dagster-dbt", "dagster-dbt"),
+        (f"{NAME}-airbyte", "airbyte"),
+        (f"{NAME}-metabase", "metabase"),
     ):
         done = subprocess.run(
             ["docker", "exec", "-i", host, "docker", "exec", "-i", container, "python", "-W", "ignore", "-"],
@@ -288,7 +287,7 @@ def test_a_renewal_disconnects_nobody(dagster: Host, postgres: Host, playbook: P
 
     before = presented()
     process = postgres.check_output("docker inspect --format '{{.State.Pid}}' postgres")
-    command = ["docker", "exec", "-i", "retailflow-dagster-dbt"]
+    command = ["docker", "exec", "-i", f"{NAME}-dagster-dbt"]
     command += ["docker", "exec", "-i", "dagster-dbt", "python", "-c", SESSION]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as session:
         assert session.stdin and session.stdout

@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import testinfra
 
-from .conftest import Playbook
+from .conftest import NAME, Playbook
 
-NOWHERE = "registry.retailflow.internal:5000/retailflow/nothing:1"
+NOWHERE = f"registry.{NAME}.internal:5000/{NAME}/nothing:1"
 
 
 def test_an_upgrade_that_fails_goes_back_to_image_and_database(
     playbook: Playbook, sql: Callable[[str], str]
 ) -> None:
-    metabase = testinfra.get_host("docker://retailflow-metabase")
+    metabase = testinfra.get_host(f"docker://{NAME}-metabase")
     before = metabase.check_output(
         "docker inspect --format '{{.Config.Image}} {{.State.StartedAt}}' metabase"
     )

@@ -111,6 +111,8 @@ def runs_elsewhere(typed: Typed) -> str:
     """Why a command is not run on the local site as it is typed; empty where it is."""
     if re.search(r"TARGET=aws|inventory/aws", typed.line):
         return "needs an AWS account; test_aws_target runs the playbooks against the emulated API"
+    if "SITE=" in typed.line:
+        return "names a second site; test_two_sites makes one and removes it"
     if typed.line.startswith("pytest tests/vendor"):
         return "needs the vendor's image"
     if typed.line.startswith("make rotate"):

@@ -27,6 +27,7 @@ options:
   labels: {description: The mark of ownership., type: dict, required: true}
   ports: {description: Ports on the loopback by part., type: dict, required: true}
   cidr: {description: CIDR of the private network., type: str, required: true}
+  settings: {description: The file in which a person may choose other addresses and ports., type: str, required: true}
   min_disk_gb: {description: Free disk of the engine in GiB., type: int, required: true}
   min_memory_gb: {description: Available memory in GiB., type: int, required: true}
   base_image: {description: Image that all others are built on., type: str, required: true}
@@ -46,6 +47,7 @@ EXAMPLES = r"""
     min_disk_gb: 15
     min_memory_gb: 6
     base_image: retailflow/rootfs:latest
+    settings: inventory/group_vars/all/network.yml
 """
 
 RETURN = r"""
@@ -84,6 +86,19 @@ def overlaps(cidr: str, routes: str) -> str | None:
     return None
 
 
+def reserved(cidr: str, networks: list[dict[str, Any]], labels: dict[str, str]) -> str | None:
+    """Return the first network of the engine, but ours, that overlaps the CIDR, with its name."""
+    wanted = ipaddress.ip_network(cidr)
+    for network in networks:
+        if labels.items() <= (network.get("Labels") or {}).items():
+            continue
+        for one in (network.get("IPAM") or {}).get("Config") or []:
+            taken = ipaddress.ip_network(one["Subnet"], strict=False) if one.get("Subnet") else None
+            if taken and taken.version == wanted.version and wanted.overlaps(taken):
+                return f"{taken} of the network {network['Name']}"
+    return None
+
+
 def find_problems(client: Any, params: dict[str, Any]) -> list[str]:
     """Return what stands in the way, each with what to do."""
     problems = []
@@ -94,7 +109,7 @@ def find_problems(client: Any, params: dict[str, Any]) -> list[str]:
         if int(port) not in published and port_taken(int(port)):
             problems.append(
                 f"port {port} on 127.0.0.1, meant for {part}, is taken by another program: "
-                f"stop that program, or choose another port in local_cloud_ports.{part}"
+                f"stop that program, or choose another port in local_cloud_ports.{part} of {params['settings']}"
             )
     try:
         client.api.inspect_image(params["base_image"])
@@ -115,11 +130,12 @@ def find_problems(client: Any, params: dict[str, Any]) -> list[str]:
             )
         # On a machine without /proc/net/route the engine runs in a virtual machine and finds overlaps itself.
         routes = Path("/proc/net/route")
-        taken = overlaps(params["cidr"], routes.read_text(encoding="ascii")) if routes.exists() else None
+        taken = reserved(params["cidr"], client.api.networks(), params["labels"])
+        if routes.exists() and not taken:
+            taken = overlaps(params["cidr"], routes.read_text(encoding="ascii"))
         if taken and not client.api.networks(filters={"label": label}):
             problems.append(
-                f"the private network {params['cidr']} overlaps {taken}: choose other addresses in "
-                "inventory/group_vars/all/network.yml"
+                f"the private network {params['cidr']} overlaps {taken}: choose another network_vpc_cidr in {params['settings']}"
             )
     return problems
 
@@ -134,6 +150,7 @@ def main() -> None:
             "min_disk_gb": {"type": "int", "required": True},
             "min_memory_gb": {"type": "int", "required": True},
             "base_image": {"type": "str", "required": True},
+            "settings": {"type": "str", "required": True},
         },
         supports_check_mode=True,
     )

@@ -19,6 +19,8 @@ short_description: Remove every container, volume, network and image that the lo
 description:
   - Owned is what carries the labels, and what was made inside it, namely containers on an owned network or of an
     owned image (the emulated Lambda starts such) and the volumes that owned containers mount.
+  - What carries the label of another site on this machine stays, and so do the images that both use. The last site takes those
+    along.
 options:
   name: {description: Prefix of the owned image names., type: str, required: true}
   labels: {description: The mark of ownership., type: dict, required: true}
@@ -41,29 +43,56 @@ removed: {description: What was removed, by kind., type: dict, returned: success
 """
 
 
+def other_sites(client: Any, name: str, labels: dict[str, str]) -> set[str]:
+    """Return the names of other sites: those of their services' labels, and of their base images, which come first and last."""
+    services = client.api.containers(all=True, filters={"label": [*labels, "retailflow.service"]})
+    bases = client.api.images(name="*/rootfs:latest")
+    names = {one["Labels"][key] for one in services for key in labels}
+    names |= {
+        tag.split("/")[0] for one in bases for tag in one["RepoTags"] or [] if tag.endswith("/rootfs:latest")
+    }
+    return names - {name, *labels.values()}
+
+
 def find_owned(client: Any, name: str, labels: dict[str, str]) -> dict[str, list[str]]:
-    """Return names or ids of all owned objects by kind: containers, volumes, networks, images."""
+    """Return names or ids of all owned objects by kind: containers, volumes, networks, images.
+
+    Images are ids, and tags while there is another site: by its id an image would go with the other site's tags.
+    """
     label = {"label": [f"{key}={value}" for key, value in labels.items()]}
+    others = other_sites(client, name, labels)
+
+    def is_others(found: dict[str, Any]) -> bool:
+        return any((found.get("Labels") or {}).get(key) in others for key in labels)
+
     networks = client.api.networks(filters=label)
-    images = client.api.images(filters=label, all=False)
+    # All of a sort where this is the last site: some have the labels of a site that is gone.
+    images = client.api.images(filters=label if others else {"label": list(labels)}, all=False)
     images += [
         one for one in client.api.images(name=f"{name}/*") if one["Id"] not in {i["Id"] for i in images}
     ]
     filters = [label]
     filters += [{"network": network["Id"]} for network in networks]
     filters += [{"ancestor": image["Id"]} for image in images]
-    containers = {one["Id"]: one for each in filters for one in client.api.containers(all=True, filters=each)}
+    containers = {
+        one["Id"]: one
+        for each in filters
+        for one in client.api.containers(all=True, filters=each)
+        if not is_others(one)
+    }
+    all_volumes = client.api.volumes()["Volumes"] or []
     volumes = {one["Name"] for one in client.api.volumes(filters=label)["Volumes"] or []}
     for container in containers.values():
         volumes |= {mount["Name"] for mount in container["Mounts"] if mount["Type"] == "volume"}
-    volumes |= {
-        one["Name"] for one in client.api.volumes()["Volumes"] or [] if one["Name"].startswith(f"{name}-")
-    }
+    volumes |= {one["Name"] for one in all_volumes if one["Name"].startswith(f"{name}-")}
+    volumes -= {one["Name"] for one in all_volumes if is_others(one)}
+    tags = [tag for image in images for tag in image["RepoTags"] or [] if tag.startswith(f"{name}/")]
+    ids = [image["Id"] for image in sorted(images, key=lambda one: -one["Created"])]
     return {
         "containers": sorted(containers),
         "volumes": sorted(volumes),
         "networks": sorted(network["Id"] for network in networks),
-        "images": [image["Id"] for image in sorted(images, key=lambda one: -one["Created"])],
+        "images": sorted(tags) if others else ids,
     }
 
 

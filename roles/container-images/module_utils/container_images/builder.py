@@ -95,13 +95,18 @@ class Builder:
         outcome = Outcome(reference=f"{prefix}{built}")
 
         image_id = self.image_id(built)
+        if image_id is None and (same := self.elsewhere(image.name, tag)):
+            image_id = same
+            outcome.actions.append("tagged")
+            if not self.check_mode:
+                self.client.api.tag(same, repository, tag, force=True)
         if image_id is None:
             outcome.actions.append("built")
             if not self.check_mode:
                 self.build(image, built, base)
                 image_id = self.image_id(built)
         if image_id is None or self.image_id(f"{repository}:latest") != image_id:
-            outcome.actions.append("tagged")
+            outcome.actions = list(dict.fromkeys([*outcome.actions, "tagged"]))
             if not self.check_mode:
                 self.client.api.tag(built, repository, "latest", force=True)
         if self.push and needed and not in_registry(self.push, repository, tag, self.login):
@@ -137,6 +142,13 @@ class Builder:
         """Return the id of a local image, or None."""
         found = self.inspect(reference)
         return None if found is None else str(found["Id"])
+
+    def elsewhere(self, name: str, tag: str) -> str | None:
+        """Return the id of an image of the same content in another namespace: that of another site on this machine."""
+        if not self.labels:
+            return None
+        found = self.client.api.images(name=f"*/{name}:{tag}", filters={"label": list(self.labels)})
+        return str(found[0]["Id"]) if found else None
 
     def build(self, image: Image, reference: str, base: str | None) -> None:
         """Build one image; its log goes to a file, whose end is in the error."""
