@@ -103,6 +103,7 @@ class Existing:
         before = [(one["type"], one["change"]["before"]) for one in managed if one["change"].get("before")]
         self.known = {(kind, found["id"]) for kind, found in before}
         self.listed: dict[str, list[Thing]] = {}
+        self.roles: set[str] = set()  # that are imported
         self.matched = Matched()
 
     def look(self) -> Matched:
@@ -317,6 +318,8 @@ class Existing:
         """Match an IAM role."""
         name = after["name"]
         self.of_iam(address, "role", name, lambda: self.iam.get_role(RoleName=name)["Role"])
+        if address in self.matched.imports:
+            self.roles.add(name)
 
     def profile(self, address: str, _kind: str, after: Thing) -> None:
         """Match an instance profile."""
@@ -331,8 +334,7 @@ class Existing:
     def role_policy(self, address: str, _kind: str, after: Thing) -> None:
         """Match a policy of a role, which has no tags: it is the site's where the role is."""
         role, name = after["role"], after["name"]
-        ours = ("aws_iam_role", role) in self.known or role in self.matched.imports.values()
-        if not ours:
+        if ("aws_iam_role", role) not in self.known and role not in self.roles:
             return
         try:
             self.iam.get_role_policy(RoleName=role, PolicyName=name)
