@@ -137,6 +137,7 @@ class Importer:
         self.file = Path(terraform.project) / "imports.tf"
         self.imports: dict[str, str] = {}
         self.came_with: dict[str, str] = {}
+        self.same_keys: set[str] = set()
         self.matched = Matched()
         self.forget()
 
@@ -159,6 +160,7 @@ class Importer:
         new = {one: found for one, found in self.matched.imports.items() if one not in self.imports}
         self.imports |= new
         self.came_with |= self.matched.came_with
+        self.same_keys |= self.matched.same_keys
         if not new:
             self.matched.problems += self.matched.waiting
         if not new or self.matched.problems:

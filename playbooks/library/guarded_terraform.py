@@ -322,7 +322,7 @@ def main() -> None:
                 msg=f"Nothing was changed. Named to be replaced, but not there: {', '.join(unknown)}.",
                 summary=summary,
             )
-        refused = [] if absent else plan.refused({*named, *importer.matched.same_keys, *unfinished})
+        refused = [] if absent else plan.refused({*named, *importer.same_keys, *unfinished})
         if refused:
             module.fail_json(
                 msg="Nothing was changed. Terraform would destroy what was not named: "
