@@ -216,8 +216,11 @@ class Existing:
         for kind, how in KINDS.items():
             for one in self.of_the_site(kind):
                 name = tags_of(one).get("Name", "")
-                root_disk = kind == "aws_ebs_volume" and not name.endswith("-data")
-                if one[how.identifier] not in ids and not root_disk:
+                # The root disk comes with its host, the group "default" with its VPC.
+                came_with = (kind == "aws_ebs_volume" and not name.endswith("-data")) or one.get(
+                    "GroupName"
+                ) == "default"
+                if one[how.identifier] not in ids and not came_with:
                     self.matched.unplanned.append(f"{how.name} {one[how.identifier]} ({name or 'no name'})")
 
     # --- what has no tags, or is found by its content -----------------------------------------------------------------------

@@ -67,6 +67,11 @@ def test_of_two_none_is_taken(account: Any) -> None:
 
 def test_what_is_planned_nowhere_is_named(account: Any) -> None:
     vpc = network(account)
+    (default,) = account["ec2"].describe_security_groups(
+        Filters=[{"Name": "vpc-id", "Values": [vpc]}, {"Name": "group-name", "Values": ["default"]}]
+    )["SecurityGroups"]
+    marks = [{"Key": "Project", "Value": "shop"}]
+    account["ec2"].create_tags(Resources=[default["GroupId"]], Tags=marks)  # it comes with its VPC
     other = {"tags_all": TAGS | {"Name": "shop-db"}}
     assert look(account, create("aws_eip.host", **other)).unplanned == [f"vpc {vpc} (shop)"]
     assert look(account, keep("aws_vpc.main", vpc)).unplanned == [], "nothing is created, nothing is asked"
