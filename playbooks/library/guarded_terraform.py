@@ -304,9 +304,13 @@ def main() -> None:
                 + ". Then run it again.",
                 summary=Plan(changes).summary,
             )
-        unfinished = [] if absent else Plan(changes).unfinished(named)
-        if unfinished and not module.check_mode:
-            for one in unfinished:
+        unfinished: list[str] = []
+        # What stands in something unfinished shows as unfinished only when that is settled.
+        while more := sorted(set([] if absent else Plan(changes).unfinished(named)) - set(unfinished)):
+            unfinished += more
+            if module.check_mode:
+                break
+            for one in more:
                 terraform.run("untaint", one)
             code, changes = planned()
         plan = Plan([one for one in changes if one["address"] not in kept])
