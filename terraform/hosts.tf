@@ -205,23 +205,18 @@ resource "aws_instance" "host" {
   }
 
   lifecycle {
-    ignore_changes = [ami] # a newer Debian image must not replace a host that holds data
+    # A newer Debian image must not replace a host that holds data. The interface is not read back when a host is imported
+    # (issue 16567 of hashicorp/terraform-provider-aws), which would replace it; a new one does replace its host.
+    ignore_changes       = [ami, network_interface]
+    replace_triggered_by = [aws_network_interface.host[each.key].id]
   }
 }
 
 # What a host keeps outlives it: a host that was made again finds its volume and the data on it. There is no prevent_destroy,
-# which nobody could lift by naming a volume: playbooks/library/guarded_terraform.py refuses to remove one that is not named, and
-# makes the state forget all of them before it removes a site.
+# which nobody could lift by naming a volume: playbooks/library/guarded_terraform.py refuses to remove one that is not named,
+# makes the state forget all of them before it removes a site, and imports what an earlier site has kept.
 locals {
   keepers = { for role, host in local.hosts : role => host if host.data_gb != null }
-}
-
-# A volume that an earlier site has kept. One that the state has already is left as it is:
-# https://developer.hashicorp.com/terraform/language/import
-import {
-  for_each = { for role, id in var.kept_volumes : role => id if contains(keys(local.keepers), role) }
-  to       = aws_ebs_volume.data[each.key]
-  id       = each.value
 }
 
 resource "aws_ebs_volume" "data" {

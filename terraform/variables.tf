@@ -61,14 +61,3 @@ variable "network_file" {
     error_message = "network_file must be a YAML file with network_vpc_cidr, network_subnet_cidr, network_hosts and network_flows."
   }
 }
-
-variable "kept_volumes" {
-  description = "Ids of the volumes with data that are there already, by role: an earlier site has kept them."
-  type        = map(string)
-  default     = {}
-
-  validation {
-    condition     = alltrue([for id in values(var.kept_volumes) : can(regex("^vol-[0-9a-f]+$", id))])
-    error_message = "kept_volumes must hold ids of volumes, for example vol-0123456789abcdef0."
-  }
-}

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+try:
+    from botocore.exceptions import BotoCoreError, ClientError
+except ImportError:
+    BotoCoreError = ClientError = Exception
+
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.retailflow_terraform import Importer, Terraform
 
 DOCUMENTATION = r"""
 ---
@@ -20,6 +25,9 @@ description:
   - Writes a plan into a file, reads it as JSON and applies that file only.
   - A plan that destroys or replaces something is refused, unless that very thing is named in O(replace) or can be made
     again without a loss (rules, routes, IAM). So is one that gives a host another address, which EC2 cannot do.
+  - What a plan would create and AWS holds already, with the site's O(tags), is imported instead, and the plan is made again. So a
+    run that was cut off between AWS and the state is gone on with. Where something has the name and not the tags, or where two
+    match, nothing is changed.
   - With O(state=absent) everything is removed but what O(keep) names, and nothing is refused. Whoever calls it has asked before.
 options:
   project_path: {description: Folder of the configuration., type: path, required: true}
@@ -45,6 +53,11 @@ options:
     type: list
     elements: str
     default: []
+  tags:
+    description: Tags by which something in AWS is the site's. Without any, nothing is looked for.
+    type: dict
+    default: {}
+  region: {description: Where it is looked for., type: str, default: ""}
   work_dir: {description: Folder of the plan and of the log., type: path, required: true}
 requirements: [terraform]
 author: RetailFlow
@@ -59,11 +72,15 @@ EXAMPLES = r"""
     project_path: terraform
     backend_config: {path: /srv/shop/terraform.tfstate}
     variables: {name: shop}
+    tags: {Project: shop}
+    region: us-east-1
     work_dir: /srv/shop
 """
 
 RETURN = r"""
 outputs: {description: "Outputs of the configuration, each with C(value)", type: dict, returned: success}
+imported: {description: "What AWS held and the state did not know, as address and id", type: list, returned: success}
+unplanned: {description: What has the tags and is neither in the state nor planned., type: list, returned: success}
 summary: {description: What was planned as lines of text., type: list, returned: always}
 lost: {description: What was refused as lines of text., type: list, returned: failure}
 """
@@ -94,7 +111,6 @@ LOSSES = {
 OF_A_HOST = ("aws_instance.host", "aws_network_interface.host", "aws_volume_attachment.data")
 ROLE = re.compile(r"[a-z][a-z0-9_-]*")
 ADDRESS = re.compile(r'([A-Za-z0-9_.-]+\.[A-Za-z0-9_-]+)(?:\["?([^"\[\]]+)"?\])?')
-LOG_TAIL_LINES = 25
 
 
 def addresses(named: str) -> list[str]:
@@ -182,6 +198,17 @@ class Plan:
         ]
         return [", ".join(counted) or "nothing to do", *self.lines]
 
+    def unfinished(self, named: Iterable[str]) -> list[str]:
+        """Return what a run that was interrupted began to make, and what is guarded: it is finished, not made again."""
+        allowed = {address for one in named for address in addresses(one)}
+        return [
+            one["address"]
+            for one in self.changes
+            if one.get("action_reason") == "replace_because_tainted"
+            and one["type"] not in HARMLESS
+            and one["address"] not in allowed
+        ]
+
     def refused(self, named: Iterable[str]) -> list[tuple[str, str]]:
         """Return what would be lost and is not named, as address and text."""
         allowed = {address for one in named for address in addresses(one)}
@@ -196,49 +223,6 @@ def how_to_go_on(refused: list[tuple[str, str]]) -> str:
         role = key.strip('"]')
         typed.append(role if resource in OF_A_HOST else address.replace('"', ""))
     return "REPLACE=" + ",".join(dict.fromkeys(typed))
-
-
-class Terraform:
-    """Calls of one configuration; what they print goes into a log while they run."""
-
-    def __init__(self, binary: str, project: str, log: Path) -> None:
-        self.binary, self.project, self.log = binary, project, log
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("", encoding="utf-8")
-
-    def run(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> int:
-        """Run a command; RuntimeError with the end of its log for another exit code."""
-        with self.log.open("a", encoding="utf-8") as log:
-            log.write(f"terraform {arguments[0]}\n")
-            log.flush()
-            begin = log.tell()
-            command = [self.binary, f"-chdir={self.project}", *arguments]
-            code = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
-            ).returncode
-        if code not in codes:
-            with self.log.open(encoding="utf-8") as log:
-                log.seek(begin)
-                tail = "".join(log.readlines()[-LOG_TAIL_LINES:])
-            raise RuntimeError(f"terraform {arguments[0]} failed; its log is {self.log}:\n{tail}")
-        return code
-
-    def read(self, *arguments: str) -> Any:
-        """Run a command that answers in JSON; RuntimeError with what it says where it fails."""
-        command = [self.binary, f"-chdir={self.project}", *arguments]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"terraform {arguments[0]} failed: {done.stderr.strip()}")
-        return json.loads(done.stdout or "{}")  # there is no state yet
-
-    def managed(self, resources: list[str]) -> list[str]:
-        """Return the addresses of all instances of these resources in the state."""
-        return [
-            f"{one['type']}.{one['name']}" + (f'["{each["index_key"]}"]' if "index_key" in each else "")
-            for one in self.read("state", "pull").get("resources", [])
-            if one["mode"] == "managed" and f"{one['type']}.{one['name']}" in resources
-            for each in one["instances"]
-        ]
 
 
 def as_text(value: Any) -> str:
@@ -256,6 +240,8 @@ def main() -> None:
             "backend_config": {"type": "dict", "default": {}},
             "replace": {"type": "list", "elements": "str", "default": []},
             "keep": {"type": "list", "elements": "str", "default": []},
+            "tags": {"type": "dict", "default": {}},
+            "region": {"type": "str", "default": ""},
             "work_dir": {"type": "path", "required": True},
         },
         supports_check_mode=True,
@@ -275,6 +261,25 @@ def main() -> None:
         params["project_path"],
         Path(params["work_dir"]) / "terraform.log",
     )
+    importer = Importer(terraform, params["tags"], params["region"], module.check_mode)
+
+    def planned() -> tuple[int, list[dict[str, Any]]]:
+        """Plan; return Terraform's exit code and the changes."""
+        code = terraform.run(
+            "plan",
+            "-no-color",
+            "-input=false",
+            "-detailed-exitcode",  # 2: there is something to do
+            f"-out={plan_file}",
+            *(["-destroy"] if absent else []),
+            *(f"-replace={one}" for one in forced),
+            *(f"-var={key}={as_text(value)}" for key, value in params["variables"].items()),
+            codes=(0, 2),
+        )
+        # A plan with nothing to do is read only to find what was named: that starts Terraform and its provider once more.
+        shown = terraform.read("show", "-json", str(plan_file)) if code == 2 or forced else {}
+        return code, shown.get("resource_changes", [])
+
     applied = False
     summary: list[str] = []
     try:
@@ -289,29 +294,39 @@ def main() -> None:
         if kept and not module.check_mode:
             applied = True
             terraform.run("state", "rm", *kept)
-        code = terraform.run(
-            "plan",
-            "-no-color",
-            "-input=false",
-            "-detailed-exitcode",  # 2: there is something to do
-            f"-out={plan_file}",
-            *(["-destroy"] if absent else []),
-            *(f"-replace={one}" for one in forced),
-            *(f"-var={key}={as_text(value)}" for key, value in params["variables"].items()),
-            codes=(0, 2),
-        )
-        # A plan with nothing to do is read only to find what was named: that starts Terraform and its provider once more.
-        shown = terraform.read("show", "-json", str(plan_file)) if code == 2 or forced else {}
-        changes = shown.get("resource_changes", [])
+        code, changes = planned()
+        while params["tags"] and not absent and importer.creates(changes) and importer.found_more(changes):
+            code, changes = planned()
+        if importer.matched.problems:
+            module.fail_json(
+                msg="Nothing was changed. AWS holds what would be made again: "
+                + "; ".join(importer.matched.problems)
+                + ". Then run it again.",
+                summary=Plan(changes).summary,
+            )
+        unfinished: list[str] = []
+        # What stands in something unfinished shows as unfinished only when that is settled.
+        while more := sorted(set([] if absent else Plan(changes).unfinished(named)) - set(unfinished)):
+            unfinished += more
+            if module.check_mode:
+                break
+            for one in more:
+                terraform.run("untaint", one)
+            code, changes = planned()
         plan = Plan([one for one in changes if one["address"] not in kept])
         summary = plan.summary + [f"keep {address}" for address in kept]
+        summary += [f"go on with {one}, which a run began to make" for one in unfinished]
+        summary += [
+            f"revoke {one}, which came with the group {group}" for one, group in importer.too_open().items()
+        ]
+        summary += [f"leave alone {one}, which is not planned" for one in importer.matched.unplanned]
         unknown = [one for one in forced if one not in plan.addresses]
         if unknown:
             module.fail_json(
                 msg=f"Nothing was changed. Named to be replaced, but not there: {', '.join(unknown)}.",
                 summary=summary,
             )
-        refused = [] if absent else plan.refused(named)
+        refused = [] if absent else plan.refused({*named, *importer.same_keys, *unfinished})
         if refused:
             module.fail_json(
                 msg="Nothing was changed. Terraform would destroy what was not named: "
@@ -323,16 +338,24 @@ def main() -> None:
             )
         if code == 2 and not module.check_mode:
             applied = True
+            importer.close()
             terraform.run("apply", "-no-color", "-input=false", str(plan_file))
         outputs = terraform.read("output", "-json")
-    except RuntimeError as error:
+    except (BotoCoreError, ClientError, RuntimeError) as error:
         done = (
             "A part of the plan may have been applied; run it again. " if applied else "Nothing was changed. "
         )
         module.fail_json(msg=f"{done}{error}", summary=summary)
     finally:
         plan_file.unlink(missing_ok=True)
-    module.exit_json(changed=code == 2 or bool(kept), outputs=outputs, summary=summary)
+        importer.forget()
+    module.exit_json(
+        changed=code == 2 or bool(kept),
+        outputs=outputs,
+        summary=summary,
+        imported=importer.lines,
+        unplanned=importer.matched.unplanned,
+    )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ try:
 except ImportError:
     BotoCoreError = ClientError = Exception
 
+from ansible.module_utils.retailflow_ec2_kinds import KINDS, described
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 DOCUMENTATION = r"""
@@ -53,41 +54,13 @@ found: {description: "Kind and name of each, such as C(ec2 volume vol-1)", type:
 """
 
 SERVICES = ("ec2", "iam", "events", "ecr", "ecs", "resourcegroupstaggingapi")
-# Instances that are on their way out are not left over; EC2 shows them for an hour.
-GONE = {"terminated", "shutting-down"}
-
-
-# Kinds of EC2 that carry the tag: call, list in its answer, identifier. Rules go with their security group.
-EC2_KINDS = (
-    ("volume", "describe_volumes", "Volumes", "VolumeId"),
-    ("network-interface", "describe_network_interfaces", "NetworkInterfaces", "NetworkInterfaceId"),
-    ("elastic-ip", "describe_addresses", "Addresses", "AllocationId"),
-    ("key-pair", "describe_key_pairs", "KeyPairs", "KeyName"),
-    ("security-group", "describe_security_groups", "SecurityGroups", "GroupId"),
-    ("route-table", "describe_route_tables", "RouteTables", "RouteTableId"),
-    ("internet-gateway", "describe_internet_gateways", "InternetGateways", "InternetGatewayId"),
-    ("vpc-endpoint", "describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointId"),
-    ("subnet", "describe_subnets", "Subnets", "SubnetId"),
-    ("vpc", "describe_vpcs", "Vpcs", "VpcId"),
-)
 
 
 def of_ec2(ec2: Any, site: str) -> Iterator[str]:
     """Yield everything of EC2 that carries the tag."""
-    filters = [{"Name": "tag:Project", "Values": [site]}]
-    for page in ec2.get_paginator("describe_instances").paginate(Filters=filters):
-        for one in (one for reservation in page["Reservations"] for one in reservation["Instances"]):
-            if one["State"]["Name"] not in GONE:
-                yield f"ec2 instance {one['InstanceId']}"
-    for kind, call, listed, identifier in EC2_KINDS:
-        if ec2.can_paginate(call):
-            pages = ec2.get_paginator(call).paginate(Filters=filters)
-        else:
-            pages = [getattr(ec2, call)(Filters=filters)]
-        for page in pages:
-            for one in page[listed]:
-                if one.get("State") != "deleted":  # an endpoint is shown for a while
-                    yield f"ec2 {kind} {one[identifier]}"
+    for kind in KINDS.values():
+        for one in described(ec2, kind, {"tag:Project": site}):
+            yield f"ec2 {kind.name} {one[kind.identifier]}"
 
 
 def of_names(events: Any, ecr: Any, site: str) -> Iterator[str]:

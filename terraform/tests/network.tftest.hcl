@@ -279,7 +279,6 @@ run "bad_variables" {
     region        = "Virginia"
     name          = "Retail Flow"
     network_file  = "versions.tf"
-    kept_volumes  = { db = "snap-0123456789abcdef0" }
   }
-  expect_failures = [var.operator_cidr, var.public_key, var.region, var.name, var.network_file, var.kept_volumes]
+  expect_failures = [var.operator_cidr, var.public_key, var.region, var.name, var.network_file]
 }

@@ -241,7 +241,7 @@ class Site:
 def clone(folder: Path, url: str, snowflake_port: int) -> Site:
     """Copy the project and fill in site.yml; Terraform finds its provider as in the project itself."""
     ignored = shutil.ignore_patterns(
-        "__pycache__", ".terraform", "*.tfstate*", "backend_override.tf", "site.yml"
+        "__pycache__", ".terraform", "*.tfstate*", "backend_override.tf", "imports.tf", "site.yml"
     )
     for part in PARTS:
         source = ROOT / part

@@ -5,27 +5,16 @@ The tests with Terraform stand on one small network against the emulated API and
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-import yaml
-from ansible.module_utils.testing import patch_module_args
 from botocore.exceptions import ClientError
 
 import guarded_terraform as guard
 
 from . import aws_support
-
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA0zH/1i/gokj2kHNTShGwOlYLEMmLRNoZBaRNLuTGCR"
-OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIF+kIzRA3OmnPOC+ozPwlM7b9gXz3hnSu0Z2qPp8kGtf"
-
+from .guard_support import OTHER_KEY, Cloud, clouds
 
 # --- plans as Terraform writes them ---------------------------------------------------------------------------------------
 
@@ -118,105 +107,10 @@ def test_a_name_of_no_form_is_refused(named: str) -> None:
 # --- with Terraform -------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Cloud:
-    """A copy of the configuration with a state of its own, and the API that it speaks to."""
-
-    root: Path
-    ec2: Any
-
-    def network(self, **changes: Any) -> Path:
-        """Write the lists of the network, with the postgres-like host `db` changed."""
-        path = self.root / "network.yml"
-        lists = yaml.safe_load((aws_support.ROOT / "terraform/tests/network.yml").read_text())
-        lists["network_hosts"]["db"] |= changes
-        path.write_text(yaml.safe_dump(lists))
-        return path
-
-    def run(
-        self,
-        capsys: Any,
-        replace: str = "",
-        state: str = "present",
-        check: bool = False,
-        host: Any = None,
-        keep: list[str] | None = None,
-        **variables: Any,
-    ) -> dict[str, Any]:
-        """Run the module and return what it says."""
-        arguments = {
-            "project_path": str(self.root / "terraform"),
-            "work_dir": str(self.root / "state"),
-            "backend_config": {"path": str(self.root / "state/terraform.tfstate")},
-            "state": state,
-            "replace": [replace],
-            "keep": keep or [],
-            "variables": {
-                "name": "retailflow",
-                "region": aws_support.REGION,
-                "operator_cidr": aws_support.OPERATOR,
-                "public_key": KEY,
-                "network_file": str(self.network(**host or {})),
-                **variables,
-            },
-            "_ansible_check_mode": check,
-        }
-        with patch_module_args(arguments), pytest.raises(SystemExit):
-            guard.main()
-        answer: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return answer
-
-    def hosts(self) -> dict[str, str]:
-        """Instance ids by role."""
-        filters = [{"Name": "instance-state-name", "Values": ["running", "stopped"]}]
-        return {
-            tag["Value"]: one["InstanceId"]
-            for found in self.ec2.describe_instances(Filters=filters)["Reservations"]
-            for one in found["Instances"]
-            for tag in one["Tags"]
-            if tag["Key"] == "Role"
-        }
-
-    def state(self) -> list[str]:
-        """Addresses that the state knows."""
-        state = json.loads((self.root / "state/terraform.tfstate").read_text())
-        return [
-            f"{one['type']}.{one['name']}" + (f'["{each["index_key"]}"]' if "index_key" in each else "")
-            for one in state["resources"]
-            if one["mode"] == "managed"
-            for each in one["instances"]
-        ]
-
-    def volumes(self) -> list[dict[str, Any]]:
-        """Return the volumes of data."""
-        filters = [{"Name": "tag:Name", "Values": ["retailflow-db-data"]}]
-        return list(self.ec2.describe_volumes(Filters=filters)["Volumes"])
-
-
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    folder = tmp_path_factory.mktemp("guard")
-    shutil.copytree(
-        aws_support.ROOT / "terraform",
-        folder / "terraform",
-        ignore=shutil.ignore_patterns(".terraform", "*.tfstate*", "backend_override.tf"),
-    )
-    settings = {
-        **aws_support.CREDENTIALS,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "TF_DATA_DIR": str(folder / "data"),
-        "TF_CLI_CONFIG_FILE": os.environ.get(
-            "TF_CLI_CONFIG_FILE", str(aws_support.ROOT / ".state/terraform.rc")
-        ),
-        "CHECKPOINT_DISABLE": "1",
-    }
-    with aws_support.moto(folder, enforced=True) as url, pytest.MonkeyPatch.context() as patch:
-        settings["AWS_ENDPOINT_URL"] = url
-        with aws_support.aws_provider(folder / "terraform", folder / "provider", settings) as attached:
-            for name, value in {**settings, **aws_support.LAZY, **attached}.items():
-                patch.setenv(name, value)
-            administrator = {f"aws_{key}": value for key, value in aws_support.ADMINISTRATOR.items()}
-            yield Cloud(folder, boto3.client("ec2", region_name=aws_support.REGION, **administrator))
+    with clouds(tmp_path_factory.mktemp("guard")) as made:
+        yield made
 
 
 def test_check_mode_says_what_would_be_made(cloud: Cloud, capsys: Any) -> None:
@@ -346,26 +240,24 @@ def test_volumes_that_are_kept_outlive_the_site_and_the_next_one_finds_them(
 
     said = cloud.run(capsys, **kept)
     assert said["changed"] and not said.get("failed"), said
-    assert cloud.hosts() == {} and cloud.state() == []
+    assert cloud.hosts() == {} and cloud.state() == {}
     (after,) = cloud.volumes()
     assert (after["VolumeId"], after["State"]) == (before["VolumeId"], "available")
     again = cloud.run(capsys, **kept)
     assert again["changed"] is False and not again.get("failed"), again
 
-    volumes = {"kept_volumes": {"db": after["VolumeId"], "gone": "vol-0"}}
-    elsewhere = cloud.run(capsys, zone=f"{aws_support.REGION}b", **volumes)
+    elsewhere = cloud.run(capsys, zone=f"{aws_support.REGION}b")
     assert (
         elsewhere["failed"] and f"the volume {after['VolumeId']} with the data on it" in elsewhere["msg"]
     ), "from another zone it could only be lost"
-    planned = cloud.run(capsys, check=True, **volumes)
+    planned = cloud.run(capsys, check=True)
     assert f"find again {VOLUME} ({after['VolumeId']})" in planned["summary"], planned
-    said = cloud.run(capsys, **volumes)
+    said = cloud.run(capsys)
     assert not said.get("failed"), said["msg"]
     (found,) = cloud.volumes()
     assert found["VolumeId"] == before["VolumeId"]
     assert [one["InstanceId"] for one in found["Attachments"]] == [cloud.hosts()["db"]]
-    assert cloud.run(capsys, **volumes)["summary"] == ["nothing to do"], "the state has it now"
-    assert cloud.run(capsys)["changed"] is False
+    assert cloud.run(capsys)["summary"] == ["nothing to do"], "the state has it now"
 
 
 def test_everything_is_removed_when_that_is_asked(cloud: Cloud, capsys: Any) -> None:

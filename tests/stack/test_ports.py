@@ -91,6 +91,11 @@ def airbytes_way() -> list[dict[str, Any]]:
     return [one for one in found if one.get("ReferencedGroupInfo", {}).get("GroupId") == groups["airbyte"]]
 
 
+def differing() -> Any:
+    """The hosts whose rules were not those of their groups when the status was last read."""
+    return json.loads((STATE / "status.json").read_text())["ingress_differs"]
+
+
 @pytest.fixture
 def closed_database(playbook: Playbook) -> Iterator[None]:
     """Somebody takes Airbyte's way to the database out of the security group; afterwards it is there again."""
@@ -99,19 +104,21 @@ def closed_database(playbook: Playbook) -> Iterator[None]:
         GroupId=rule["GroupId"], SecurityGroupRuleIds=[rule["SecurityGroupRuleId"]]
     )
     yield
-    if not airbytes_way():
-        playbook("playbooks/provision.yml")
+    # A run that failed half way has made a rule that no host enforces, so the rule alone says nothing.
+    if not airbytes_way() or differing():
+        repaired = playbook("playbooks/provision.yml")
+        assert repaired.returncode == 0, why(repaired)
 
 
 def test_a_rule_removed_by_hand_is_noticed_and_repaired(closed_database: None, playbook: Playbook) -> None:
-    def differing() -> Any:
+    def seen() -> Any:
         looked = playbook("playbooks/status.yml")
         assert looked.returncode == 0, why(looked)
-        return json.loads((STATE / "status.json").read_text())["ingress_differs"]
+        return differing()
 
     # A part that a busy machine does not answer for in time is told as unknown.
-    wait_for(lambda: differing() == [f"{NAME}-postgres"], 120, "the status names the host")
+    wait_for(lambda: seen() == [f"{NAME}-postgres"], 120, "the status names the host")
     provisioned = playbook("playbooks/provision.yml")
     assert provisioned.returncode == 0, why(provisioned)
-    assert differing() == []
+    assert seen() == []
     test_a_host_reaches_what_the_flows_allow_and_nothing_else("airbyte")
