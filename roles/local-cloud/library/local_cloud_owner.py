@@ -9,7 +9,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 try:
     import docker
-    from docker.errors import DockerException
+    from docker.errors import APIError, DockerException
+    from docker.types import Mount
 except ImportError:
     docker = None
 
@@ -21,13 +22,14 @@ description:
   - Two clones that make a site of the same name would take it from each other, with other secrets. The site belongs to the clone
     whose secrets its containers mount. A clone that was moved or removed owns nothing any more, and one with the same secrets, as
     C(make recover) brings them back, is as good as the first. Where no engine answers there is no site.
+  - The engine is asked whether a clone that is not seen is there. A control node that is a container sees no clone but its own.
 options:
   labels: {description: The mark of the site., type: dict, required: true}
   secrets_dir: {description: The folder of this clone's secrets., type: path, required: true}
 requirements: [docker]
 author: RetailFlow
 attributes:
-  check_mode: {support: full, description: It only looks.}
+  check_mode: {support: full, description: It only looks; the container by which it asks the engine never starts.}
   diff_mode: {support: none, description: There is no diff.}
 """
 
@@ -47,25 +49,37 @@ SECRET = "aws_operator"
 MOUNTED = "mounted"
 
 
-def others(client: Any, labels: dict[str, str]) -> set[Path]:
-    """Return the folders of secrets that containers of the site mount."""
+def others(client: Any, labels: dict[str, str]) -> dict[Path, str]:
+    """Return the folders of secrets that containers of the site mount, each with the image of one that does."""
     filters = {"label": [f"{key}={value}" for key, value in labels.items()]}
-    mounts = [mount for one in client.api.containers(all=True, filters=filters) for mount in one["Mounts"]]
-    sources = [Path(mount["Source"]) for mount in mounts if mount["Type"] == "bind"]
     return {
-        parent.parent
-        for source in sources
-        for parent in source.parents
+        parent.parent: one["ImageID"]
+        for one in client.api.containers(all=True, filters=filters)
+        for mount in one["Mounts"]
+        if mount["Type"] == "bind"
+        for parent in Path(mount["Source"]).parents
         if parent.name == MOUNTED and parent.parent.parent.name == ".secrets"
     }
 
 
-def there(folder: Path) -> bool:
-    """Tell whether a folder is there, as it is to be believed of one that may not be looked into."""
+def there(client: Any, folder: Path, image: str) -> bool:
+    """Tell whether a folder is there, as it is to be believed of one that may not be looked into.
+
+    The engine refuses to create a container that binds a folder which is not there: `validateMountConfigImpl` of
+    volume/mounts/linux_parser.go in moby, `bind source path does not exist`. Nothing starts.
+    """
     try:
-        return folder.exists()
+        if folder.exists():
+            return True
     except OSError:
         return True
+    bound = client.api.create_host_config(mounts=[Mount("/clone", str(folder), type="bind", read_only=True)])
+    try:
+        probe = client.api.create_container(image, host_config=bound)
+    except APIError as error:
+        return "does not exist" not in str(error)
+    client.api.remove_container(probe["Id"], force=True)
+    return True
 
 
 def same_secrets(one: Path, another: Path) -> bool:
@@ -78,9 +92,9 @@ def same_secrets(one: Path, another: Path) -> bool:
 
 def owner(client: Any, labels: dict[str, str], secrets_dir: Path) -> str:
     """Return the clone to which the site belongs, or nothing where it is this one or nobody's."""
-    for folder in sorted(others(client, labels)):
+    for folder, image in sorted(others(client, labels).items()):
         ours = folder.resolve() == secrets_dir.resolve() or same_secrets(folder, secrets_dir)
-        if there(folder) and not ours:
+        if not ours and there(client, folder, image):
             return str(folder.parents[1])
     return ""
 
