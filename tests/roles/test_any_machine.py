@@ -315,3 +315,18 @@ def test_pins_name_every_python_that_is_taken() -> None:
     pins = (ROOT / "requirements.txt").read_text()
     assert re.search(r"^backports-tarfile==\S+ ; python_full_version < '3\.12'", pins, re.MULTILINE)
     assert "--universal --python-version 3.11" in (ROOT / "Makefile").read_text()
+
+
+def test_a_control_node_in_a_container_leaves_the_machine_alone(machine: Machine, tmp_path: Path) -> None:
+    """It sees neither the processes nor the packages of the machine whose engine it uses."""
+    (tmp_path / "mark").touch()
+    (tmp_path / "state/dockerd.pid").write_text("1")
+    (tmp_path / "bin/rm").symlink_to("/usr/bin/rm")
+    done = machine(
+        f"container_mark={tmp_path}/mark; engine_is_ours() {{ echo asked; }}; stop_engine() {{ echo stopped; }}; down"
+    )
+    assert done.returncode == 0 and done.stdout == "", done.stderr
+    assert (tmp_path / "state/dockerd.pid").exists(), "make down on the machine itself stops that engine"
+    dockerfile = (ROOT / "images/control/Dockerfile").read_text()
+    mark = re.search(r"^container_mark=(\S+)$", (ROOT / "tools/machine").read_text(), re.MULTILINE)
+    assert mark and f"touch {mark[1]}" in dockerfile
