@@ -1,4 +1,8 @@
 # RetailFlow: what a person types. `make help` lists it.
+# macOS has make 3.81, which knows no .ONESHELL.
+ifeq ($(filter oneshell,$(.FEATURES)),)
+$(error make $(MAKE_VERSION) is too old, GNU make 3.82 or newer is needed: run ./retailflow up, which needs Docker alone, or install make (brew install bash make, then gmake up))
+endif
 # Recipes start in an environment of their own: tools/clean-env lists what of the caller's is passed on.
 SHELL := tools/clean-env
 .SHELLFLAGS := bash -euo pipefail -c
@@ -35,7 +39,7 @@ FOLDER := $(TARGET)$(if $(SITE),-$(SITE))
 INVENTORY := -i inventory/$(TARGET).aws_ec2.yml -i inventory/$(TARGET).yml
 PLAYBOOK := ansible-playbook $(INVENTORY)
 STATE := .state/$(FOLDER)
-MACHINE := $(if $(filter local,$(TARGET)),venv engine rootfs terraform,venv terraform)
+MACHINE := programs venv $(if $(filter local,$(TARGET)),engine rootfs) terraform
 
 # The inventory asks the AWS API for its hosts, so on a machine where the emulated one is not up yet, that comes first.
 START_CLOUD = $(if $(filter local,$(TARGET)),[ -n "$$(docker ps -q --filter label=retailflow.service=$$(python tools/sites.py name)-aws)" ] \
@@ -236,10 +240,12 @@ bench: bootstrap ## ratios measured in one run (FORMAT=json for machines; SUBJEC
 # Pins stay as they are where they fit (UPGRADE=--upgrade raises them); the images take their versions from the first.
 UPGRADE :=
 COMPILE = uv pip compile --quiet --generate-hashes --no-header $(UPGRADE)
+# The control node's Python is any from 3.11 on; in images it is Debian's, in the function Lambda's.
+ANY_PYTHON = --universal --python-version 3.11
 .PHONY: requirements
 requirements: ## write the pinned requirements again from the .in files (UPGRADE=--upgrade raises them)
-	$(COMPILE) --python-version 3.11 requirements.in -o requirements.txt
-	$(COMPILE) --python-version 3.11 requirements-lint.in -o requirements-lint.txt
+	$(COMPILE) $(ANY_PYTHON) requirements.in -o requirements.txt
+	$(COMPILE) $(ANY_PYTHON) requirements-lint.in -o requirements-lint.txt
 	(cd emulators && $(COMPILE) --python-version 3.11 -c ../requirements.txt requirements.in -o requirements.txt)
 	(cd images/moto && $(COMPILE) --python-version 3.11 -c ../../requirements.txt requirements.in -o requirements.txt)
 	(cd dagster && $(COMPILE) --python-version 3.11 -c ../requirements.txt requirements.in -o requirements.txt)

@@ -24,7 +24,7 @@ PAGES = re.compile(r"(?:[A-Z]+|docs/[\w-]+|\w+/README|roles/[\w-]+/README)\.md")
 # The index, by what a reader wants: to learn, to do, to look up, to understand (diataxis.fr).
 INDEX = {
     "Tutorial": ["docs/tutorial", "docs/your-own-table"],
-    "How-to guides": ["docs/operations", "docs/runbooks", "CONTRIBUTING"],
+    "How-to guides": ["docs/machines", "docs/operations", "docs/runbooks", "CONTRIBUTING"],
     "Reference": [
         "reference/commands",
         "reference/roles",

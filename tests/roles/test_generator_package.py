@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import lambda_package as package
+
+ROOT = Path(__file__).parents[2]
 
 # Stands for uv: writes what a wheel would bring into the folder after --target.
 # The shell starts Python, because a path with a space cannot stand in the first line; to Python its line is a string.
@@ -100,3 +103,16 @@ def test_a_zip_that_is_too_large_leaves_the_old_one(params: dict[str, Any]) -> N
     with pytest.raises(ValueError, match="more than 0 MB"):
         package.build(params | {"max_mb": 0}, "new")
     assert Path(params["dest"]).read_bytes() == before
+
+
+@pytest.mark.parametrize("processor", ["x86_64", "aarch64"])
+def test_the_pins_have_wheels_for_the_processor_of_the_machine(processor: str) -> None:
+    """On one machine the function runs on its processor; each has one platform of wheels, and another runtime of Lambda's."""
+    architecture = {"aarch64": "arm64"}.get(processor, processor)
+    role = ROOT / "roles/lambda-generator"
+    platforms = yaml.safe_load((role / "vars/main.yml").read_text())["__lambda_generator_platforms"]
+    spec = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    assert sorted(platforms) == sorted(spec["lambda_generator_architecture"]["choices"])
+    assert platforms[architecture].startswith(f"{processor}-manylinux")
+    local = yaml.safe_load((ROOT / "inventory/group_vars/local/main.yml").read_text())
+    assert local["retailflow_processors"].get(processor, "x86_64") == architecture

@@ -41,7 +41,8 @@ def test_every_dockerfile_is_in_its_folder_and_listed_once() -> None:
     found = {
         str(path.relative_to(ROOT)) for folder in folders for path in (ROOT / folder).glob("**/Dockerfile*")
     }
-    assert found == {one["dockerfile"] for one in FACTS["images"]}
+    # The control node's is built by ./retailflow, before there is an Ansible that could build it.
+    assert found == {one["dockerfile"] for one in FACTS["images"]} | {"images/control/Dockerfile"}
     assert len(IMAGES) == len(FACTS["images"])
     for name, one in IMAGES.items():
         assert one["dockerfile"] == f"images/{name}/Dockerfile"

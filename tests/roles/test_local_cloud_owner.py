@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from docker import APIClient
 from docker.errors import APIError
 
 import local_cloud_owner as module
@@ -16,38 +15,43 @@ LABELS = {"retailflow.site": "shop"}
 MOUNTED = "snowflake_certificate"
 
 
-def engine(*sources: Path | str, labels: dict[str, str] = LABELS, hidden: tuple[str, ...] = ()) -> Any:
-    """An engine with a container of the site that mounts these; it alone has the folders that are hidden."""
+def engine(
+    *sources: Path | str, labels: dict[str, str] = LABELS, sees: tuple[Path, ...] = (), fault: str = ""
+) -> Any:
+    """An engine with a container of the site that mounts these, on a machine with other folders besides."""
     mounts = [{"Type": "bind", "Source": str(source)} for source in sources]
     mounts.append({"Type": "volume", "Name": "shop-aws", "Source": "/elsewhere/.secrets/local/mounted/x"})
+    probes: list[str] = []
 
     def containers(*, all: bool, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
         assert all, "a container that stands still is the site's too"
         wanted = {f"{key}={value}" for key, value in labels.items()}
-        one, another = {"ImageID": "sha256:1", "Mounts": mounts}, {"ImageID": "sha256:2", "Mounts": []}
-        return [one, another] if set(filters["label"]) == wanted else []
+        ours = [{"Mounts": mounts, "ImageID": "sha256:1"}, {"Mounts": [], "ImageID": "sha256:2"}]
+        return ours if set(filters["label"]) == wanted else []
 
-    created: list[str] = []
+    def create_container(image: str, host_config: dict[str, Any]) -> dict[str, str]:
+        source = Path(host_config["mounts"][0]["Source"])
+        assert image == "sha256:1", "an image that the engine has"
+        if fault:
+            raise APIError(fault)
+        if source not in sees:
+            raise APIError(f'invalid mount config for type "bind": bind source path does not exist: {source}')
+        probes.append("probe")
+        return {"Id": "probe"}
 
-    def create_container(image: str, *, host_config: dict[str, Any]) -> dict[str, str]:
-        """As the engine, which looks at its own folders."""
-        assert image == "sha256:1"
-        (mount,) = host_config["Mounts"]
-        assert mount["Type"] == "bind" and mount["ReadOnly"]
-        if mount["Source"] not in hidden:
-            raise APIError(f"invalid mount config: bind source path does not exist: {mount['Source']}")
-        created.append("made")
-        return {"Id": "made"}
+    def remove_container(name: str, force: bool) -> None:
+        probes.remove(name)
 
-    return SimpleNamespace(
-        api=SimpleNamespace(
-            containers=containers,
-            create_container=create_container,
-            create_host_config=APIClient.create_host_config.__get__(SimpleNamespace(_version="1.47")),
-            remove_container=created.remove,
-            created=created,
-        )
+    def create_host_config(**options: Any) -> dict[str, Any]:
+        return options
+
+    api = SimpleNamespace(
+        containers=containers,
+        create_host_config=create_host_config,
+        create_container=create_container,
+        remove_container=remove_container,
     )
+    return SimpleNamespace(api=api, probes=probes)
 
 
 def clone(path: Path, key: str | None) -> Path:
@@ -100,14 +104,6 @@ def test_a_clone_that_is_gone_owns_nothing(tmp_path: Path) -> None:
     assert module.owner(engine(gone), LABELS, clone(tmp_path / "second", "another key")) == ""
 
 
-def test_a_clone_that_only_the_engine_sees_owns_its_site(tmp_path: Path) -> None:
-    """A control node in a container does not have the folders of other clones."""
-    other = Path("/home/somebody/shop/.secrets/local")
-    running = engine(other / "mounted" / MOUNTED, hidden=(str(other),))
-    assert module.owner(running, LABELS, clone(tmp_path, "another key")) == "/home/somebody/shop"
-    assert running.api.created == [], "the container that asked is gone"
-
-
 def test_other_sites_and_other_mounts_count_for_nothing(tmp_path: Path) -> None:
     made = clone(tmp_path / "first", "a key")
     second = clone(tmp_path / "second", "another key")
@@ -130,3 +126,19 @@ def test_a_folder_that_may_not_be_looked_into_is_believed(
     monkeypatch.setattr(Path, "exists", refused)
     monkeypatch.setattr(Path, "read_bytes", refused)
     assert module.owner(engine(made / "mounted" / MOUNTED), LABELS, second) == str(tmp_path / "first")
+
+
+def test_a_clone_that_the_control_node_does_not_see_is_asked_of_the_engine(tmp_path: Path) -> None:
+    """In a container, as ./retailflow runs it, no clone is mounted but its own."""
+    hidden = tmp_path / "first/.secrets/local"
+    second = clone(tmp_path / "second", "another key")
+    asked = engine(hidden / "mounted" / MOUNTED, sees=(hidden,))
+    assert module.owner(asked, LABELS, second) == str(tmp_path / "first")
+    assert asked.probes == [], "what asked the engine is removed again"
+
+
+def test_a_clone_is_believed_to_be_there_where_the_engine_cannot_tell(tmp_path: Path) -> None:
+    hidden = tmp_path / "first/.secrets/local"
+    second = clone(tmp_path / "second", "another key")
+    asked = engine(hidden / "mounted" / MOUNTED, fault="no space left on device")
+    assert module.owner(asked, LABELS, second) == str(tmp_path / "first")

@@ -144,8 +144,8 @@ BASES = """
 root={machine} cache={machine}/cache
 docker() {{
   case $* in
-    "image inspect "*) grep -qx "$3" images ;;
-    "image ls "*) sed -n 's/^\\(.*rootfs\\):latest$/id-of-\\1/p' images ;;
+    "image ls "*"reference=*/rootfs:latest "*) sed -n 's/^\\(.*rootfs\\):latest$/id-of-\\1/p' images ;;
+    "image ls "*) ! grep -qxF "${{5#reference=}}" images || echo id ;;
     "tag "*) echo "tagged $2 $3" ;;
   esac
 }}

@@ -21,15 +21,15 @@ short_description: Refuse a site that runs on this machine and belongs to anothe
 description:
   - Two clones that make a site of the same name would take it from each other, with other secrets. The site belongs to the clone
     whose secrets its containers mount. A clone that was moved or removed owns nothing any more, and one with the same secrets, as
-    C(make recover) brings them back, is as good as the first. Where no engine answers there is no site. A control node in a
-    container does not see the folders of other clones, so the engine is asked whether one is gone.
+    C(make recover) brings them back, is as good as the first. Where no engine answers there is no site.
+  - The engine is asked whether a clone that is not seen is there. A control node that is a container sees no clone but its own.
 options:
   labels: {description: The mark of the site., type: dict, required: true}
   secrets_dir: {description: The folder of this clone's secrets., type: path, required: true}
 requirements: [docker]
 author: RetailFlow
 attributes:
-  check_mode: {support: full, description: It only looks.}
+  check_mode: {support: full, description: It only looks; the container by which it asks the engine never starts.}
   diff_mode: {support: none, description: There is no diff.}
 """
 
@@ -50,7 +50,7 @@ MOUNTED = "mounted"
 
 
 def others(client: Any, labels: dict[str, str]) -> dict[Path, str]:
-    """Return the folders of secrets that containers of the site mount, each with the image of such a container."""
+    """Return the folders of secrets that containers of the site mount, each with the image of one that does."""
     filters = {"label": [f"{key}={value}" for key, value in labels.items()]}
     return {
         parent.parent: one["ImageID"]
@@ -65,20 +65,20 @@ def others(client: Any, labels: dict[str, str]) -> dict[Path, str]:
 def there(client: Any, folder: Path, image: str) -> bool:
     """Tell whether a folder is there, as it is to be believed of one that may not be looked into.
 
-    The engine refuses a container that would mount what it does not have ("bind source path does not exist", with
-    https://docs.docker.com/engine/storage/bind-mounts/ for the rule); the container is never started.
+    The engine refuses to create a container that binds a folder which is not there: `validateMountConfigImpl` of
+    volume/mounts/linux_parser.go in moby, `bind source path does not exist`. Nothing starts.
     """
     try:
         if folder.exists():
             return True
     except OSError:
         return True
-    mounts = [Mount("/folder", str(folder), type="bind", read_only=True)]
+    bound = client.api.create_host_config(mounts=[Mount("/clone", str(folder), type="bind", read_only=True)])
     try:
-        made = client.api.create_container(image, host_config=client.api.create_host_config(mounts=mounts))
+        probe = client.api.create_container(image, host_config=bound)
     except APIError as error:
         return "does not exist" not in str(error)
-    client.api.remove_container(made["Id"])
+    client.api.remove_container(probe["Id"], force=True)
     return True
 
 
