@@ -55,6 +55,16 @@ def value(name: str) -> Callable[[Thing], Any]:
     return lambda one: one.get(name)
 
 
+def known_to_iam(get: Callable[[], Thing]) -> Thing | None:
+    """Return what IAM answers; None where there is no such thing."""
+    try:
+        return get()
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchEntity":
+            raise
+        return None
+
+
 # What something stands in: as it is planned, and as EC2 describes it.
 STANDS_IN: dict[str, tuple[Callable[[Thing], Any], Callable[[Thing], Any]]] = {
     "aws_internet_gateway": (value("vpc_id"), gateway_network),
@@ -306,16 +316,11 @@ class Existing:
 
     def of_iam(self, address: str, what: str, name: str, get: Callable[[], Thing]) -> None:
         """Match what IAM knows by a name."""
-        try:
-            found = get()
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "NoSuchEntity":
-                raise
-        else:
-            if self.work.is_ours(found.get("Tags")):
-                self.matched.imports[address] = name
-            else:
-                self.foreign(address, f"the IAM {what} {name}")
+        found = known_to_iam(get)
+        if found and self.work.is_ours(found.get("Tags")):
+            self.matched.imports[address] = name
+        elif found:
+            self.foreign(address, f"the IAM {what} {name}")
 
     def role(self, address: str, _kind: str, after: Thing) -> None:
         """Match an IAM role."""
@@ -339,10 +344,5 @@ class Existing:
         role, name = after["role"], after["name"]
         if ("aws_iam_role", role) not in self.known and role not in self.roles:
             return
-        try:
-            self.iam.get_role_policy(RoleName=role, PolicyName=name)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "NoSuchEntity":
-                raise
-        else:
+        if known_to_iam(lambda: self.iam.get_role_policy(RoleName=role, PolicyName=name)):
             self.matched.imports[address] = f"{role}:{name}"

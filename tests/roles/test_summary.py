@@ -54,13 +54,13 @@ def test_what_is_the_same_is_said_to_be() -> None:
 @pytest.mark.parametrize(
     ("source", "mart", "card", "said"),
     [
-        ((52698, "10.50"), (52699, "11.50"), "11.50", ["has deleted since the sync: 1."]),
+        ((52698, "10.50"), (52699, "11.50"), "11.50", ["since the sync: 1 order, "]),
         ((52699, "11.50"), (52699, "11.50"), "12.50", ["on two sides of a later cycle"]),
         (
             (9, "1.00"),
             (11, "3.00"),
             "4.00",
-            ["has deleted since the sync: 2.", "on two sides of a later cycle"],
+            ["since the sync: 2 orders, ", "on two sides of a later cycle"],
         ),
     ],
 )
